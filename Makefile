@@ -1,0 +1,61 @@
+# Every target makes .venv itself (uv if it is there, else plain pip) and again only when pyproject.toml has changed.
+# `demo` installs less than the others, so that a first look is quick.
+
+PYTHON := .venv/bin/python
+DEMO := .venv/.demo-installed
+DEV := .venv/.dev-installed
+PYTEST := .venv/bin/pytest
+PYTEST_ARGS ?= -n auto --maxprocesses 8
+BENCH_ARGS ?=
+AGENTQ_CHAOS_ROUNDS ?= 1000
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format coverage bench chaos clean
+
+help:  ## print this list
+	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
+
+$(DEMO): pyproject.toml scripts/make-venv
+	@scripts/make-venv demo
+	@touch $@
+
+$(DEV): pyproject.toml scripts/make-venv
+	@scripts/make-venv dev
+	@touch $(DEMO) $@
+
+demo: $(DEMO)  ## run an agent end to end: a Redis, two workers, one run, its events
+	@$(PYTHON) -m agentq.demo
+
+test: $(DEV)  ## pass the tests, against a real redis-server that they start themselves
+	@scripts/ensure-redis
+	@$(PYTEST) $(PYTEST_ARGS)
+
+check: $(DEV)  ## lint, format, types, direction of imports, file sizes
+	@.venv/bin/ruff check
+	@.venv/bin/ruff format --check
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports --no-logo
+	@.venv/bin/loq check
+
+format: $(DEV)  ## mend what ruff can mend
+	@.venv/bin/ruff check --fix
+	@.venv/bin/ruff format
+
+coverage: $(DEV)  ## the tests again, with the lines that none of them reached
+	@scripts/ensure-redis
+	@.venv/bin/coverage erase
+	@.venv/bin/coverage run -m pytest -q
+	@.venv/bin/coverage combine -q
+	@.venv/bin/coverage report
+
+bench: $(DEV)  ## measure; BENCH_ARGS are handed on
+	@scripts/ensure-redis
+	@$(PYTHON) bench/run.py $(BENCH_ARGS)
+
+chaos: $(DEV)  ## the crash tests of `make test`, many more rounds (AGENTQ_CHAOS_ROUNDS)
+	@scripts/ensure-redis
+	@AGENTQ_CHAOS_ROUNDS=$(AGENTQ_CHAOS_ROUNDS) $(PYTEST) tests/chaos --timeout 0
+
+clean:  ## remove .venv, caches and what was built
+	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .loq_cache .hypothesis .coverage .coverage.* htmlcov build dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,68 @@
+"""agentq: a durable agent loop on a Redis-queue worker pool.
+
+The names below are the public ones. They are imported when they are first used, so that `agentq --help` and a web app
+that only enqueues stay quick to start.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from agentq.app import AgentQ
+    from agentq.callbacks import Callbacks
+    from agentq.client import Client
+    from agentq.client_async import AsyncClient
+    from agentq.errors import AgentQError, RunCancelled, RunFailed, ToolError
+    from agentq.loop import Agent
+    from agentq.results import RunResult
+    from agentq.settings import Settings
+    from agentq.tools.context import ToolContext
+    from agentq.tools.function import Tool, tool
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Agent",
+    "AgentQ",
+    "AgentQError",
+    "AsyncClient",
+    "Callbacks",
+    "Client",
+    "RunCancelled",
+    "RunFailed",
+    "RunResult",
+    "Settings",
+    "Tool",
+    "ToolContext",
+    "ToolError",
+    "tool",
+]
+
+_HOMES = {
+    "Agent": "loop",
+    "AgentQ": "app",
+    "AgentQError": "errors",
+    "AsyncClient": "client_async",
+    "Callbacks": "callbacks",
+    "Client": "client",
+    "RunCancelled": "errors",
+    "RunFailed": "errors",
+    "RunResult": "results",
+    "Settings": "settings",
+    "Tool": "tools.function",
+    "ToolContext": "tools.context",
+    "ToolError": "errors",
+    "tool": "tools.function",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'agentq' has no attribute {name!r}")
+    return getattr(import_module(f"agentq.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,30 @@
+"""JSON in and out, at the speed of pydantic-core. Bytes out, str or bytes in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pydantic_core
+
+from agentq.errors import InvalidInput
+
+
+def dumps(value: Any) -> bytes:
+    """Encode `value` as compact JSON. NaN and infinity become null."""
+    return pydantic_core.to_json(value)
+
+
+def loads(data: bytes | str) -> Any:
+    """Decode JSON. Raises ValueError when `data` is not JSON."""
+    return pydantic_core.from_json(data)
+
+
+def checked(value: Any, *, field: str) -> Any:
+    """Return `value` as JSON would give it back; raises `InvalidInput` naming `field` where it has no JSON form."""
+    try:
+        return pydantic_core.from_json(pydantic_core.to_json(value, inf_nan_mode="strings"))
+    except (pydantic_core.PydanticSerializationError, ValueError, TypeError, RecursionError) as error:
+        reason = str(error).removeprefix("Error serializing to JSON: ")
+        raise InvalidInput(
+            f"{field} cannot be stored as JSON: {reason}; use str, int, float, bool, None, list and dict", field=field
+        ) from error

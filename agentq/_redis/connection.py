@@ -1,0 +1,102 @@
+"""Connections: one ordinary client a process, and clients of their own for what blocks, subscribes or lives in a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import redis
+import redis.asyncio
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import ExponentialBackoff, NoBackoff
+from redis.retry import Retry
+
+from agentq.errors import InvalidInput, StoreUnavailable
+
+# Everything that an event loop has to say goes out in pipelines (see pipeline.py), so few connections are needed.
+_MAX_CONNECTIONS = 32
+_CONNECT_TIMEOUT_S = 5.0
+# A script never runs this long; a reply that is later than this will not come.
+_REPLY_TIMEOUT_S = 10.0
+_AWAY = (
+    redis.exceptions.ConnectionError,
+    redis.exceptions.TimeoutError,
+    redis.exceptions.BusyLoadingError,
+    # A replica that has not been promoted yet, or a master that was demoted.
+    redis.exceptions.ReadOnlyError,
+    redis.exceptions.MasterDownError,
+    OSError,
+)
+
+
+class Connection:
+    """Clients for one Redis. Opens nothing until something is sent."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        try:
+            pool = redis.asyncio.BlockingConnectionPool.from_url(
+                url,
+                max_connections=_MAX_CONNECTIONS,
+                timeout=_REPLY_TIMEOUT_S,
+                socket_connect_timeout=_CONNECT_TIMEOUT_S,
+                socket_timeout=_REPLY_TIMEOUT_S,
+                # Every script is idempotent, so one re-send is safe; who wants to wait longer does it one level up.
+                retry=AsyncRetry(ExponentialBackoff(cap=0.2, base=0.02), 1),
+            )
+        except ValueError as error:
+            raise InvalidInput(
+                f"redis_url {url!r} is not a Redis URL ({error}); write redis://[user:password@]host:port/number",
+                field="redis_url",
+            ) from error
+        self.client: redis.asyncio.Redis = redis.asyncio.Redis.from_pool(pool)
+
+    @property
+    def where(self) -> str:
+        """Host, port and number of the database, without the password."""
+        options = self.client.connection_pool.connection_kwargs
+        if "path" in options:
+            return str(options["path"])
+        return f"{options.get('host', 'localhost')}:{options.get('port', 6379)}/{options.get('db') or 0}"
+
+    def blocking_client(self) -> redis.asyncio.Redis:
+        """A client for one connection that waits: no time limit on replies, and nothing is sent again behind our back."""
+        return redis.asyncio.Redis.from_url(
+            self.url, socket_timeout=None, retry=AsyncRetry(NoBackoff(), 0), **_keepalive()
+        )
+
+    def thread_client(self) -> redis.Redis:
+        """A synchronous client for a thread of its own, with short time limits."""
+        return redis.Redis.from_url(
+            self.url, socket_timeout=2.0, socket_connect_timeout=2.0, retry=Retry(NoBackoff(), 0), **_keepalive()
+        )
+
+    async def aclose(self) -> None:
+        await self.client.aclose()
+
+
+def _keepalive() -> dict[str, Any]:
+    return {
+        "socket_connect_timeout": _CONNECT_TIMEOUT_S,
+        "socket_keepalive": True,
+        "health_check_interval": 0,
+        "socket_keepalive_options": {socket.TCP_KEEPIDLE: 15, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCNT: 3}
+        if hasattr(socket, "TCP_KEEPIDLE")
+        else {},
+    }
+
+
+@contextmanager
+def redis_errors(where: str) -> Iterator[None]:
+    """Turn "Redis is away" in all its forms into `StoreUnavailable`."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        raise
+    except redis.exceptions.AuthenticationError as error:
+        raise StoreUnavailable(f"Redis at {where} refused the password: {error}") from error
+    except _AWAY as error:
+        raise StoreUnavailable(f"Redis at {where} cannot be reached: {error}") from error

@@ -1,0 +1,131 @@
+"""One pub/sub connection for a whole process, shared by everybody who listens."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import AsyncIterator
+from enum import Enum, auto
+from typing import Any
+
+import redis.asyncio
+from redis.exceptions import RedisError
+
+from agentq._ids import new_token
+from agentq._redis.connection import Connection
+
+logger = logging.getLogger(__name__)
+# A listener that is this far behind reads the stream again in place of what it missed.
+_INBOX_LIMIT = 1_000
+_RECONNECT_S = (0.05, 1.0)
+
+
+class Mark(Enum):
+    """What stands in an inbox beside messages."""
+
+    RESYNC = auto()
+
+
+class Inbox:
+    """What one listener has not read yet. `Mark.RESYNC` says that messages may be missing before it."""
+
+    def __init__(self) -> None:
+        self._items: deque[bytes | Mark] = deque()
+        self._arrived = asyncio.Event()
+
+    def put(self, item: bytes | Mark) -> None:
+        if len(self._items) >= _INBOX_LIMIT:
+            self._items.clear()
+            item = Mark.RESYNC
+        self._items.append(item)
+        self._arrived.set()
+
+    async def get(self, timeout_s: float) -> bytes | Mark | None:
+        """The next item, or None when nothing came for `timeout_s`."""
+        if not self._items:
+            self._arrived.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    await self._arrived.wait()
+        return self._items.popleft() if self._items else None
+
+
+class Hub:
+    """Subscribes each channel once however many listen; after every (re)subscription all its listeners get a mark."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._inboxes: dict[str, set[Inbox]] = {}
+        # A channel nobody publishes on keeps the connection in subscribed mode when no one listens.
+        self._own_channel = f"hub:{new_token()}"
+        self._pubsub: redis.asyncio.client.PubSub | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    @contextlib.asynccontextmanager
+    async def listen(self, channel: str) -> AsyncIterator[Inbox]:
+        """Listen to a channel. The first item is the mark that says: from here on nothing is missed."""
+        inbox = Inbox()
+        inboxes = self._inboxes.setdefault(channel, set())
+        inboxes.add(inbox)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run(), name="agentq-hub")
+        elif len(inboxes) == 1:
+            await self._command("subscribe", channel)
+        else:
+            # The channel is subscribed, or will be, in which case one more mark comes: reading twice does no harm.
+            inbox.put(Mark.RESYNC)
+        try:
+            yield inbox
+        finally:
+            inboxes.discard(inbox)
+            if not inboxes and self._inboxes.get(channel) is inboxes:
+                del self._inboxes[channel]
+                await self._command("unsubscribe", channel)
+
+    async def _command(self, name: str, channel: str) -> None:
+        if self._pubsub is None or not self._pubsub.subscribed:
+            return
+        try:
+            await getattr(self._pubsub, name)(channel)
+        except (RedisError, OSError):
+            # The reading task finds the connection broken and subscribes everything anew.
+            logger.debug("pub/sub connection lost while asking to %s", name)
+
+    async def _run(self) -> None:
+        delay = _RECONNECT_S[0]
+        while True:
+            client = self._connection.blocking_client()
+            try:
+                self._pubsub = client.pubsub()
+                await self._pubsub.subscribe(self._own_channel, *self._inboxes)
+                async for message in self._pubsub.listen():
+                    delay = _RECONNECT_S[0]
+                    self._deliver(message)
+            except (RedisError, OSError) as error:
+                logger.info("pub/sub connection to %s lost (%s); connecting again", self._connection.where, error)
+            finally:
+                pubsub, self._pubsub = self._pubsub, None
+                with contextlib.suppress(RedisError, OSError):
+                    if pubsub is not None:
+                        await pubsub.aclose()
+                    await client.aclose()
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, _RECONNECT_S[1])
+
+    def _deliver(self, message: dict[str, Any]) -> None:
+        inboxes = self._inboxes.get(message["channel"].decode(), ())
+        if message["type"] == "message":
+            for inbox in inboxes:
+                inbox.put(message["data"])
+        elif message["type"] == "subscribe":
+            for inbox in inboxes:
+                inbox.put(Mark.RESYNC)
+
+    async def aclose(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None

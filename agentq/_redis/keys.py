@@ -1,0 +1,53 @@
+"""Every key of ours, built in one place. All keys of a run share the hash tag `{run_id}`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Keys under one prefix. docs/redis-keys.md describes them."""
+
+    prefix: str = "agentq"
+
+    def run(self, run_id: str) -> str:
+        return f"{self.prefix}:{{{run_id}}}"
+
+    def messages(self, run_id: str) -> str:
+        return f"{self.prefix}:{{{run_id}}}:messages"
+
+    def journal(self, run_id: str) -> str:
+        return f"{self.prefix}:{{{run_id}}}:journal"
+
+    def events(self, run_id: str) -> str:
+        return f"{self.prefix}:{{{run_id}}}:events"
+
+    def live(self, run_id: str) -> str:
+        """The channel on which the events of a run are published."""
+        return f"{self.prefix}:{{{run_id}}}:live"
+
+    def idempotency(self, key: str | None) -> str:
+        return "" if key is None else f"{self.prefix}:key:{key}"
+
+    @property
+    def due(self) -> str:
+        return f"{self.prefix}:due"
+
+    @property
+    def sweep(self) -> str:
+        return f"{self.prefix}:sweep"
+
+    @property
+    def agents(self) -> str:
+        return f"{self.prefix}:agents"
+
+    def batch(self, owner: str) -> str:
+        return f"{self.prefix}:worker:{owner}:batch"
+
+    def cancels(self, owner: str) -> str:
+        """The channel on which a worker hears which of its runs were cancelled."""
+        return f"{self.prefix}:worker:{owner}:cancels"
+
+    def listing(self, kind: str | None = None, value: str = "") -> str:
+        return f"{self.prefix}:runs" if kind is None else f"{self.prefix}:runs:{kind}:{value}"

@@ -1,0 +1,21 @@
+--[[ The transition table of runs.py (a test compares the two), and moving a run between the listings. ]]
+local TRANSITIONS = {
+  queued = {running = true, paused = true},
+  running = {queued = true, waiting = true, paused = true, completed = true, failed = true, cancelled = true},
+  waiting = {queued = true, paused = true},
+  paused = {queued = true},
+  completed = {},
+  failed = {queued = true},
+  cancelled = {queued = true},
+}
+local FINAL = {completed = true, failed = true, cancelled = true}
+
+local function set_status(prefix, run, run_id, from, to)
+  if from ~= to then
+    redis.call('HSET', run, 'status', to)
+    if from then
+      redis.call('ZREM', prefix .. ':runs:status:' .. from, run_id)
+    end
+    redis.call('ZADD', prefix .. ':runs:status:' .. to, 0, run_id)
+  end
+end

@@ -1,0 +1,127 @@
+--[[
+Take the leases of many runs: of those named, then of those whose wake-ups wait in the queues, in order.
+
+Run ids are discovered here, so their keys are built from the prefix. A run can be taken when it is queued and due, or
+running with an expired lease. A wake-up that cannot be claimed is dropped: whoever holds the run wakes it next, and
+the due times catch the rest. Wake-ups of agents that this worker has not are put off for other workers to find.
+
+KEYS[1]    batch       the last batch of this owner: claim id, leases, foreign jobs
+KEYS[2..]  queues      RQ lists of job ids, most urgent first
+
+ARGV[1]  prefix       key prefix
+ARGV[2]  owner        worker id
+ARGV[3]  claim_id     the same id again returns the same batch
+ARGV[4]  lease_ms     lease length
+ARGV[5]  count        how many wake-ups to pop at most
+ARGV[6]  job_prefix   prefix of RQ job hashes
+ARGV[7]  version      newest schema version that the worker reads
+ARGV[8]  agents*      names of the agents that the worker has; empty for all
+ARGV[9]  run_ids*     runs to claim by name
+
+Returns {claims, popped, foreign}: claims are {run id, run hash, journal, messages, first message index},
+foreign the job ids that are not wake-ups of ours.
+]]
+-- @include clock
+-- @include lists
+-- @include emit
+-- @include status
+-- @include lease
+
+-- A wake-up for which this worker has no agent is looked at again after this long.
+local UNSERVED_MS = 1000
+
+local prefix, owner, lease_ms = ARGV[1], ARGV[2], tonumber(ARGV[4])
+local names, run_ids = lists(8, 2)
+local now = now_ms()
+local agents = {}
+for _, name in ipairs(names) do
+  agents[name] = true
+end
+
+local function key_of(run_id)
+  return prefix .. ':{' .. run_id .. '}'
+end
+
+-- A worker that committed the run last keeps its transcript, so only what came since is sent.
+local function read_claim(run_id)
+  local run = key_of(run_id)
+  local seen = redis.call('HMGET', run, 'writer', 'length')
+  local first = seen[1] == owner and tonumber(seen[2]) or 0
+  return {
+    run_id, redis.call('HGETALL', run), redis.call('HGETALL', run .. ':journal'),
+    redis.call('LRANGE', run .. ':messages', first, -1), first,
+  }
+end
+
+local function take(run_id)
+  local run = key_of(run_id)
+  local state = read(run, 'status', 'lease_until', 'agent', 'not_before', 'cancel', 'version', 'owner')
+  local cancelled = state.cancel ~= nil
+  local expired = state.status == 'running' and tonumber(state.lease_until) <= now
+  local due = state.status == 'queued' and (tonumber(state.not_before) <= now or cancelled)
+  if not (expired or due) then
+    return nil
+  end
+  if (#names > 0 and not agents[state.agent]) or tonumber(state.version) > tonumber(ARGV[7]) then
+    redis.call('ZADD', prefix .. ':due', int(now + UNSERVED_MS), run_id)
+    redis.call('HSET', run, 'woken', '0')
+    return nil
+  end
+  local fence = redis.call('HINCRBY', run, 'fence', 1)
+  redis.call('HSET', run, 'owner', owner, 'lease_until', int(now + lease_ms), 'phase', 'thinking', 'updated', int(now))
+  redis.call('ZADD', prefix .. ':due', int(now + lease_ms), run_id)
+  set_status(prefix, run, run_id, state.status, 'running')
+  if fence == 1 then
+    emit(run, run .. ':events', {'e' .. cjson.encode({type = 'run.started', agent = state.agent, worker = owner})}, now)
+  end
+  if expired then
+    local recoveries = redis.call('HINCRBY', run, 'recoveries', 1)
+    reset(run, run .. ':events', 'recovered', now)
+    emit(run, run .. ':events', {'e' .. cjson.encode({
+      type = 'run.recovered', recoveries = recoveries, previous_owner = state.owner,
+    })}, now)
+  end
+  return fence
+end
+
+local stored = redis.call('GET', KEYS[1])
+local batch = stored and cjson.decode(stored)
+if not batch or batch.id ~= ARGV[3] then
+  batch = {id = ARGV[3], taken = {}, foreign = {}, popped = 0}
+  local function try(run_id)
+    local fence = take(run_id)
+    if fence then
+      batch.taken[#batch.taken + 1] = {run_id, fence}
+    end
+  end
+  for _, run_id in ipairs(run_ids) do
+    try(run_id)
+  end
+  local wanted = tonumber(ARGV[5])
+  for i = 2, #KEYS do
+    local jobs = wanted > 0 and redis.call('LPOP', KEYS[i], wanted) or {}
+    for _, job_id in ipairs(jobs or {}) do
+      local run_id = string.match(job_id, '^([0-7][0-9A-HJKMNP-TV-Z]+)%-%d+$')
+      if run_id and #run_id == 26 then
+        redis.call('DEL', ARGV[6] .. job_id)
+        try(run_id)
+      else
+        batch.foreign[#batch.foreign + 1] = job_id
+      end
+      wanted = wanted - 1
+      batch.popped = batch.popped + 1
+    end
+  end
+  if batch.popped > 0 or #batch.taken > 0 then
+    redis.call('SET', KEYS[1], cjson.encode(batch), 'PX', lease_ms)
+  end
+end
+
+local claims = {}
+for _, lease in ipairs(batch.taken) do
+  local state = read(key_of(lease[1]), 'status', 'fence')
+  if holds(state, int(lease[2])) then
+    claims[#claims + 1] = read_claim(lease[1])
+  end
+end
+return {claims, batch.popped, batch.foreign}

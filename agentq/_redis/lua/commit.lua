@@ -1,0 +1,79 @@
+--[[
+End an iteration: append what is new, empty the journal (unless nothing is appended), set the status, release the lease, wake what comes next.
+
+Builds listing keys from the prefix. When signals came that the worker has not seen, the work is kept, but the run
+stays queued and is woken instead of ending: the closing events are left out.
+
+KEYS[1]  run        run hash
+KEYS[2]  messages   transcript
+KEYS[3]  journal    steps of this iteration
+KEYS[4]  events     event stream
+
+ARGV[1]   prefix       key prefix
+ARGV[2]   run_id       run id
+ARGV[3]   fence        the lease's; the same again returns the first outcome
+ARGV[4]   status       what the run becomes
+ARGV[5]   signals      how many signals the worker has seen
+ARGV[6]   delay_ms     how long the next iteration is put off
+ARGV[7]   ttl_ms       time to live of a run that ends
+ARGV[8]   wakeup       template of the wake-up, or empty
+ARGV[9]   fields*      names and values for the run hash
+ARGV[10]  contents*    new messages, JSON
+ARGV[11]  items*       events
+ARGV[12]  closing*     events that hold only if the run gets this status
+ARGV[13]  ranges*      numbers of the deltas that an event of this batch replaces, "first-last"
+
+Returns {status, number of the last event, woken}, or
+  -1  RunNotFound         there is no such run
+  -2  LeaseLost           another claim came since
+  -3  IllegalTransition   a running run cannot get this status
+]]
+-- @include clock
+-- @include lists
+-- @include emit
+-- @include status
+-- @include wake
+-- @include lease
+-- @include fence
+-- @include finish
+
+local prefix, run, run_id, fence, status = ARGV[1], KEYS[1], ARGV[2], ARGV[3], ARGV[4]
+local state = read(run, 'status', 'fence', 'committed', 'outcome', 'owner', 'signals', 'queue')
+if state.committed == fence then
+  local done, seq, woken = string.match(state.outcome, '^(%l+) (%d+) (%d)$')
+  return {done, tonumber(seq), tonumber(woken)}
+end
+local code = refused(state, fence)
+if code then
+  return code
+end
+if not TRANSITIONS['running'][status] then
+  return -3
+end
+local fields, contents, items, closing, ranges = lists(9, 5)
+local delay = tonumber(ARGV[6])
+if tonumber(state.signals or '0') > tonumber(ARGV[5]) then
+  status, closing, delay = 'queued', {}, 0
+end
+
+local now = now_ms()
+call_many('RPUSH', KEYS[2], contents)
+if #contents > 0 then
+  redis.call('DEL', KEYS[3])
+end
+fold(run, KEYS[4], ranges)
+for _, item in ipairs(closing) do
+  items[#items + 1] = item
+end
+local last = emit(run, KEYS[4], items, now)
+redis.call('HSET', run, 'committed', fence, 'writer', state.owner, 'length', redis.call('LLEN', KEYS[2]),
+  'owner', '', 'lease_until', '0', 'phase', '', 'recoveries', '0', 'updated', int(now), unpack(fields))
+set_status(prefix, run, run_id, 'running', status)
+local woken = 0
+if status == 'queued' then
+  woken = schedule(prefix, ARGV[8], run, run_id, state.queue, now, delay)
+elseif FINAL[status] then
+  finish(prefix, run, run_id, now, tonumber(ARGV[7]))
+end
+redis.call('HSET', run, 'outcome', status .. ' ' .. int(last) .. ' ' .. woken)
+return {status, last, woken}

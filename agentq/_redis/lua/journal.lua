@@ -1,0 +1,56 @@
+--[[
+Write finished and started steps of the iteration in flight, together with events. Either may be none.
+
+KEYS[1]  run        run hash
+KEYS[2]  journal    steps: `reply` or a call id → JSON
+KEYS[3]  events     event stream
+
+ARGV[1]  fence      the lease's
+ARGV[2]  batch      number of this batch within the claim; the same again returns the same
+ARGV[3]  effect     1 when a record announces a call with an effect: refused after a cancel
+ARGV[4]  phase      new phase, or empty
+ARGV[5]  records*   names and values
+ARGV[6]  items*     events
+ARGV[7]  ranges*    numbers of the deltas that an event of this batch replaces, "first-last"
+
+Returns {number of the last event, time}, or
+  -1  RunNotFound       there is no such run
+  -2  LeaseLost         another claim came since
+  -3  CancelRequested   the run was cancelled and the call may not start
+]]
+-- @include clock
+-- @include lists
+-- @include emit
+-- @include lease
+-- @include fence
+
+local run, fence = KEYS[1], ARGV[1]
+local state = read(run, 'status', 'fence', 'cancel', 'batch')
+local code = refused(state, fence)
+if code then
+  return code
+end
+local records, items, ranges = lists(5, 3)
+local answer = already(state, fence, ARGV[2])
+if answer then
+  return answer
+end
+if ARGV[3] == '1' and state.cancel then
+  for i = 1, #records, 2 do
+    if redis.call('HGET', KEYS[2], records[i]) ~= records[i + 1] then
+      return -3
+    end
+  end
+end
+
+local now = now_ms()
+if #records > 0 then
+  redis.call('HSET', KEYS[2], unpack(records))
+end
+if ARGV[4] ~= '' then
+  redis.call('HSET', run, 'phase', ARGV[4])
+end
+fold(run, KEYS[3], ranges)
+local last = emit(run, KEYS[3], items, now)
+redis.call('HSET', run, 'batch', fence .. ':' .. ARGV[2] .. ' ' .. int(last) .. ' ' .. int(now))
+return {last, now}

@@ -1,0 +1,76 @@
+"""An auto-pipeliner: what the tasks of one tick of the event loop have to say goes to Redis in one write."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from redis.exceptions import NoScriptError
+
+from agentq._redis.connection import Connection, redis_errors
+from agentq._redis.scripts import Script
+
+
+class Pipeline:
+    """Collects commands of one tick and sends them together. Cancelling a caller never cuts a connection in half."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self._waiting: list[tuple[tuple[Any, ...], asyncio.Future[Any]]] = []
+        self._flushes: set[asyncio.Task[None]] = set()
+
+    async def execute(self, *command: Any) -> Any:
+        """Send one command, return its reply. Raises `StoreUnavailable`, or what Redis answered as an exception."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        if not self._waiting:
+            loop.call_soon(self._flush)
+        self._waiting.append((command, future))
+        with redis_errors(self.connection.where):
+            return await future
+
+    async def run(self, script: Script, *, about: str = "", **values: Any) -> Any:
+        """Run a script; its negative replies become the exceptions that its header names, which speak of `about`."""
+        keys, arguments = script(**values)
+        try:
+            reply = await self.execute("EVALSHA", script.sha, len(keys), *keys, *arguments)
+        except NoScriptError:
+            reply = await self.execute("EVAL", script.source, len(keys), *keys, *arguments)
+        return script.outcome(reply, about=about)
+
+    def _flush(self) -> None:
+        batch, self._waiting = self._waiting, []
+        task = asyncio.get_running_loop().create_task(self._send(batch))
+        self._flushes.add(task)
+        task.add_done_callback(self._flushes.discard)
+
+    async def _send(self, batch: list[tuple[tuple[Any, ...], asyncio.Future[Any]]]) -> None:
+        try:
+            pipeline = self.connection.client.pipeline(transaction=False)
+            for command, _ in batch:
+                pipeline.execute_command(*command)
+            replies = await pipeline.execute(raise_on_error=False)
+        except BaseException as error:
+            # Whoever waits must hear of it, whatever it is; a cancelled flush means that the loop is closing.
+            for _, future in batch:
+                if not future.done():
+                    if isinstance(error, asyncio.CancelledError):
+                        future.cancel()
+                    else:
+                        future.set_exception(error)
+            if not isinstance(error, Exception):
+                raise
+            return
+        for (_, future), reply in zip(batch, replies, strict=True):
+            if future.done():
+                continue
+            if isinstance(reply, Exception):
+                future.set_exception(reply)
+            else:
+                future.set_result(reply)
+
+    async def drain(self) -> None:
+        """Return when everything that was sent has been answered."""
+        while self._waiting or self._flushes:
+            await asyncio.gather(*self._flushes, return_exceptions=True)
+            await asyncio.sleep(0)

@@ -1,0 +1,51 @@
+"""The command line, one command per file. Only their names stand here: redis, rq and pydantic come with a command."""
+
+from __future__ import annotations
+
+import click
+
+from agentq.cli._group import AgentqGroup
+
+_COMMANDS = {
+    "run": ("agentq.cli.run", "Run an agent in this process, without Redis."),
+    "worker": ("agentq.cli.worker", "Advance the runs of a queue."),
+    "enqueue": ("agentq.cli.enqueue", "Hand a prompt to the workers; prints the run id."),
+    "tail": ("agentq.cli.tail", "Watch runs: everything so far, then live."),
+    "show": ("agentq.cli.show", "Show a run: its state and its transcript."),
+    "ls": ("agentq.cli.ls", "List runs, newest first."),
+    "cancel": ("agentq.cli.cancel", "Stop runs."),
+}
+
+
+def _version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    if not value or ctx.resilient_parsing:
+        return
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        number = version("agentq-redis")
+    except PackageNotFoundError:
+        number = "(from a checkout)"
+    click.echo(f"agentq {number}")
+    ctx.exit()
+
+
+cli = AgentqGroup(
+    name="agentq",
+    modules=_COMMANDS,
+    help="Durable agent runs on a Redis queue.",
+    epilog="agentq COMMAND --help tells more. Exit codes: 0 ok, 1 run failed, 2 usage, 3 not found, 4 cancelled, "
+    "5 waits for a person, 6 conflict, 69 Redis unavailable, 124 timeout, 130 interrupted.",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    no_args_is_help=True,
+    params=[
+        click.Option(
+            ["--version"], is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Print the version."
+        )
+    ],
+)
+
+
+def main() -> None:
+    """Entry point of the installed command."""
+    cli.main(prog_name="agentq")

@@ -1,0 +1,126 @@
+"""Exit codes, and errors in one line. The only place where an exception becomes an exit code."""
+
+from __future__ import annotations
+
+import json
+import traceback
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+import click
+
+from agentq import errors
+from agentq.cli._output import Output, one_line
+from agentq.runs import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class ExitCode(IntEnum):
+    """What a command says to the shell. 69 is EX_UNAVAILABLE, 124 what timeout(1) says, the rest above 128 a signal."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    NOT_FOUND = 3
+    CANCELLED = 4
+    WAITS_FOR_PERSON = 5
+    CONFLICT = 6
+    UNAVAILABLE = 69
+    TIMEOUT = 124
+    INTERRUPTED = 130
+    OUTPUT_CLOSED = 141
+
+
+# An exception has the code of its nearest base that is named here. A test holds this against `agentq.errors`.
+EXIT_CODES: Mapping[type[errors.AgentQError], ExitCode] = {
+    errors.InvalidInput: ExitCode.USAGE,
+    errors.NotFound: ExitCode.NOT_FOUND,
+    errors.Conflict: ExitCode.CONFLICT,
+    errors.LeaseError: ExitCode.FAILED,
+    errors.RunFailed: ExitCode.FAILED,
+    errors.RunCancelled: ExitCode.CANCELLED,
+    errors.RunError: ExitCode.FAILED,
+    errors.ResultTimeout: ExitCode.TIMEOUT,
+    errors.StoreUnavailable: ExitCode.UNAVAILABLE,
+    errors.StoreCorrupted: ExitCode.FAILED,
+    errors.ForeignJob: ExitCode.FAILED,
+    errors.ProviderError: ExitCode.FAILED,
+    errors.ToolError: ExitCode.FAILED,
+}
+
+STATUS_CODES: Mapping[Status, ExitCode] = {
+    Status.QUEUED: ExitCode.OK,
+    Status.RUNNING: ExitCode.OK,
+    Status.WAITING: ExitCode.WAITS_FOR_PERSON,
+    Status.PAUSED: ExitCode.OK,
+    Status.COMPLETED: ExitCode.OK,
+    Status.FAILED: ExitCode.FAILED,
+    Status.CANCELLED: ExitCode.CANCELLED,
+}
+
+# From harmless to bad: a command about several runs says the worst.
+_SEVERITY = (
+    ExitCode.OK,
+    ExitCode.WAITS_FOR_PERSON,
+    ExitCode.CANCELLED,
+    ExitCode.TIMEOUT,
+    ExitCode.CONFLICT,
+    ExitCode.NOT_FOUND,
+    ExitCode.FAILED,
+)
+
+# What to do about it, in terms of the command line, which the library does not know.
+_FIXES: Mapping[type[errors.AgentQError], str] = {
+    errors.StoreUnavailable: "start Redis, or name another with --redis or REDIS_URL",
+    errors.IdempotencyConflict: "send the same input, or use another --key",
+}
+
+
+def exit_code(error: BaseException) -> ExitCode:
+    """The exit code for an exception of any kind."""
+    for kind in type(error).__mro__:
+        if kind in EXIT_CODES:
+            return EXIT_CODES[kind]
+    if isinstance(error, click.UsageError):
+        return ExitCode.USAGE
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        return ExitCode.INTERRUPTED
+    return ExitCode.FAILED
+
+
+def worst(codes: list[ExitCode]) -> ExitCode:
+    """The code that matters most."""
+    return max(codes, key=_SEVERITY.index, default=ExitCode.OK)
+
+
+def report(error: BaseException, out: Output, *, as_json: bool = False, debug: bool = False) -> None:
+    """Say what went wrong in one line, or as a JSON object; with `debug` after the traceback."""
+    if debug:
+        out.write("".join(traceback.format_exception(error)))
+    kind, message = describe(error)
+    if as_json:
+        out.line(json.dumps({"error": {"type": kind, "message": message}}, ensure_ascii=False))
+    else:
+        out.line(f"{out.style('error:', 'red', 'bold')} {message}")
+
+
+def describe(error: BaseException) -> tuple[str, str]:
+    """The error's kind, and one line about it with what to do."""
+    match error:
+        case click.UsageError():
+            help_of = f" (see: {error.ctx.command_path} --help)" if error.ctx else ""
+            return "UsageError", one_line(error.format_message()) + help_of
+        case click.ClickException():
+            return type(error).__name__, one_line(error.format_message())
+        case errors.AgentQError():
+            message = one_line(str(error))
+            fix = next((_FIXES[kind] for kind in type(error).__mro__ if kind in _FIXES), "")
+            return type(error).__name__, f"{message} ({fix})" if fix else message
+        case KeyboardInterrupt() | click.Abort():
+            return "Interrupted", "interrupted"
+        case _:
+            text = one_line(str(error))
+            name = type(error).__name__
+            return name, f"{name}{f': {text}' if text else ''} (a bug? --debug shows the traceback)"

@@ -1,0 +1,247 @@
+"""Draws the events of one run for a person. Knows events and a page; neither clients nor stores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from agentq.cli import _words
+from agentq.cli._output import PIPE_WIDTH, Output, clip, duration, one_line, printable
+from agentq.cli._page import Page
+from agentq.events.model import (
+    AttemptReset,
+    CancelRequestedEvent,
+    Event,
+    FinalEvent,
+    Gap,
+    IterationFinished,
+    IterationStarted,
+    Note,
+    ReasoningDelta,
+    ReplyCompleted,
+    RunCancelledEvent,
+    RunCompleted,
+    RunFailedEvent,
+    RunQueued,
+    RunRecovered,
+    RunReleased,
+    RunStarted,
+    TextDelta,
+    ToolCalled,
+    ToolFailed,
+    ToolFinished,
+    ToolProgress,
+)
+from agentq.messages import StopReason
+
+_ENDS = {
+    "run.completed": ("✓ completed", "green"),
+    "run.failed": ("✗ failed", "red"),
+    "run.cancelled": ("⊘ cancelled", "yellow"),
+}
+
+
+@dataclass
+class _Seen:
+    """What the renderer has to remember of a run."""
+
+    # False when the events do not begin with the run's first: then totals are not known.
+    from_start: bool = False
+    created_ms: int | None = None
+    worker: str = ""
+    iteration: int = 0
+    # Whether anything of the reply that is not complete yet was shown.
+    is_reply_open: bool = False
+    has_streamed: bool = False
+    calls: set[str] = field(default_factory=set)
+    running: dict[str, ToolCalled] = field(default_factory=dict)
+
+
+class Renderer:
+    """Draws events as they come. `full` shortens nothing; `created_ms` is when the run began, where that is known."""
+
+    def __init__(
+        self,
+        out: Output,
+        *,
+        label: str = "",
+        colour: str = "cyan",
+        timestamps: bool = False,
+        full: bool = False,
+        names_workers: bool = True,
+        created_ms: int | None = None,
+    ) -> None:
+        self._out = out
+        self._page = Page(out, label=label, colour=colour, timestamps=timestamps)
+        self._full = full
+        self._names_workers = names_workers
+        self._seen = _Seen(created_ms=created_ms)
+
+    def close(self) -> None:
+        """End an open line, so that something else can be printed."""
+        self._page.close()
+
+    def show(self, event: Event) -> None:  # noqa: C901 - one arm per kind of event
+        """Draw one event."""
+        self._page.at_ms = event.at_ms
+        match event:
+            case RunQueued():
+                self._queued(event)
+            case RunStarted():
+                pass  # the first iteration begins with it
+            case IterationStarted():
+                self._iteration(event)
+            case TextDelta():
+                self._text(event.text)
+            case ReasoningDelta():
+                self._reasoning(event.text)
+            case ReplyCompleted():
+                self._reply(event)
+            case AttemptReset():
+                self._reset(event)
+            case ToolCalled():
+                self._called(event)
+            case ToolProgress():
+                self._progress(event)
+            case ToolFinished() | ToolFailed():
+                self._result(event)
+            case Note():
+                self._note(event)
+            case RunRecovered() | RunReleased() | CancelRequestedEvent():
+                self._marker(event)
+            case IterationFinished():
+                self._page.close()
+            case RunCompleted() | RunFailedEvent() | RunCancelledEvent():
+                self._final(event)
+            case Gap():
+                self._gap(event)
+            case _:
+                assert_never(event)
+
+    def _limit(self, taken: int) -> int | None:
+        """How long a text may be on a line where `taken` columns are in use."""
+        if self._full:
+            return None
+        room = self._page.room
+        return max((PIPE_WIDTH if room is None else room) - taken, 10)
+
+    def _queued(self, event: RunQueued) -> None:
+        self._seen.from_start = event.seq <= 1
+        self._seen.created_ms = event.at_ms
+        prompt = clip(one_line(event.prompt), self._limit(len(event.agent) + 2))
+        self._page.line(f"{self._page.style(event.agent, 'bold')}: {prompt}")
+
+    def _iteration(self, event: IterationStarted) -> None:
+        """Mark the iteration; name the worker whenever it is another."""
+        again = " again" if event.iteration == self._seen.iteration else ""
+        parts = [f"iteration {event.iteration}{again}"]
+        if self._names_workers and event.worker != self._seen.worker:
+            parts.append(f"worker {event.worker}")
+        self._seen.iteration, self._seen.worker = event.iteration, event.worker
+        self._page.line(self._page.style("· " + " · ".join(parts), "dim"))
+
+    def _text(self, text: str) -> None:
+        self._seen.is_reply_open = self._seen.has_streamed = True
+        self._page.stream(printable(text))
+
+    def _reasoning(self, text: str) -> None:
+        self._seen.is_reply_open = self._seen.has_streamed = True
+        self._page.stream(printable(text), "dim", marker="~ ")
+
+    def _reply(self, event: ReplyCompleted) -> None:
+        """End the reply; show its text if it did not come piece by piece."""
+        if not self._seen.has_streamed and not event.deltas:
+            self._page.stream(printable(event.reasoning), "dim", marker="~ ")
+            self._page.stream(printable(event.text))
+        self._page.close()
+        self._seen.is_reply_open = self._seen.has_streamed = False
+        if event.stop_reason is StopReason.MAX_TOKENS:
+            self._page.line(self._page.style("! cut off: the model reached its token limit", "yellow"))
+
+    def _reset(self, event: AttemptReset) -> None:
+        """Say that what was shown of a reply is void; a viewer who came later was shown nothing of it."""
+        self._page.close()
+        if self._seen.is_reply_open:
+            reason = f": {one_line(event.reason)}" if event.reason else ""
+            self._page.line(self._page.style(f"↺ the reply was started again{reason}", "dim"))
+        self._seen.is_reply_open = self._seen.has_streamed = False
+        self._seen.running.clear()
+
+    def _called(self, event: ToolCalled) -> None:
+        self._seen.is_reply_open = True
+        self._seen.calls.add(event.call_id)
+        self._seen.running[event.call_id] = event
+        attempt = f"  attempt {event.attempt}" if event.attempt > 1 else ""
+        words = _words.call(event.name, event.arguments, self._limit(2 + len(attempt)))
+        name, bracket, rest = words.partition("(")
+        arrow, bold = self._page.style("→", "cyan"), self._page.style(name, "bold")
+        self._page.line(f"{arrow} {bold}{bracket}{rest}{self._page.style(attempt, 'yellow')}")
+
+    def _progress(self, event: ToolProgress) -> None:
+        share = "" if event.fraction is None else f"  {event.fraction:.0%}"
+        message = f"  {one_line(event.message)}" if event.message else ""
+        self._page.replaceable(f"⋯ {one_line(event.name)}{share}{message}")
+
+    def _result(self, event: ToolFinished | ToolFailed) -> None:
+        label = self._label_of(event)
+        self._seen.calls.add(event.call_id)
+        self._seen.running.pop(event.call_id, None)
+        took = f"  {duration(event.duration_ms)}"
+        if isinstance(event, ToolFinished):
+            label = f"{label}: " if label else ""
+            text = _words.content(event.content, self._limit(2 + len(label) + len(took)))
+            arrow, dim = self._page.style("←", "green"), self._page.style(label, "dim")
+            self._page.line(f"{arrow} {dim}{text}{self._page.style(took, 'dim')}")
+        else:
+            outcome = "" if event.outcome == "error" else f" ({event.outcome})"
+            label = f"{label or event.name}{outcome}: "
+            text = _words.content(event.content, self._limit(2 + len(label) + len(took)))
+            self._page.line(self._page.style(f"✗ {label}{text}", "red") + self._page.style(took, "dim"))
+
+    def _label_of(self, event: ToolFinished | ToolFailed) -> str:
+        """What a result must say to be told from the results of other calls that run at the same time."""
+        called = self._seen.running.get(event.call_id)
+        if called is None:
+            return event.name
+        if len(self._seen.running) == 1:
+            return ""
+        names = [other.name for other in self._seen.running.values()]
+        return event.name if names.count(event.name) == 1 else _words.call(called.name, called.arguments, 40)
+
+    def _note(self, event: Note) -> None:
+        again = f", again in {duration(event.delay_ms)}" if event.delay_ms else ""
+        tail = f"  (failure {event.errors} of {event.max_error_retries}{again})"
+        text = _words.content(event.text, self._limit(2 + len(tail)))
+        self._page.line(self._page.style(f"! {text}", "yellow") + self._page.style(tail, "dim"))
+
+    def _marker(self, event: RunRecovered | RunReleased | CancelRequestedEvent) -> None:
+        match event:
+            case RunRecovered():
+                lost = f"worker {event.previous_owner}" if event.previous_owner else "the worker"
+                self._page.line(self._page.style(f"↻ {lost} was lost, another goes on", "yellow"))
+            case RunReleased():
+                self._page.line(self._page.style(f"» worker {event.worker} shuts down, another goes on", "dim"))
+            case CancelRequestedEvent():
+                reason = f": {one_line(event.reason)}" if event.reason else ""
+                self._page.line(self._page.style(f"⊘ cancel requested{reason}", "yellow"))
+
+    def _final(self, event: FinalEvent) -> None:
+        word, colour = _ENDS[event.type]
+        self._page.close()
+        if not isinstance(event, RunCompleted) and event.reason:
+            self._page.line(self._page.style(f"! {_words.content(event.reason)}", colour))
+        seen = self._seen
+        figures = _words.figures(
+            iterations=event.iterations,
+            tools=len(seen.calls) if seen.from_start else None,
+            usage=event.usage,
+            elapsed_ms=None if seen.created_ms is None else event.at_ms - seen.created_ms,
+        )
+        self._page.line(f"{self._page.style(word, colour, 'bold')}{self._page.style(f' · {figures}', 'dim')}")
+
+    def _gap(self, event: Gap) -> None:
+        self._seen.is_reply_open = self._seen.has_streamed = False
+        which = f"event {event.first} was" if event.first == event.last else f"events {event.first}-{event.last} were"
+        self._page.line(self._page.style(f"… {which} trimmed; the transcript so far:", "yellow"))
+        for line in _words.transcript(event.messages, self._out, width=self._limit(0)):
+            self._page.line(line)

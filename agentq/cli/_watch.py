@@ -1,0 +1,213 @@
+"""Following runs to their end: one view per run, the warning that no worker is there, and detaching."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shlex
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from agentq._ids import is_run_id
+from agentq.cli._errors import STATUS_CODES, ExitCode, worst
+from agentq.cli._output import remark, stdout
+from agentq.cli._render import Renderer
+from agentq.errors import RunNotFound, StoreUnavailable
+from agentq.events.model import (
+    Event,
+    IterationFinished,
+    IterationStarted,
+    RunCancelledEvent,
+    RunCompleted,
+    RunFailedEvent,
+    RunQueued,
+    RunRecovered,
+    RunReleased,
+    RunStarted,
+)
+from agentq.runs import RunState, Status
+from agentq.settings import DEFAULT_QUEUE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+
+    from agentq.cli._group import Options
+    from agentq.client import AsyncClient
+
+_COLOURS = ("cyan", "magenta", "yellow", "blue", "green")
+_WORKER_MISSING_AFTER_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How events are shown."""
+
+    json: bool = False
+    timestamps: bool = False
+    full: bool = False
+
+
+@dataclass
+class _View:
+    """One run on the screen: the cursor, how it ended, and whether it waits for a worker."""
+
+    run_id: str
+    queue: str
+    show: Callable[[Event], None]
+    close: Callable[[], None]
+    cursor: int
+    end: Status | None = None
+    is_queued: bool = False
+    changed_at: float = field(default_factory=time.monotonic)
+
+    def take(self, event: Event) -> None:
+        match event:
+            case RunQueued() | IterationFinished() | RunReleased():
+                self.is_queued, self.end = True, None
+            case RunStarted() | RunRecovered() | IterationStarted():  # after an end too: a run can be retried
+                self.is_queued, self.end = False, None
+            case RunCompleted():
+                self.end = Status.COMPLETED
+            case RunFailedEvent():
+                self.end = Status.FAILED
+            case RunCancelledEvent():
+                self.end = Status.CANCELLED
+        self.changed_at = time.monotonic()
+        self.show(event)
+        self.cursor = event.seq
+
+
+class Watch:
+    """Shows runs until they end."""
+
+    def __init__(
+        self, options: Options, look: Look, *, worker_missing_after_s: float = _WORKER_MISSING_AFTER_S
+    ) -> None:
+        self._options = options
+        self._look = look
+        self._out = stdout()
+        self._missing_after_s = worker_missing_after_s
+        self._views: list[_View] = []
+
+    async def follow(
+        self, client: AsyncClient, run_ids: Sequence[str], *, after: int = 0, live: bool = True
+    ) -> ExitCode:
+        """Show the runs past the cursor `after`; answers with the worst of their ends."""
+        states = await asyncio.gather(*(client.read(run_id) for run_id in run_ids))
+        labels = _labels(run_ids)
+        self._views = [
+            self._view(state, label, n, after) for n, (state, label) in enumerate(zip(states, labels, strict=True))
+        ]
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._one(client, view, live=live)) for view in self._views]
+        except BaseExceptionGroup as errors:
+            raise _first(errors) from errors
+        finally:
+            self.close()
+        return worst([task.result() for task in tasks])
+
+    def detach(self) -> ExitCode:
+        """Say how to come back to what goes on."""
+        self.close()
+        left = [view for view in self._views if view.end is None]
+        if not left:
+            remark("interrupted", "interrupted", as_json=self._look.json)
+            return ExitCode.INTERRUPTED
+        url = self._options.redis_url
+        redis = f" --redis {shlex.quote(url)}" if url and "@" not in url else ""
+        commands = [
+            f"agentq tail {view.run_id}{f' --after {view.cursor}' if view.cursor else ''}{redis}" for view in left
+        ]
+        goes = "the run goes on" if len(left) == 1 else "the runs go on"
+        separator = " " if len(commands) == 1 else "\n  "
+        remark(
+            "detached",
+            f"detached; {goes}. Come back with:" + "".join(separator + c for c in commands),
+            as_json=self._look.json,
+        )
+        return ExitCode.INTERRUPTED
+
+    def close(self) -> None:
+        for view in self._views:
+            view.close()
+
+    def _view(self, state: RunState, label: str, number: int, after: int) -> _View:
+        if self._look.json:
+            return _View(state.run_id, state.queue, self._write_json, lambda: None, after)
+        renderer = Renderer(
+            self._out,
+            label=label,
+            colour=_COLOURS[number % len(_COLOURS)],
+            timestamps=self._look.timestamps,
+            full=self._look.full,
+            created_ms=state.created_ms or None,
+        )
+        return _View(state.run_id, state.queue, renderer.show, renderer.close, after)
+
+    def _write_json(self, event: Event) -> None:
+        self._out.line(event.model_dump_json(exclude_none=True))
+
+    async def _one(self, client: AsyncClient, view: _View, *, live: bool) -> ExitCode:
+        watcher = asyncio.create_task(self._warn_without_worker(client, view)) if live else None
+        try:
+            async with contextlib.aclosing(client.events(view.run_id, after=view.cursor, live=live)) as events:
+                async for event in events:
+                    view.take(event)
+        finally:
+            if watcher:
+                watcher.cancel()
+                await asyncio.gather(watcher, return_exceptions=True)
+        if view.end is None:
+            state = await client.read(view.run_id)
+            if not state.status.is_final:
+                view.close()
+            return STATUS_CODES[state.status]
+        return STATUS_CODES[view.end]
+
+    async def _warn_without_worker(self, client: AsyncClient, view: _View) -> None:
+        """Say once that nobody serves the queue, when the run has waited in it and nothing has come."""
+        with contextlib.suppress(StoreUnavailable):
+            while True:
+                await asyncio.sleep(self._missing_after_s / 4)
+                if not view.is_queued or time.monotonic() - view.changed_at < self._missing_after_s:
+                    continue
+                if not await client.workers(view.queue):
+                    break
+                view.changed_at = time.monotonic()
+            view.close()
+            option = "" if view.queue == DEFAULT_QUEUE else f" -q {view.queue}"
+            message = f"no worker on queue {view.queue}; start: agentq worker{option}"
+            remark("no_worker", message, as_json=self._look.json)
+
+
+def watch(watch_: Watch, main: Callable[[], Coroutine[Any, Any, ExitCode]]) -> ExitCode:
+    """Run `main` to its end; Ctrl-C detaches `watch_`."""
+    try:
+        return asyncio.run(main())
+    except KeyboardInterrupt:
+        return watch_.detach()
+
+
+def checked_run_id(text: str) -> str:
+    """`text` as a run id; raises `RunNotFound` where it cannot be one. Lower case is taken too."""
+    if is_run_id(text.upper()):
+        return text.upper()
+    raise RunNotFound(f"there is no run {text!r}: a run id has 26 letters and digits, as in 01JD3ZK8W5Q0X9V7T2M4N6P8RA")
+
+
+def _labels(run_ids: Sequence[str]) -> list[str]:
+    """A short name for each of several runs: the random end of its id. One run needs none."""
+    if len(run_ids) == 1:
+        return [""]
+    length = 6
+    while length < 26 and len({run_id[-length:] for run_id in run_ids}) < len(set(run_ids)):
+        length += 1
+    return [run_id[-length:] for run_id in run_ids]
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first error of a group, however deep."""
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error

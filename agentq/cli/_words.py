@@ -1,0 +1,81 @@
+"""How calls, results, figures and messages are put into words, the same for `tail` and `show`."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from agentq.cli._output import Output, clip, count, duration, one_line, printable
+from agentq.messages import FilePart, Message, Part, ReasoningPart, Role, TextPart, ToolCallPart, ToolResultPart, Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+
+def call(name: str, arguments: Mapping[str, Any], width: int | None = None) -> str:
+    """`add_numbers(a=7, b=9)` in at most `width` columns; the closing bracket stays."""
+    listed = ", ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in arguments.items())
+    room = None if width is None else max(width - len(name) - 2, 1)
+    return f"{one_line(name)}({clip(one_line(listed), room)})"
+
+
+def content(text: str, width: int | None = None) -> str:
+    """A tool's result on one line of at most `width` columns; without a width in full, further lines indented."""
+    if width is not None:
+        return clip(one_line(text), width) or "(nothing)"
+    return printable(text).rstrip().replace("\n", "\n  ") or "(nothing)"
+
+
+def tokens(usage: Usage) -> str:
+    """`812 tokens in (640 cached), 93 out`."""
+    cached = f" ({usage.cached_input_tokens} cached)" if usage.cached_input_tokens else ""
+    return f"{count(usage.input_tokens, 'token')} in{cached}, {usage.output_tokens} out"
+
+
+def figures(*, iterations: int, tools: int | None, usage: Usage, elapsed_ms: int | None) -> str:
+    """What a run has cost, without what is not known."""
+    parts = [
+        count(iterations, "iteration"),
+        "" if tools is None else count(tools, "tool"),
+        tokens(usage) if usage.input_tokens or usage.output_tokens else "",
+        "" if elapsed_ms is None else duration(elapsed_ms),
+    ]
+    return " · ".join(part for part in parts if part)
+
+
+def transcript(messages: Sequence[Message], out: Output, *, width: int | None) -> Iterator[str]:
+    """The lines of `messages`; results name their tool, for they stand apart from their call."""
+    for message in messages:
+        for part in message.parts:
+            yield from _part(message.role, part, out, width)
+
+
+def _part(role: Role, part: Part, out: Output, width: int | None) -> Iterator[str]:
+    room = None if width is None else width - 2
+    match part:
+        case TextPart():
+            marker, styles = _SPEAKERS[role]
+            for number, line in enumerate(printable(part.text).rstrip("\n").split("\n")):
+                lead = marker if not number else " " * len(marker)
+                yield (out.style(lead, *styles) + out.style(line, *styles if role == Role.SYSTEM else ())).rstrip()
+        case ReasoningPart():
+            for line in printable(part.text).rstrip("\n").split("\n") if part.text else ():
+                yield out.style(f"~ {line}".rstrip(), "dim")
+        case FilePart():
+            yield f"{out.style('+', 'cyan')} {one_line(part.name or part.url)} {out.style(part.media_type, 'dim')}"
+        case ToolCallPart():
+            yield f"{out.style('→', 'cyan')} {call(part.name, part.arguments, room)}"
+        case ToolResultPart() if part.is_error:
+            outcome = "" if part.outcome == "error" else f" ({part.outcome})"
+            yield out.style(f"✗ {part.name}{outcome}: {content(part.content, room)}", "red")
+        case ToolResultPart():
+            name = out.style(f"{part.name}:", "dim")
+            yield f"{out.style('←', 'green')} {name} {content(part.content, room and room - len(part.name) - 2)}"
+
+
+_SPEAKERS: Mapping[Role, tuple[str, tuple[str, ...]]] = {
+    Role.USER: ("> ", ("bold",)),
+    Role.ASSISTANT: ("", ()),
+    Role.TOOL: ("", ()),
+    Role.SYSTEM: ("! ", ("yellow",)),
+}

@@ -1,0 +1,86 @@
+"""`agentq enqueue`: hand a prompt to the workers."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from agentq.cli._group import AgentqCommand, Options, pass_options
+
+
+def read_prompt(prompt: str) -> str:
+    """The prompt, from standard input where it is `-`."""
+    if prompt == "-":
+        prompt = sys.stdin.read().rstrip("\n")
+    if not prompt.strip():
+        raise click.UsageError("the prompt is empty")
+    return prompt
+
+
+def _metadata(_ctx: click.Context, _param: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str]:
+    metadata = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise click.BadParameter(f"{pair!r} is not KEY=VALUE")
+        metadata[key] = value
+    return metadata
+
+
+@click.command("enqueue", cls=AgentqCommand)
+@click.argument("agent")
+@click.argument("prompt", metavar="PROMPT|-")
+@click.option("--session", metavar="ID", help="The conversation that the run belongs to.")
+@click.option("--user", metavar="ID", help="For whom it runs.")
+@click.option("--key", metavar="KEY", help="Idempotency key: the same key again answers with the same run.")
+@click.option("-q", "--queue", metavar="QUEUE", help="The queue [AGENTQ_QUEUE; default].")
+@click.option("--model", metavar="MODEL", help="Another model than the agent's, as provider:model.")
+@click.option(
+    "--meta", "metadata", metavar="KEY=VALUE", multiple=True, callback=_metadata, help="Metadata; may repeat."
+)
+@click.option("--delay", metavar="SECONDS", type=click.FloatRange(min=0), default=0.0, help="Start later.")
+@click.option("-f", "--follow", is_flag=True, help="Then watch the run, as `agentq tail` does.")
+@pass_options
+def command(
+    options: Options,
+    *,
+    agent: str,
+    prompt: str,
+    session: str | None,
+    user: str | None,
+    key: str | None,
+    queue: str | None,
+    model: str | None,
+    metadata: dict[str, str],
+    delay: float,
+    follow: bool,
+) -> int:
+    """Hand a prompt to the workers. The first line on stdout is the run id; PROMPT `-` reads standard input."""
+    from agentq.cli._errors import ExitCode
+    from agentq.cli._output import stdout
+    from agentq.cli._watch import Look, Watch, watch
+
+    text = read_prompt(prompt)
+    view = Watch(options, Look(json=options.json))
+
+    async def main() -> ExitCode:
+        async with options.connected() as client:
+            run = await client.enqueue(
+                agent,
+                text,
+                session_id=session,
+                user_id=user,
+                metadata=metadata or None,
+                queue=queue,
+                model=model,
+                idempotency_key=key,
+                delay=delay,
+            )
+            if not options.json:
+                stdout().line(run.id)
+            elif not follow:
+                stdout().document({"run_id": run.id})
+            return await view.follow(client, [run.id]) if follow else ExitCode.OK
+
+    return watch(view, main)

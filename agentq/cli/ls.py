@@ -1,0 +1,115 @@
+"""`agentq ls`: runs, newest first."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+import click
+
+from agentq.cli._group import AgentqCommand, Options, pass_options
+from agentq.runs import Status
+
+if TYPE_CHECKING:
+    from agentq.client import AsyncClient
+    from agentq.runs import RunState
+
+_HEADS = ("RUN", "STATUS", "AGENT", "AGE", "ITER", "PROMPT OR LAST ERROR")
+
+
+@click.command("ls", cls=AgentqCommand)
+@click.option("--status", type=click.Choice([str(status) for status in Status]), help="Only runs with this status.")
+@click.option("--agent", metavar="AGENT", help="Only runs of this agent.")
+@click.option("--session", metavar="ID", help="Only runs of this session.")
+@click.option("--user", metavar="ID", help="Only runs for this user.")
+@click.option(
+    "-n", "--limit", metavar="N", type=click.IntRange(1, 1000), default=20, show_default=True, help="At most."
+)
+@click.option("--before", metavar="RUN", help="Go on after this run, the last one of the page before.")
+@pass_options
+def command(
+    options: Options,
+    *,
+    status: str | None,
+    agent: str | None,
+    session: str | None,
+    user: str | None,
+    limit: int,
+    before: str | None,
+) -> int:
+    """List runs, newest first."""
+    import asyncio
+
+    from agentq.cli._errors import ExitCode
+    from agentq.cli._output import stderr, stdout
+    from agentq.cli._watch import checked_run_id
+    from agentq.cli.show import run_document
+
+    before = checked_run_id(before) if before else None
+
+    async def main() -> tuple[tuple[RunState, ...], list[str]]:
+        async with options.connected() as client:
+            runs = await client.list(
+                status=Status(status) if status else None,
+                agent=agent,
+                session_id=session,
+                user_id=user,
+                before=before,
+                limit=limit,
+            )
+            texts = [] if options.json else await asyncio.gather(*(_about(client, run) for run in runs))
+            return tuple(runs), texts
+
+    runs, texts = asyncio.run(main())
+    more = runs[-1].run_id if len(runs) == limit else None
+    if options.json:
+        stdout().document({"runs": [run_document(run) for run in runs], "next": more})
+        return ExitCode.OK
+    if not runs:
+        stderr().line("no runs")
+        return ExitCode.OK
+    _print(runs, texts)
+    if more:
+        filters = {"status": status, "agent": agent, "session": session, "user": user}
+        given = "".join(f" --{name} {shlex.quote(value)}" for name, value in filters.items() if value)
+        out = stderr()
+        out.line(out.style(f"more: agentq ls{given} --before {more}", "dim"))
+    return ExitCode.OK
+
+
+async def _about(client: AsyncClient, run: RunState) -> str:
+    """What tells a run from others: its last error, else its prompt, which its first event holds."""
+    from agentq.errors import NotFound
+    from agentq.events.model import RunQueued
+
+    if run.last_error:
+        return run.last_error
+    try:
+        async with aclosing(client.events(run.run_id, live=False)) as events:
+            async for event in events:
+                return event.prompt if isinstance(event, RunQueued) else ""
+    except NotFound:  # it expired in this moment
+        pass
+    return ""
+
+
+def _print(runs: tuple[RunState, ...], texts: list[str]) -> None:
+    from agentq.cli._output import PIPE_WIDTH, age, clip, columns, one_line, stdout, table
+    from agentq.cli.show import status_word
+
+    out = stdout()
+    now_ms = time.time() * 1000
+    rows = [
+        (run.run_id, str(run.status), run.agent, age(now_ms - run.created_ms), str(run.iteration), one_line(text))
+        for run, text in zip(runs, texts, strict=True)
+    ]
+    heads, *lines = table([_HEADS, *rows])
+    out.line(out.style("  ".join(heads), "dim"))
+    for run, cells in zip(runs, lines, strict=True):
+        *front, text = cells
+        taken = sum(columns(cell) + 2 for cell in front)
+        text = clip(text, max((out.width or PIPE_WIDTH) - taken, 10))
+        front[1] = status_word(run.status, out) + front[1][len(run.status) :]
+        out.line("  ".join([*front, out.style(text, "red") if run.last_error else text]).rstrip())

@@ -1,0 +1,111 @@
+"""`agentq show`: the state of a run and its transcript."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from agentq.cli._group import AgentqCommand, Options, pass_options
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from agentq.cli._output import Output
+    from agentq.messages import Message
+    from agentq.runs import RunState
+
+
+@click.command("show", cls=AgentqCommand)
+@click.argument("run")
+@click.option("--full", is_flag=True, help="Shorten no arguments and no results.")
+@pass_options
+def command(options: Options, run: str, full: bool) -> int:
+    """Show a run: its state and its transcript."""
+    import asyncio
+
+    from agentq.cli import _words
+    from agentq.cli._errors import ExitCode
+    from agentq.cli._output import PIPE_WIDTH, stdout
+    from agentq.cli._watch import checked_run_id
+
+    run_id = checked_run_id(run)
+
+    async def main() -> tuple[RunState, tuple[Message, ...]]:
+        async with options.connected() as client:
+            return await client.read(run_id), await client.messages(run_id)
+
+    state, messages = asyncio.run(main())
+    out = stdout()
+    if options.json:
+        transcript = [message.model_dump(mode="json", exclude_none=True) for message in messages]
+        out.document({"run": run_document(state), "messages": transcript})
+        return ExitCode.OK
+    for label, text in _facts(state, out):
+        out.line(f"{out.style(f'{label:<10}', 'dim')} {text}")
+    out.line()
+    for line in _words.transcript(messages, out, width=None if full else out.width or PIPE_WIDTH):
+        out.line(line)
+    return ExitCode.OK
+
+
+def run_document(state: RunState) -> dict[str, Any]:
+    """A run as JSON: every field, under its name in `RunState`."""
+    from dataclasses import asdict
+
+    return {**asdict(state), "metadata": dict(state.metadata), "usage": dict(state.usage)}
+
+
+def _facts(state: RunState, out: Output) -> Iterator[tuple[str, str]]:
+    """What there is to say of a run, in the order in which one asks."""
+    from agentq.cli import _words
+    from agentq.cli._output import age, count, duration, one_line
+    from agentq.messages import Usage
+
+    now_ms = time.time() * 1000
+    phase = f" ({state.phase.replace('_', ' ')})" if state.phase else ""
+    usage = Usage.model_validate(dict(state.usage))
+    ended_ms = state.finished_ms or now_ms
+    created = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(state.created_ms / 1000))
+    facts = {
+        "run": state.run_id,
+        "status": status_word(state.status, out) + phase,
+        "agent": state.agent,
+        "model": state.model,
+        "queue": state.queue,
+        "session": state.session_id,
+        "user": state.user_id,
+        "metadata": json.dumps(dict(state.metadata), ensure_ascii=False) if state.metadata else None,
+        "created": f"{created}, {age(now_ms - state.created_ms)} ago",
+        "took" if state.finished_ms else "so far": duration(ended_ms - state.created_ms),
+        "iterations": str(state.iteration),
+        "failures": f"{state.errors} in a row" if state.errors else None,
+        "recoveries": count(state.recoveries, "crash").replace("crashs", "crashes") if state.recoveries else None,
+        "worker": state.owner,
+        "starts": f"in {duration(state.not_before_ms - now_ms)}" if state.not_before_ms > now_ms else None,
+        "tokens": _words.tokens(usage) if usage.input_tokens or usage.output_tokens else None,
+        "cancel": (state.cancel_reason or "requested") if state.is_cancel_requested else None,
+        "last error": out.style(state.last_error, "red") if state.last_error else None,
+    }
+    styled = {"status", "last error"}
+    for label, text in facts.items():
+        if text:
+            yield label, text if label in styled else one_line(text)
+
+
+def status_word(status: str, out: Output) -> str:
+    """The status in its colour."""
+    return out.style(status, _STATUS_COLOURS.get(status, "dim"))
+
+
+_STATUS_COLOURS = {
+    "queued": "dim",
+    "running": "cyan",
+    "waiting": "magenta",
+    "paused": "magenta",
+    "completed": "green",
+    "failed": "red",
+    "cancelled": "yellow",
+}

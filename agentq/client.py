@@ -1,0 +1,209 @@
+"""The blocking client, for web apps and scripts that are not async: `AsyncClient` behind a portal, nothing twice."""
+
+from __future__ import annotations
+
+import inspect
+import weakref
+from typing import TYPE_CHECKING, Any, Self
+
+from agentq._portal import Portal
+from agentq.callbacks import Callbacks, calls, finish
+from agentq.client_async import AsyncClient, AsyncRun
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from agentq.events.model import Event
+    from agentq.events.stream import EventStream
+    from agentq.executors.base import Executor
+    from agentq.messages import Message
+    from agentq.results import RunResult
+    from agentq.runs import RunState, Status
+    from agentq.settings import Settings
+    from agentq.stores.base import Store
+
+__all__ = ["AsyncClient", "AsyncRun", "Client", "Run"]
+
+
+class Client:
+    """Enqueues runs and reads what becomes of them; every method does what the one of `AsyncClient` does, and blocks.
+
+    One client serves a whole process: it may be shared by threads, made before a fork (the child connects anew), and
+    left to itself at exit. It refuses to block an event loop: async code uses `AsyncClient`.
+    """
+
+    def __init__(
+        self,
+        redis_url: str | None = None,
+        *,
+        settings: Settings | None = None,
+        store: Store | None = None,
+        stream: EventStream | None = None,
+        executor: Executor | None = None,
+    ) -> None:
+        self._client = AsyncClient(redis_url, settings=settings, store=store, stream=stream, executor=executor)
+        self._portal = Portal(self._client.aclose)
+        # At exit the portal closes itself; this is for a client that is dropped before.
+        weakref.finalize(self, self._portal.close, wait=False).atexit = False
+
+    @property
+    def settings(self) -> Settings:
+        return self._client.settings
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections and end the thread; calls that wait in other threads raise. Again: no effect."""
+        self._portal.close()
+
+    def enqueue(
+        self,
+        agent: str,
+        prompt: str,
+        *,
+        session_id: str | None = None,
+        user_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        queue: str | None = None,
+        model: str | None = None,
+        idempotency_key: str | None = None,
+        delay: float = 0.0,
+    ) -> Run:
+        """Store a run and wake a worker for it, `delay` seconds from now; returns as soon as the run is safe.
+
+        The same `idempotency_key` with the same input gives the run that it made before, for as long as that run is
+        kept; with other input it raises `IdempotencyConflict`. Without `queue`, the agent's own is used.
+        """
+        run = self._portal.call(
+            self._client.enqueue,
+            agent,
+            prompt,
+            session_id=session_id,
+            user_id=user_id,
+            metadata=metadata,
+            queue=queue,
+            model=model,
+            idempotency_key=idempotency_key,
+            delay=delay,
+        )
+        return Run(self, run.id, run.agent)
+
+    def get(self, run_id: str) -> Run:
+        """A handle on a run that exists."""
+        return Run(self, run_id, self._portal.call(self._client.get, run_id).agent)
+
+    def read(self, run_id: str) -> RunState:
+        """Everything that is known of a run but its transcript."""
+        return self._portal.call(self._client.read, run_id)
+
+    def status(self, run_id: str) -> Status:
+        """The run's status."""
+        return self._portal.call(self._client.status, run_id)
+
+    def result(self, run_id: str, timeout: float | None = None) -> RunResult:
+        """Wait until the run has ended and return its result.
+
+        Raises `RunFailed` or `RunCancelled`, and `ResultTimeout` after `timeout` seconds: the run goes on then.
+        """
+        return self._portal.call(self._client.result, run_id, timeout)
+
+    def outcome(self, run_id: str) -> RunResult | None:
+        """The result of a run that has completed, else None; does not wait and does not raise for a failed run."""
+        return self._portal.call(self._client.outcome, run_id)
+
+    def messages(self, run_id: str) -> tuple[Message, ...]:
+        """The transcript as it stands."""
+        return self._portal.call(self._client.messages, run_id)
+
+    def events(self, run_id: str, *, after: int = 0, live: bool = True) -> Iterator[Event]:
+        """Every event past the cursor `after` (the `seq` of the last one seen), then live until the run has ended.
+
+        Without `live` it stops at the last event there is. Leaving the loop early ends the subscription.
+        """
+        return self._portal.iterate(self._client.events(run_id, after=after, live=live))
+
+    def follow(self, run_id: str, callbacks: Callbacks, *, after: int = 0) -> RunResult | None:
+        """Call the callbacks until the run has ended; returns the result of a completed run, else None.
+
+        Plain callbacks run in this thread and may use this client; coroutine functions run on the client's own loop.
+        """
+        for call in self._portal.iterate(calls(callbacks, self._client.events(run_id, after=after))):
+            if inspect.isawaitable(answer := call()):
+                self._portal.call(finish, answer)
+        return self.outcome(run_id)
+
+    def cancel(self, run_id: str, *, reason: str = "", wait: float = 0.0) -> Status:
+        """Ask the run to stop and return its status, after up to `wait` seconds in which it may end.
+
+        A run that no worker holds is cancelled when this returns; the one that holds it stops it within moments.
+        Raises `RunAlreadyFinished` when the run has completed or failed. Again: no effect.
+        """
+        return self._portal.call(self._client.cancel, run_id, reason=reason, wait=wait)
+
+    def list(
+        self,
+        *,
+        status: Status | str | None = None,
+        agent: str | None = None,
+        session_id: str | None = None,
+        user_id: str | None = None,
+        before: str | None = None,
+        limit: int = 50,
+    ) -> tuple[RunState, ...]:
+        """Runs, newest first. `before` is the id of the last run of the page before; at most 1000 a page."""
+        return self._portal.call(
+            self._client.list,
+            status=status,
+            agent=agent,
+            session_id=session_id,
+            user_id=user_id,
+            before=before,
+            limit=limit,
+        )
+
+    def workers(self, queue: str) -> tuple[str, ...] | None:
+        """The names of the workers that serve the queue now; None where the executor cannot tell."""
+        return self._portal.call(self._client.workers, queue)
+
+
+class Run:
+    """A handle on one run: it holds the id, and asks the client for everything else."""
+
+    __slots__ = ("_client", "agent", "id")
+
+    def __init__(self, client: Client, run_id: str, agent: str) -> None:
+        self._client = client
+        self.id = run_id
+        self.agent = agent
+
+    def __repr__(self) -> str:
+        return f"Run(id={self.id!r}, agent={self.agent!r})"
+
+    def read(self) -> RunState:
+        return self._client.read(self.id)
+
+    def status(self) -> Status:
+        return self._client.status(self.id)
+
+    def result(self, timeout: float | None = None) -> RunResult:
+        """See `Client.result`."""
+        return self._client.result(self.id, timeout)
+
+    def messages(self) -> tuple[Message, ...]:
+        return self._client.messages(self.id)
+
+    def events(self, *, after: int = 0, live: bool = True) -> Iterator[Event]:
+        """See `Client.events`."""
+        return self._client.events(self.id, after=after, live=live)
+
+    def follow(self, callbacks: Callbacks, *, after: int = 0) -> RunResult | None:
+        """See `Client.follow`."""
+        return self._client.follow(self.id, callbacks, after=after)
+
+    def cancel(self, *, reason: str = "", wait: float = 0.0) -> Status:
+        """See `Client.cancel`."""
+        return self._client.cancel(self.id, reason=reason, wait=wait)

@@ -1,0 +1,345 @@
+"""The client for async code: puts runs in, watches them, gets their results out. Needs no agent code."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Self
+
+from agentq import _ids, results
+from agentq.callbacks import Callbacks, calls, finish
+from agentq.errors import InvalidInput, LeaseLost, RunNotFound, UnknownAgent
+from agentq.intake import new_run
+from agentq.runs import RunState, Status
+from agentq.settings import Settings
+from agentq.stores.base import RunFilter, Store
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+
+    from agentq.events.model import Event
+    from agentq.events.stream import EventStream
+    from agentq.executors.base import Executor
+    from agentq.messages import Message
+    from agentq.results import RunResult
+
+_log = logging.getLogger(__name__)
+
+# How long an agent that workers have published counts as known, so that an enqueue is one round trip.
+_CATALOGUE_S = 5.0
+_MAX_LIMIT = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    store: Store
+    stream: EventStream
+    executor: Executor | None
+    aclose: Callable[[], Awaitable[None]] | None = None
+
+
+class AsyncClient:
+    """Enqueues runs and reads what becomes of them.
+
+    Without `store`, `stream` and `executor` it works over Redis at `redis_url`, else REDIS_URL, and connects at the
+    first use. It may be used from several event loops; each has connections of its own. Errors: `InvalidInput` before
+    anything is stored, `RunNotFound`, `StoreUnavailable` when Redis is away.
+    """
+
+    def __init__(
+        self,
+        redis_url: str | None = None,
+        *,
+        settings: Settings | None = None,
+        store: Store | None = None,
+        stream: EventStream | None = None,
+        executor: Executor | None = None,
+    ) -> None:
+        if settings is None:
+            settings = Settings.load(redis_url=redis_url)
+        elif redis_url is not None:
+            settings = replace(settings, redis_url=redis_url)
+        self.settings = settings
+        stream = stream or getattr(store, "stream", None)
+        self._given: _Parts | None = None
+        if store is not None and stream is not None:
+            self._given = _Parts(store, stream, executor)
+        elif store is not None or stream is not None:
+            raise InvalidInput("a client that is given a store needs its stream too, and the other way round")
+        self._executor = executor
+        self._made: dict[asyncio.AbstractEventLoop, _Parts] = {}
+        self._catalogue: tuple[float, Mapping[str, Any]] = (0.0, {})
+        self._warned: set[str] = set()
+        self._closed = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections. Again: no effect. A store that was passed in is left open."""
+        self._closed = True
+        parts = self._made.pop(asyncio.get_running_loop(), None)
+        if parts is not None and parts.aclose is not None:
+            await parts.aclose()
+
+    async def enqueue(
+        self,
+        agent: str,
+        prompt: str,
+        *,
+        session_id: str | None = None,
+        user_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        queue: str | None = None,
+        model: str | None = None,
+        idempotency_key: str | None = None,
+        delay: float = 0.0,
+    ) -> AsyncRun:
+        """Store a run and wake a worker for it, `delay` seconds from now; returns as soon as the run is safe.
+
+        The same `idempotency_key` with the same input gives the run that it made before, for as long as that run is
+        kept; with other input it raises `IdempotencyConflict`. Without `queue`, the agent's own is used.
+        """
+        new = new_run(
+            self.settings,
+            agent,
+            prompt,
+            session_id=session_id,
+            user_id=user_id,
+            metadata=metadata,
+            queue=queue,
+            model=model,
+            idempotency_key=idempotency_key,
+            delay=delay,
+        )
+        parts = self._parts()
+        if parts.executor is None:
+            raise InvalidInput("this client has a store but no executor to wake its runs; pass executor= too")
+        manifest = await self._manifest(parts.store, agent)
+        if queue is None and manifest.get("queue"):
+            new = replace(new, queue=manifest["queue"])
+        created = await parts.store.create(new, wake=getattr(parts.executor, "wakeup", None))
+        # Not `existed`: that is also the answer to our own create when it had to be sent twice.
+        if created.run_id == new.run_id and not created.woken:
+            await parts.executor.schedule_next_iteration(created.run_id, delay=delay)
+        return AsyncRun(self, created.run_id, agent)
+
+    async def get(self, run_id: str) -> AsyncRun:
+        """A handle on a run that exists."""
+        state = await self.read(run_id)
+        return AsyncRun(self, run_id, state.agent)
+
+    async def read(self, run_id: str) -> RunState:
+        """Everything that is known of a run but its transcript."""
+        return await self._parts().store.read(_checked_id(run_id))
+
+    async def status(self, run_id: str) -> Status:
+        """The run's status."""
+        return (await self.read(run_id)).status
+
+    async def result(self, run_id: str, timeout: float | None = None) -> RunResult:
+        """Wait until the run has ended and return its result.
+
+        Raises `RunFailed` or `RunCancelled`, and `ResultTimeout` after `timeout` seconds: the run goes on then.
+        """
+        parts = self._parts()
+        return await results.result_of(parts.store, parts.stream, _checked_id(run_id), timeout)
+
+    async def outcome(self, run_id: str) -> RunResult | None:
+        """The result of a run that has completed, else None; does not wait and does not raise for a failed run."""
+        state = await self.read(run_id)
+        return await results.collected(self._parts().store, state) if state.status is Status.COMPLETED else None
+
+    async def messages(self, run_id: str) -> tuple[Message, ...]:
+        """The transcript as it stands."""
+        return await self._parts().store.messages(_checked_id(run_id))
+
+    async def events(self, run_id: str, *, after: int = 0, live: bool = True) -> AsyncGenerator[Event, None]:
+        """Every event past the cursor `after` (the `seq` of the last one seen), then live until the run has ended.
+
+        Without `live` it stops at the last event there is. Whoever leaves the loop early should close the generator
+        (`contextlib.aclosing`), which ends the subscription at once.
+        """
+        async with results.reading(self._parts().stream, _checked_id(run_id), after=after, live=live) as events:
+            async for event in events:
+                yield event
+
+    async def follow(self, run_id: str, callbacks: Callbacks, *, after: int = 0) -> RunResult | None:
+        """Call the callbacks until the run has ended; returns the result of a completed run, else None.
+
+        How a run failed stands in the event that `on_done` gets. What a callback raises comes out here.
+        """
+        async with aclosing(calls(callbacks, self.events(run_id, after=after))) as due:
+            async for call in due:
+                await finish(call())
+        return await self.outcome(run_id)
+
+    async def cancel(self, run_id: str, *, reason: str = "", wait: float = 0.0) -> Status:
+        """Ask the run to stop and return its status, after up to `wait` seconds in which it may end.
+
+        A run that no worker holds is cancelled when this returns; the one that holds it stops it within moments.
+        Raises `RunAlreadyFinished` when the run has completed or failed. Again: no effect.
+        """
+        if not wait >= 0:
+            raise InvalidInput(f"wait must be 0 or more seconds, not {wait}", field="wait")
+        parts = self._parts()
+        signalled = await parts.store.cancel(_checked_id(run_id), reason=reason)
+        if not signalled.held and not signalled.status.is_final:
+            await self._settle(parts.store, run_id)
+        state = await parts.store.read(run_id)
+        if wait and not state.status.is_final:
+            limit = asyncio.timeout(wait)
+            try:
+                async with limit:
+                    state = await results.ended(parts.store, parts.stream, state)
+            except TimeoutError:
+                if not limit.expired():
+                    raise
+                state = await parts.store.read(run_id)
+        return state.status
+
+    async def list(
+        self,
+        *,
+        status: Status | str | None = None,
+        agent: str | None = None,
+        session_id: str | None = None,
+        user_id: str | None = None,
+        before: str | None = None,
+        limit: int = 50,
+    ) -> tuple[RunState, ...]:
+        """Runs, newest first. `before` is the id of the last run of the page before; at most 1000 a page."""
+        if not 1 <= limit <= _MAX_LIMIT:
+            raise InvalidInput(f"limit must be between 1 and {_MAX_LIMIT}, not {limit}", field="limit")
+        which = RunFilter(
+            status=None if status is None else _checked_status(status),
+            agent=agent,
+            session_id=session_id,
+            user_id=user_id,
+            before=before,
+            limit=limit,
+        )
+        return await self._parts().store.list(which)
+
+    async def workers(self, queue: str) -> tuple[str, ...] | None:
+        """The names of the workers that serve the queue now; None where the executor cannot tell."""
+        ask: Callable[[str], Awaitable[tuple[str, ...]]] | None = getattr(self._parts().executor, "workers", None)
+        return None if ask is None else await ask(queue)
+
+    def _parts(self) -> _Parts:
+        """What was passed in, else what was made for this event loop: connections cannot move between loops."""
+        if self._closed:
+            raise RuntimeError("this client is closed; make a new one")
+        if self._given is not None:
+            return self._given
+        loop = asyncio.get_running_loop()
+        if loop not in self._made:
+            for stale in [other for other in tuple(self._made) if other.is_closed()]:
+                self._made.pop(stale, None)
+            self._made[loop] = _redis_parts(self.settings, self._executor)
+        return self._made[loop]
+
+    async def _manifest(self, store: Store, agent: str) -> Mapping[str, Any]:
+        """What workers have published about the agent: empty if none did so far. Raises `UnknownAgent`."""
+        known_agents: Callable[[], Awaitable[Mapping[str, Any] | None]] | None = getattr(store, "known_agents", None)
+        if known_agents is None:
+            return {}
+        read_at, catalogue = self._catalogue
+        if agent not in catalogue or time.monotonic() - read_at > _CATALOGUE_S:
+            published = await known_agents()
+            if published is None:
+                return {}
+            catalogue = published
+            self._catalogue = (time.monotonic(), catalogue)
+        if agent in catalogue:
+            return dict(catalogue[agent])
+        if catalogue:
+            raise UnknownAgent(
+                f"no worker has published an agent named {agent!r}; there are: {', '.join(sorted(catalogue))}",
+                field="agent",
+            )
+        if agent not in self._warned:
+            self._warned.add(agent)
+            _log.warning("no worker has published its agents yet; %r is accepted unseen and waits for one", agent)
+        return {}
+
+    async def _settle(self, store: Store, run_id: str) -> None:
+        """End a cancelled run that nobody holds. A worker that was faster does it in our place."""
+        # Here, because the loop brings the tools and the providers along, which only this needs.
+        from agentq.loop import settle_cancelled
+
+        owner = f"client-{_ids.new_token()}"
+        for claim in await store.claim(
+            [run_id], owner=owner, claim_id=_ids.new_token(), lease_ms=self.settings.lease_ms
+        ):
+            try:
+                await settle_cancelled(store, claim, self.settings)
+            except LeaseLost:
+                _log.info("another worker took the cancelled run over and ends it", extra={"run_id": run_id})
+
+
+class AsyncRun:
+    """A handle on one run: it holds the id, and asks the client for everything else."""
+
+    __slots__ = ("_client", "agent", "id")
+
+    def __init__(self, client: AsyncClient, run_id: str, agent: str) -> None:
+        self._client = client
+        self.id = run_id
+        self.agent = agent
+
+    def __repr__(self) -> str:
+        return f"AsyncRun(id={self.id!r}, agent={self.agent!r})"
+
+    async def read(self) -> RunState:
+        return await self._client.read(self.id)
+
+    async def status(self) -> Status:
+        return await self._client.status(self.id)
+
+    async def result(self, timeout: float | None = None) -> RunResult:
+        """See `AsyncClient.result`."""
+        return await self._client.result(self.id, timeout)
+
+    async def messages(self) -> tuple[Message, ...]:
+        return await self._client.messages(self.id)
+
+    def events(self, *, after: int = 0, live: bool = True) -> AsyncGenerator[Event, None]:
+        """See `AsyncClient.events`."""
+        return self._client.events(self.id, after=after, live=live)
+
+    async def follow(self, callbacks: Callbacks, *, after: int = 0) -> RunResult | None:
+        """See `AsyncClient.follow`."""
+        return await self._client.follow(self.id, callbacks, after=after)
+
+    async def cancel(self, *, reason: str = "", wait: float = 0.0) -> Status:
+        """See `AsyncClient.cancel`."""
+        return await self._client.cancel(self.id, reason=reason, wait=wait)
+
+
+def _redis_parts(settings: Settings, executor: Executor | None) -> _Parts:
+    """Connects nothing yet; but imports redis, which is why it waits for the first use."""
+    from agentq.wiring import redis_parts
+
+    made = redis_parts(settings)
+    return _Parts(made.store, made.stream, executor or made.executor, made.aclose)
+
+
+def _checked_id(run_id: str) -> str:
+    if not isinstance(run_id, str) or not _ids.is_run_id(run_id):
+        raise RunNotFound(f"{run_id!r} is not a run id: those have 26 letters and digits, as `enqueue` returns them")
+    return run_id
+
+
+def _checked_status(status: Status | str) -> Status:
+    try:
+        return Status(status)
+    except ValueError:
+        names = ", ".join(Status)
+        raise InvalidInput(f"status {status!r} does not exist; there are: {names}", field="status") from None

@@ -1,0 +1,164 @@
+"""The exception tree. Imports nothing of ours.
+
+    AgentQError
+    ├── InvalidInput               a field is wrong; nothing was stored
+    │   ├── UnknownAgent
+    │   ├── UnknownProvider
+    │   └── AppNotFound
+    ├── NotFound
+    │   └── RunNotFound
+    ├── Conflict                   the request does not fit what is stored
+    │   ├── IdempotencyConflict
+    │   ├── IllegalTransition
+    │   └── RunAlreadyFinished
+    ├── LeaseError                 a worker's right to write
+    │   ├── LeaseLost
+    │   ├── LeaseHeld
+    │   └── CancelRequested
+    ├── RunError                   how a run ended, for who asked for its result
+    │   ├── RunFailed
+    │   └── RunCancelled
+    ├── ResultTimeout
+    ├── StoreUnavailable           Redis is away
+    ├── StoreCorrupted             stored data that this version cannot read
+    ├── ForeignJob                 an RQ job that is not a wake-up of ours
+    ├── ProviderError              a model call failed
+    └── ToolError                  a tool's way to say what went wrong
+        └── InvalidArguments       the model's arguments do not fit the tool's parameters
+
+The docstring of a class is its default message.
+"""
+
+from __future__ import annotations
+
+import inspect
+
+
+class AgentQError(Exception):
+    """agentq failed."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or inspect.cleandoc(type(self).__doc__ or "").split("\n")[0])
+
+
+class InvalidInput(AgentQError):
+    """The input is not valid."""
+
+    def __init__(self, message: str | None = None, *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class UnknownAgent(InvalidInput):
+    """No agent has this name."""
+
+
+class UnknownProvider(InvalidInput):
+    """No model provider has this name."""
+
+
+class AppNotFound(InvalidInput):
+    """The app could not be loaded."""
+
+
+class NotFound(AgentQError):
+    """There is no such thing."""
+
+
+class RunNotFound(NotFound):
+    """There is no such run: the id is wrong, or its time to live has passed."""
+
+
+class Conflict(AgentQError):
+    """The request does not fit what is stored."""
+
+
+class IdempotencyConflict(Conflict):
+    """The idempotency key was used before with other input."""
+
+
+class IllegalTransition(Conflict):
+    """A run cannot go from its status to the one asked for."""
+
+
+class RunAlreadyFinished(Conflict):
+    """The run has already ended."""
+
+
+class LeaseError(AgentQError):
+    """The worker may not write to this run."""
+
+
+class LeaseLost(LeaseError):
+    """The lease on the run was taken over; this worker must write nothing more."""
+
+
+class LeaseHeld(LeaseError):
+    """Another worker holds a live lease on the run."""
+
+
+class CancelRequested(LeaseError):
+    """The run was cancelled; nothing new may be started."""
+
+
+class RunError(AgentQError):
+    """The run did not complete."""
+
+    def __init__(self, message: str | None = None, *, run_id: str = "") -> None:
+        super().__init__(message)
+        self.run_id = run_id
+
+
+class RunFailed(RunError):
+    """The run failed."""
+
+
+class RunCancelled(RunError):
+    """The run was cancelled."""
+
+
+class ResultTimeout(AgentQError, TimeoutError):
+    """The run did not end in time; it goes on."""
+
+
+class StoreUnavailable(AgentQError):
+    """Redis cannot be reached."""
+
+
+class StoreCorrupted(AgentQError):
+    """The stored data cannot be read by this version."""
+
+
+class ForeignJob(AgentQError):
+    """The RQ job is not a wake-up of agentq."""
+
+
+class ProviderError(AgentQError):
+    """The model call failed.
+
+    `status` is the HTTP status or None; `retryable` says whether another attempt can help;
+    `retry_after_s` is how long the provider asked to wait, in seconds.
+    """
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        provider: str = "",
+        status: int | None = None,
+        retryable: bool = True,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.provider = provider
+        self.status = status
+        self.retryable = retryable
+        self.retry_after_s = retry_after_s
+
+
+class ToolError(AgentQError):
+    """The tool failed. A tool raises this to choose the words that the model reads."""
+
+
+class InvalidArguments(ToolError):
+    """The arguments do not fit the tool's parameters."""

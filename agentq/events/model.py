@@ -1,0 +1,282 @@
+"""The vocabulary of events, as one discriminated union.
+
+An event is stored as JSON without `seq`, `at_ms` and `run_id`; the store gives the first two, the stream adds all three.
+`text.delta` and `reasoning.delta` are transient: once their reply is complete they live on, folded, in `reply.completed`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter
+
+from agentq.errors import StoreCorrupted
+from agentq.messages import Data, Message, NoteKind, StopReason, Usage
+
+
+class _Event(Data):
+    """What every event has. `seq` is its cursor: 1, 2, 3, … within a run. `at_ms` is the store's clock."""
+
+    run_id: str = ""
+    seq: int = 0
+    at_ms: int = 0
+
+
+class RunQueued(_Event):
+    """The run was accepted."""
+
+    type: Literal["run.queued"] = "run.queued"
+    agent: str
+    queue: str = "default"
+    session_id: str | None = None
+    prompt: str = ""
+
+
+class RunStarted(_Event):
+    """A worker claimed the run for the first time."""
+
+    type: Literal["run.started"] = "run.started"
+    agent: str
+    worker: str = ""
+
+
+class IterationStarted(_Event):
+    """A worker claimed the run and goes on with it."""
+
+    type: Literal["iteration.started"] = "iteration.started"
+    iteration: int
+    worker: str
+    fence: int
+
+
+class TextDelta(_Event):
+    """A piece of the reply's text, as it streams."""
+
+    type: Literal["text.delta"] = "text.delta"
+    text: str
+
+
+class ReasoningDelta(_Event):
+    """A piece of the model's reasoning, as it streams."""
+
+    type: Literal["reasoning.delta"] = "reasoning.delta"
+    text: str
+
+
+class FoldedRange(Data):
+    """Deltas `first`, `first + 1`, … of one kind, which the fold replaced: their lengths in code points and times.
+
+    As a worker writes it, `first` may be relative: -2 is two before the event that holds the range, for deltas of the
+    same batch, whose numbers the store gives; their `at_ms` is empty and means the event's own time. Readers get
+    absolute numbers and times.
+    """
+
+    first: int
+    kind: Literal["text", "reasoning"]
+    lengths: tuple[int, ...]
+    at_ms: tuple[int, ...]
+
+
+class ReplyCompleted(_Event):
+    """The model's reply is complete. `deltas` says which streamed pieces `text` and `reasoning` stand for."""
+
+    type: Literal["reply.completed"] = "reply.completed"
+    turn: int
+    text: str = ""
+    reasoning: str = ""
+    stop_reason: StopReason = StopReason.END
+    usage: Usage | None = None
+    model: str | None = None
+    deltas: tuple[FoldedRange, ...] = ()
+
+
+class AttemptReset(_Event):
+    """The deltas from `first` to `last` belong to a reply that was given up; forget what they said."""
+
+    type: Literal["attempt.reset"] = "attempt.reset"
+    first: int
+    last: int
+    reason: str
+
+
+class ToolCalled(_Event):
+    """A tool is about to run."""
+
+    type: Literal["tool.called"] = "tool.called"
+    call_id: str
+    name: str
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    attempt: int = 1
+
+
+class ToolProgress(_Event):
+    """A running tool tells how far it is; `fraction` is 0 to 1."""
+
+    type: Literal["tool.progress"] = "tool.progress"
+    call_id: str
+    name: str
+    message: str = ""
+    fraction: float | None = None
+
+
+class ToolFinished(_Event):
+    """A tool returned."""
+
+    type: Literal["tool.finished"] = "tool.finished"
+    call_id: str
+    name: str
+    content: str
+    duration_ms: int = 0
+
+
+class ToolFailed(_Event):
+    """A tool raised, timed out, got wrong arguments, was cancelled, or its outcome is not known."""
+
+    type: Literal["tool.failed"] = "tool.failed"
+    call_id: str
+    name: str
+    content: str
+    outcome: Literal["error", "unknown", "cancelled"] = "error"
+    duration_ms: int = 0
+
+
+class Note(_Event):
+    """The loop told the model what went wrong; the run goes on after `delay_ms`."""
+
+    type: Literal["note"] = "note"
+    kind: NoteKind
+    text: str
+    errors: int
+    max_error_retries: int
+    delay_ms: int = 0
+
+
+class IterationFinished(_Event):
+    """An iteration was committed."""
+
+    type: Literal["iteration.finished"] = "iteration.finished"
+    iteration: int
+    duration_ms: int = 0
+
+
+class RunRecovered(_Event):
+    """The worker that held the run stopped renewing its lease, and another took over."""
+
+    type: Literal["run.recovered"] = "run.recovered"
+    recoveries: int
+    previous_owner: str = ""
+
+
+class RunReleased(_Event):
+    """A worker that shuts down handed the run back."""
+
+    type: Literal["run.released"] = "run.released"
+    worker: str
+
+
+class CancelRequestedEvent(_Event):
+    """Somebody asked to cancel the run."""
+
+    type: Literal["cancel.requested"] = "cancel.requested"
+    reason: str = ""
+
+
+class RunCompleted(_Event):
+    """The run ended with an answer."""
+
+    type: Literal["run.completed"] = "run.completed"
+    output: str
+    usage: Usage = Usage()
+    iterations: int = 0
+
+
+class RunFailedEvent(_Event):
+    """The run ended without an answer."""
+
+    type: Literal["run.failed"] = "run.failed"
+    reason: str
+    usage: Usage = Usage()
+    iterations: int = 0
+
+
+class RunCancelledEvent(_Event):
+    """The run was cancelled."""
+
+    type: Literal["run.cancelled"] = "run.cancelled"
+    reason: str = ""
+    usage: Usage = Usage()
+    iterations: int = 0
+
+
+class Gap(_Event):
+    """Events `first` to `last` are gone (trimmed by a byte limit); `messages` is the transcript as it stands instead."""
+
+    type: Literal["gap"] = "gap"
+    first: int
+    last: int
+    messages: tuple[Message, ...] = ()
+
+
+Delta = TextDelta | ReasoningDelta
+FinalEvent = RunCompleted | RunFailedEvent | RunCancelledEvent
+Event = Annotated[
+    RunQueued
+    | RunStarted
+    | IterationStarted
+    | TextDelta
+    | ReasoningDelta
+    | ReplyCompleted
+    | AttemptReset
+    | ToolCalled
+    | ToolProgress
+    | ToolFinished
+    | ToolFailed
+    | Note
+    | IterationFinished
+    | RunRecovered
+    | RunReleased
+    | CancelRequestedEvent
+    | RunCompleted
+    | RunFailedEvent
+    | RunCancelledEvent
+    | Gap,
+    Field(discriminator="type"),
+]
+
+_event: TypeAdapter[Event] = TypeAdapter(Event)
+_UNSTORED = {"run_id", "seq", "at_ms"}
+
+
+def encode_event(event: Event) -> bytes:
+    """The stored form: compact JSON without what the stream adds."""
+    return _event.serializer.to_json(event, exclude=_UNSTORED, exclude_none=True)
+
+
+def decode_event(data: bytes | str, *, run_id: str, seq: int, at_ms: int) -> Event:
+    """Read the stored form and add what the stream knows. Raises `StoreCorrupted`."""
+    try:
+        event = _event.validate_json(data)
+    except ValueError as error:
+        raise StoreCorrupted(f"event {seq} of run {run_id} cannot be read: {error}") from error
+    return numbered(event, run_id=run_id, seq=seq, at_ms=at_ms)
+
+
+def numbered(event: Event, *, run_id: str, seq: int, at_ms: int) -> Event:
+    """The event with what the stream knows of it."""
+    known: dict[str, Any] = {"run_id": run_id, "seq": seq, "at_ms": at_ms}
+    if isinstance(event, ReplyCompleted) and any(folded.first < 0 for folded in event.deltas):
+        known["deltas"] = tuple(_absolute(folded, seq, at_ms) for folded in event.deltas)
+    return event.model_copy(update=known)
+
+
+def _absolute(folded: FoldedRange, seq: int, at_ms: int) -> FoldedRange:
+    if folded.first >= 0:
+        return folded
+    return FoldedRange(
+        first=seq + folded.first, kind=folded.kind, lengths=folded.lengths, at_ms=(at_ms,) * len(folded.lengths)
+    )
+
+
+def is_delta(event: Event) -> bool:
+    """Whether the event is folded away once its reply is complete."""
+    return isinstance(event, TextDelta | ReasoningDelta)

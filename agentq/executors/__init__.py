@@ -1,0 +1,1 @@
+"""How the next iteration of a run is scheduled."""

@@ -1,0 +1,99 @@
+"""`QueueExecutor`: the next iteration of a run as an RQ job `<run_id, action: continue>`.
+
+The job is only a wake-up; the run hash is the truth. Where store and queue share a Redis, the store's own scripts
+write the job; this file knows its form. Names of RQ's keys come from RQ's attributes.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+from rq import Queue
+from rq.job import Job, JobStatus
+from rq.serializers import JSONSerializer
+from rq.utils import utcformat
+
+from agentq._redis.connection import Connection
+from agentq._redis.pipeline import Pipeline
+from agentq.settings import DEFAULT_QUEUE
+from agentq.stores.redis import RedisStore, WakeupSource
+
+# A plain importable coroutine, so that a stock `rq worker` can run it too.
+JOB_FUNCTION = "agentq.worker.job.continue_run"
+# A wake-up that failed is of no more use than its message, which people read within a day.
+_FAILURE_TTL_S = 86_400
+
+
+def _shape() -> bytes:
+    """RQ's job hash and keys, with `{run_id}`, `{job_id}`, `{queue}` and `{now}` left open."""
+    fields = {
+        # Uncompressed, which RQ reads as well, so that a script can fill the run id in.
+        "data": JSONSerializer.dumps([JOB_FUNCTION, None, ["{run_id}", "continue"], {}]).decode(),
+        "description": f"{JOB_FUNCTION}('{{run_id}}', 'continue')",
+        "created_at": "{now}",
+        "enqueued_at": "{now}",
+        "origin": "{queue}",
+        "status": JobStatus.QUEUED.value,
+        # No death penalty: an iteration may take as long as its lease is renewed.
+        "timeout": "-1",
+        "result_ttl": "0",
+        "failure_ttl": str(_FAILURE_TTL_S),
+    }
+    shape = {
+        "list": f"{Queue.redis_queue_namespace_prefix}{{queue}}",
+        "queues": Queue.redis_queues_keys,
+        "job": f"{Job.redis_job_namespace_prefix}{{job_id}}",
+        "fields": [item for pair in fields.items() for item in pair],
+    }
+    return json.dumps(shape).encode()
+
+
+_SHAPE = _shape()
+
+
+class QueueWakeup:
+    """The wake-up as the scripts take it: everything but the ids, which they fill in."""
+
+    @property
+    def template(self) -> bytes:
+        return _SHAPE.replace(b"{now}", utcformat(datetime.now(UTC)).encode())
+
+
+class QueueExecutor:
+    """Wakes runs through RQ. `wakeup` is for stores on the same Redis; without one the job is pushed from here."""
+
+    def __init__(self, store: RedisStore, *, queue_connection: Connection | None = None) -> None:
+        self.store = store
+        self.connection = queue_connection or store.connection
+        self._shares_redis = self.connection is store.connection
+        self._pipeline = store.pipeline if self._shares_redis else Pipeline(self.connection)
+
+    @property
+    def wakeup(self) -> QueueWakeup | None:
+        return QueueWakeup() if self._shares_redis else None
+
+    async def schedule_next_iteration(self, run_id: str, *, delay: float = 0) -> None:
+        """Push a wake-up. With a delay nothing is pushed: the store has noted the time, and a sweeper wakes the run."""
+        if delay > 0:
+            return
+        run = await self.store.read(run_id)
+        # RQ must never see a job id twice.
+        job_id = f"{run_id}-{await self.store.next_wake(run_id)}"
+        shape = json.loads(QueueWakeup().template)
+        values = {"{run_id}": run_id, "{job_id}": job_id, "{queue}": run.queue}
+
+        def fill(text: str) -> str:
+            for name, value in values.items():
+                text = text.replace(name, value)
+            return text
+
+        await self._pipeline.execute("HSET", fill(shape["job"]), *[fill(field) for field in shape["fields"]])
+        await self._pipeline.execute("RPUSH", fill(shape["list"]), job_id)
+        await self._pipeline.execute("SADD", shape["queues"], fill(shape["list"]))
+
+    def source(self, queues: tuple[str, ...] = (DEFAULT_QUEUE,)) -> WakeupSource:
+        """Where a worker of these queues finds its wake-ups."""
+        return WakeupSource(
+            tuple(f"{Queue.redis_queue_namespace_prefix}{queue}" for queue in queues), Job.redis_job_namespace_prefix
+        )

@@ -1,0 +1,121 @@
+"""What an enqueue takes in: every field is checked here, before anything is stored. Pure but for the new id."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import unicodedata
+from collections.abc import Mapping
+from typing import Any
+
+from agentq import _ids, _json
+from agentq.errors import InvalidInput
+from agentq.messages import user_message
+from agentq.settings import Settings, check_name
+from agentq.stores.base import NewRun
+
+_MAX_ID_CHARS = 200
+# A delay above a year is a mistake in the unit.
+_MAX_DELAY_S = 366 * 86_400
+
+
+def new_run(
+    settings: Settings,
+    agent: str,
+    prompt: str,
+    *,
+    session_id: str | None = None,
+    user_id: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    queue: str | None = None,
+    model: str | None = None,
+    idempotency_key: str | None = None,
+    delay: float = 0.0,
+) -> NewRun:
+    """Check everything and return the run to store. Raises `InvalidInput` that names the field and the fix."""
+    check_name(agent, field="agent")
+    if queue is not None:
+        check_name(queue, field="queue")
+    _check_prompt(prompt, settings.max_value_bytes)
+    texts = {"session_id": session_id, "user_id": user_id, "idempotency_key": idempotency_key, "model": model}
+    for field, text in texts.items():
+        if text is not None:
+            _check_text(text, field)
+    checked = _checked_metadata(metadata, settings.max_value_bytes)
+    # What decides whether a repeated key comes with the same input. The delay does not: it passes while one retries.
+    request = [agent, prompt, session_id, user_id, checked, queue, model]
+    canonical = json.dumps(request, sort_keys=True, separators=(",", ":"))
+    return NewRun(
+        run_id=_ids.new_run_id(),
+        agent=agent,
+        messages=(user_message(prompt),),
+        queue=queue or settings.queue,
+        model=model,
+        session_id=session_id,
+        user_id=user_id,
+        metadata=checked,
+        idempotency_key=idempotency_key,
+        request_hash=hashlib.sha256(canonical.encode()).hexdigest(),
+        delay_ms=_delay_ms(delay),
+    )
+
+
+def _check_prompt(prompt: str, max_bytes: int) -> None:
+    if not isinstance(prompt, str):
+        raise InvalidInput(f"prompt must be text, not {type(prompt).__name__}", field="prompt")
+    if not prompt.strip():
+        raise InvalidInput("prompt is empty; say what the agent should do", field="prompt")
+    try:
+        size = len(prompt.encode())
+    except UnicodeEncodeError as error:
+        raise InvalidInput(
+            f"prompt is not valid Unicode at character {error.start}: half of a surrogate pair; "
+            "decode its source with errors='replace'",
+            field="prompt",
+        ) from error
+    _check_size(size, max_bytes, "prompt")
+
+
+def _check_size(size: int, max_bytes: int, field: str) -> None:
+    if size > max_bytes:
+        raise InvalidInput(
+            f"{field} has {size} bytes, more than the {max_bytes} that are allowed; "
+            "put large data into a file store and pass its address, or raise AGENTQ_MAX_VALUE_BYTES",
+            field=field,
+        )
+
+
+def _check_text(text: str, field: str) -> None:
+    if not isinstance(text, str):
+        raise InvalidInput(f"{field} must be text, not {type(text).__name__}; use str(...)", field=field)
+    if not text:
+        raise InvalidInput(f"{field} is empty; leave it out, or give it a value", field=field)
+    if len(text) > _MAX_ID_CHARS:
+        raise InvalidInput(
+            f"{field} has {len(text)} characters, more than {_MAX_ID_CHARS}; use a hash of it", field=field
+        )
+    # Cc: control characters; Cs: halves of surrogate pairs, which have no UTF-8 form.
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
+        raise InvalidInput(f"{field} {text!r} holds control characters; remove them", field=field)
+
+
+def _checked_metadata(metadata: Mapping[str, Any] | None, max_bytes: int) -> dict[str, Any]:
+    if metadata is None:
+        return {}
+    if not isinstance(metadata, Mapping):
+        raise InvalidInput(f"metadata must be a dict, not {type(metadata).__name__}", field="metadata")
+    for key in metadata:
+        if not isinstance(key, str):
+            raise InvalidInput(f"metadata has the key {key!r}, which is not a str; use str keys", field="metadata")
+    checked: dict[str, Any] = _json.checked(dict(metadata), field="metadata")
+    _check_size(len(_json.dumps(checked)), max_bytes, "metadata")
+    return checked
+
+
+def _delay_ms(delay: float) -> int:
+    if isinstance(delay, bool) or not isinstance(delay, int | float):
+        raise InvalidInput(f"delay must be a number of seconds, not {type(delay).__name__}", field="delay")
+    if not (math.isfinite(delay) and 0 <= delay <= _MAX_DELAY_S):
+        raise InvalidInput(f"delay must be between 0 and {_MAX_DELAY_S} seconds, not {delay}", field="delay")
+    return round(delay * 1000)

@@ -1,0 +1,82 @@
+"""From a decision to end an iteration to the commit that the store takes: messages, counters, events. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from agentq.decide import Finish
+from agentq.events.model import (
+    Event,
+    IterationFinished,
+    Note,
+    RunCancelledEvent,
+    RunCompleted,
+    RunFailedEvent,
+    ToolFailed,
+)
+from agentq.messages import Message, Role, Usage
+from agentq.runs import RunState, Status
+from agentq.settings import Settings
+from agentq.stores.base import Commit, EventBatch
+
+
+def turn_events(finish: Finish, run: RunState, *, told: frozenset[str], max_error_retries: int, duration_ms: int) -> tuple[Event, ...]:  # fmt: skip
+    """What viewers hear of the end of an iteration. `told` are the calls whose end they have heard of."""
+    events: list[Event] = [
+        ToolFailed(call_id=result.call_id, name=result.name, content=result.content, outcome=result.outcome)
+        for message in finish.messages
+        for result in message.tool_results
+        if result.outcome != "ok" and result.call_id not in told
+    ]
+    if finish.note is not None:
+        events.append(
+            Note(
+                kind=finish.note,
+                text=finish.reason or "",
+                errors=finish.errors,
+                max_error_retries=max_error_retries,
+                delay_ms=finish.delay_ms,
+            )
+        )
+    events.append(IterationFinished(iteration=run.iteration + 1, duration_ms=duration_ms))
+    return tuple(events)
+
+
+def commit_of(
+    finish: Finish, run: RunState, transcript: Sequence[Message], batch: EventBatch, *, reply: Message | None, settings: Settings
+) -> Commit:  # fmt: skip
+    """The commit that a decision amounts to. `reply` is the model's, for its usage; it counts as a turn."""
+    usage = Usage(**run.usage)
+    if reply is not None:
+        usage += reply.usage or Usage()
+    return Commit(
+        status=finish.status,
+        messages=finish.messages,
+        batch=batch,
+        iteration=finish.iteration,
+        turn=run.turn + (reply is not None),
+        errors=finish.errors,
+        usage=usage.model_dump(exclude_defaults=True),
+        signals_seen=run.signals,
+        closing=_closing(finish, (*transcript, *finish.messages), usage),
+        last_error=finish.reason if finish.status is not Status.CANCELLED else None,
+        delay_ms=finish.delay_ms,
+        ttl_ms=settings.ttl_ms(finish.status) if finish.status.is_final else 0,
+    )
+
+
+def _closing(finish: Finish, transcript: Sequence[Message], usage: Usage) -> tuple[Event, ...]:
+    match finish.status:
+        case Status.COMPLETED:
+            return (RunCompleted(output=output_of(transcript), usage=usage, iterations=finish.iteration),)
+        case Status.FAILED:
+            return (RunFailedEvent(reason=finish.reason or "", usage=usage, iterations=finish.iteration),)
+        case Status.CANCELLED:
+            return (RunCancelledEvent(reason=finish.reason or "", usage=usage, iterations=finish.iteration),)
+        case _:
+            return ()
+
+
+def output_of(messages: Sequence[Message]) -> str:
+    """The answer of a run: the text of its last reply."""
+    return next((message.text for message in reversed(messages) if message.role is Role.ASSISTANT), "")

@@ -1,0 +1,77 @@
+"""`Loop`: what iterations have in common, and cancelling a run that no worker holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from agentq import _ids
+from agentq._clock import Clock, SystemClock
+from agentq.decide import Finish, Limits, View, decide
+from agentq.executors.base import Executor
+from agentq.loop.agent import Agent
+from agentq.loop.finishing import commit_of, turn_events
+from agentq.loop.iteration import Iteration, Outcome
+from agentq.providers.base import Provider
+from agentq.providers.registry import resolve
+from agentq.settings import Settings
+from agentq.steps import read_steps
+from agentq.stores.base import Claim, EventBatch, Store, Wakeup
+
+
+class Loop:
+    """Advances runs, one iteration at a time. Holds no state of a run."""
+
+    def __init__(
+        self,
+        agents: Mapping[str, Agent],
+        store: Store,
+        executor: Executor,
+        settings: Settings,
+        *,
+        clock: Clock | None = None,
+        resolve_model: Callable[[str], tuple[Provider, str]] = resolve,
+    ) -> None:
+        self.agents = agents
+        self.store = store
+        self.executor = executor
+        self.settings = settings
+        self.clock: Clock = clock or SystemClock()
+        self.provider = resolve_model
+
+    @property
+    def wakeup(self) -> Wakeup | None:
+        """The executor's wake-up, if it has one that a store can write."""
+        return getattr(self.executor, "wakeup", None)
+
+    def limits(self, agent: Agent) -> Limits:
+        return agent.limits(self.settings.max_recoveries)
+
+    def begin(self, claim: Claim) -> Iteration:
+        """The iteration of a claimed run. Raises KeyError when the run's agent is not here: claim by `agents`."""
+        return Iteration(self, self.agents[claim.run.agent], claim)
+
+    async def advance(self, run_ids: Sequence[str], *, owner: str) -> tuple[Outcome, ...]:
+        """Claim runs and advance each by one iteration, one after the other. Leases are not renewed meanwhile."""
+        claims = await self.store.claim(
+            run_ids, owner=owner, claim_id=_ids.new_token(), lease_ms=self.settings.lease_ms, agents=tuple(self.agents)
+        )
+        return tuple([await self.begin(claim).run() for claim in claims])
+
+
+async def settle_cancelled(store: Store, claim: Claim, settings: Settings) -> None:
+    """Commit a claimed run as cancelled, with an explicit result for every call that the journal leaves open.
+
+    Raises `LeaseLost` when a worker took the run meanwhile: it cancels it then.
+    """
+    steps = read_steps(claim.journal)
+    # No agent is known here; a call that has not started gets the same result whatever its effect would be.
+    view = View(claim.run, claim.messages, steps, Limits(), lambda _: "once")
+    finish = decide(view)
+    if not isinstance(finish, Finish):
+        raise TypeError(f"run {claim.run.run_id} is not to be cancelled")
+    told = frozenset(name for name, step in steps.calls.items() if step.result is not None)
+    events = turn_events(finish, claim.run, told=told, max_error_retries=0, duration_ms=0)
+    commit = commit_of(
+        finish, claim.run, claim.messages, EventBatch(1, events), reply=steps.reply, settings=settings
+    )
+    await store.commit(claim.lease, commit)

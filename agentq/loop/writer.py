@@ -1,0 +1,247 @@
+"""Writes of one iteration: steps and events, in order, one batch in flight, several steps in a batch when they meet.
+
+Deltas and other events wait `coalesce_s` for company; a step goes out at once and takes along what waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from agentq._clock import Clock
+from agentq.errors import CancelRequested, StoreUnavailable
+from agentq.events.fold import fold, ranges
+from agentq.events.model import (
+    AttemptReset,
+    Delta,
+    Event,
+    FoldedRange,
+    ReasoningDelta,
+    ReplyCompleted,
+    TextDelta,
+    numbered,
+)
+from agentq.stores.base import Appended, EventBatch, Lease, StepRecord, Store
+
+# How long a write is repeated while the store is away. Longer, and another worker has long taken over.
+PATIENCE_S = 300.0
+_RETRY_S = (0.05, 1.0)
+
+
+T = TypeVar("T")
+Ranges = tuple[tuple[int, int], ...]
+
+
+async def patiently(write: Callable[[], Awaitable[T]], clock: Clock, given_up: Callable[[], bool]) -> T:
+    """Repeat an idempotent write while the store is away, up to `PATIENCE_S`."""
+    until = clock.monotonic() + PATIENCE_S
+    delay = _RETRY_S[0]
+    while True:
+        try:
+            return await write()
+        except StoreUnavailable:
+            if given_up() or clock.monotonic() > until:
+                raise
+        await clock.sleep(delay * random.uniform(0.75, 1.25))
+        delay = min(delay * 2, _RETRY_S[1])
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """What the next batch takes along."""
+
+    events: list[Event] = field(default_factory=list)
+    records: list[StepRecord] = field(default_factory=list)
+    waiters: list[asyncio.Future[None]] = field(default_factory=list)
+    using_tools: bool = False
+
+
+class StepWriter:
+    """The only one that writes for an iteration. `on_lost` is called once when the store refuses a write."""
+
+    def __init__(
+        self, store: Store, lease: Lease, *, clock: Clock, coalesce_s: float, on_lost: Callable[[Exception], None]
+    ) -> None:
+        self._store = store
+        self._lease = lease
+        self._clock = clock
+        self._coalesce_s = coalesce_s
+        self._on_lost = on_lost
+        self._waiting = _Waiting()
+        self._sending: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._number = 0
+        self._one_in_flight = asyncio.Lock()
+        self._deltas: list[Delta] = []
+        self.closed = False
+
+    def emit(self, event: Event) -> None:
+        """Send an event soon. Pieces of text that follow each other become one."""
+        if self.closed:
+            return
+        events = self._waiting.events
+        last = events[-1] if events else None
+        if isinstance(event, TextDelta | ReasoningDelta) and type(last) is type(event):
+            events[-1] = event.model_copy(update={"text": last.text + event.text})  # type: ignore[union-attr]
+        else:
+            events.append(event)
+        self._send_soon()
+
+    async def write(
+        self, records: Sequence[StepRecord], events: Sequence[Event] = (), *, using_tools: bool = False
+    ) -> None:
+        """Journal steps, with the events that tell of them. Returns when they are stored.
+
+        Raises `LeaseLost`, and `CancelRequested` when a record announces an effect and the run was cancelled.
+        """
+        if any(record.starts_effect for record in records):
+            # A refusal must concern this record alone.
+            await self.settle()
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.records.extend(records)
+        self._waiting.events.extend(events)
+        self._waiting.waiters.append(waiter)
+        self._waiting.using_tools |= using_tools
+        self._send()
+        await asyncio.shield(waiter)
+
+    async def journal_reply(self, record: StepRecord, event: ReplyCompleted) -> None:
+        """Journal the model's reply; its deltas are folded in the same write."""
+        events, replaced = await self.complete_reply(event)
+        await self._write_batch([record], events, replaced, using_tools=True)
+
+    async def complete_reply(self, event: ReplyCompleted) -> tuple[tuple[Event, ...], Ranges]:
+        """The events that end a reply: what waits, then `event`, which stands for all its deltas; and their numbers.
+
+        Both belong into the very next batch.
+        """
+        await self.settle()
+        waiting, self._waiting.events = self._waiting.events, []
+        folded = event.model_copy(update={"deltas": (*fold(self._deltas), *_relative(waiting))})
+        return (*waiting, folded), self._take_deltas()
+
+    async def give_up_reply(self, reason: str) -> tuple[tuple[Event, ...], Ranges]:
+        """What waits, and the event that voids the deltas that were sent, if any. Others are never told."""
+        kept = await self.leave()
+        if not self._deltas:
+            return kept, ()
+        reset = AttemptReset(first=self._deltas[0].seq, last=self._deltas[-1].seq, reason=reason)
+        return (*kept, reset), self._take_deltas()
+
+    async def leave(self) -> tuple[Event, ...]:
+        """What waits, without the deltas of a reply that somebody else will start again."""
+        await self.settle()
+        waiting, self._waiting.events = self._waiting.events, []
+        return tuple(event for event in waiting if not isinstance(event, TextDelta | ReasoningDelta))
+
+    def _take_deltas(self) -> Ranges:
+        deltas, self._deltas = self._deltas, []
+        return ranges(deltas)
+
+    def last_batch(self, events: Sequence[Event], replaced: Ranges) -> EventBatch:
+        """The batch of the commit or release. Nothing is sent after it."""
+        self.close()
+        return EventBatch(self._number + 1, tuple(events), replaced)
+
+    async def settle(self) -> None:
+        """Return when nothing is being sent. What waits for company stays."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        while self._sending is not None:
+            await asyncio.shield(self._sending)
+
+    def close(self) -> None:
+        """Send nothing more."""
+        self.closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._waiting = _Waiting()
+
+    def _send_soon(self) -> None:
+        if self._timer is None and self._sending is None:
+            self._timer = asyncio.get_running_loop().call_later(self._coalesce_s, self._send)
+
+    def _send(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._sending is None:
+            self._sending = asyncio.get_running_loop().create_task(self._send_all(), name="agentq-writer")
+
+    async def _send_all(self) -> None:
+        try:
+            await self._send_waiting()
+            while self._waiting.records:
+                await self._send_waiting()
+        finally:
+            self._sending = None
+        if self._waiting.events:
+            self._send_soon()
+
+    async def _send_waiting(self) -> None:
+        batch, self._waiting = self._waiting, _Waiting()
+        try:
+            await self._write_batch(batch.records, batch.events, (), using_tools=batch.using_tools)
+        except CancelRequested as error:
+            _tell(batch.waiters, error)
+            self._waiting.events[:0] = batch.events
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
+            _tell(batch.waiters + self._waiting.waiters, error)
+            self.close()
+            self._on_lost(error)
+        else:
+            for waiter in batch.waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    async def _write_batch(
+        self,
+        records: Sequence[StepRecord],
+        events: Sequence[Event],
+        replaced: Ranges,
+        *,
+        using_tools: bool,
+    ) -> None:
+        async with self._one_in_flight:
+            self._number += 1
+            batch = EventBatch(self._number, tuple(events), replaced)
+            appended = await patiently(
+                lambda: self._store.journal(self._lease, records, batch, using_tools=using_tools),
+                self._clock,
+                lambda: self.closed,
+            )
+        if not any(isinstance(event, ReplyCompleted) for event in events):
+            self._deltas.extend(self._numbered_deltas(events, appended))
+
+    def _numbered_deltas(self, events: Sequence[Event], appended: Appended) -> list[Delta]:
+        first = appended.last_seq - len(events) + 1
+        return [
+            numbered(event, run_id=self._lease.run_id, seq=first + index, at_ms=appended.at_ms)  # type: ignore[misc]
+            for index, event in enumerate(events)
+            if isinstance(event, TextDelta | ReasoningDelta)
+        ]
+
+
+def _relative(events: Sequence[Event]) -> list[FoldedRange]:
+    """Ranges for deltas that stand in the same batch as the event that replaces them, right before it."""
+    return [
+        FoldedRange(
+            first=index - len(events),
+            kind="text" if isinstance(event, TextDelta) else "reasoning",
+            lengths=(len(event.text),),
+            at_ms=(),
+        )
+        for index, event in enumerate(events)
+        if isinstance(event, TextDelta | ReasoningDelta)
+    ]
+
+
+def _tell(waiters: Sequence[asyncio.Future[None]], error: Exception) -> None:
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_exception(error)

@@ -1,0 +1,186 @@
+"""Messages and their parts: what a transcript is made of, the same for every provider.
+
+A transcript is append-only. Roles: `user`, `assistant`, `tool` (the results of one reply, in the order of its calls)
+and `system` (a note of the loop that tells the model what went wrong).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from agentq.errors import StoreCorrupted
+
+
+class Data(BaseModel):
+    """A frozen value. Unknown fields are ignored: a newer version may have written them."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Role(StrEnum):
+    SYSTEM = "system"
+    USER = "user"
+    ASSISTANT = "assistant"
+    TOOL = "tool"
+
+
+class StopReason(StrEnum):
+    """Why the model stopped."""
+
+    END = "end"
+    TOOL_CALLS = "tool_calls"
+    MAX_TOKENS = "max_tokens"
+    REFUSAL = "refusal"
+    CONTENT_FILTER = "content_filter"
+    CANCELLED = "cancelled"
+
+
+class NoteKind(StrEnum):
+    """What a note of the loop is about."""
+
+    PROVIDER_ERROR = "provider_error"
+    REFUSED = "refused"
+    TOOL_ERROR = "tool_error"
+
+
+class TextPart(Data):
+    """Text."""
+
+    type: Literal["text"] = "text"
+    text: str
+
+
+class ReasoningPart(Data):
+    """What the model thought aloud. `signature` is the provider's, kept verbatim for an exact replay."""
+
+    type: Literal["reasoning"] = "reasoning"
+    text: str = ""
+    signature: str | None = None
+
+
+class FilePart(Data):
+    """A file by reference."""
+
+    type: Literal["file"] = "file"
+    url: str
+    media_type: str
+    name: str | None = None
+
+
+class ToolCallPart(Data):
+    """The model asks for a tool. `call_id` is ours, `provider_call_id` the provider's own (it may repeat or be missing).
+
+    `arguments` is the object that the model sent; where it was no JSON object, `arguments_error` says why.
+    """
+
+    type: Literal["tool_call"] = "tool_call"
+    call_id: str
+    name: str
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    provider_call_id: str | None = None
+    arguments_error: str | None = None
+
+
+class ToolResultPart(Data):
+    """The result of one call. `outcome` says whether it is the tool's value, an error, or not known."""
+
+    type: Literal["tool_result"] = "tool_result"
+    call_id: str
+    name: str
+    content: str
+    outcome: Literal["ok", "error", "unknown", "cancelled"] = "ok"
+    provider_call_id: str | None = None
+
+    @property
+    def is_error(self) -> bool:
+        return self.outcome != "ok"
+
+
+Part = Annotated[
+    TextPart | ReasoningPart | FilePart | ToolCallPart | ToolResultPart,
+    Field(discriminator="type"),
+]
+
+
+class Usage(Data):
+    """Tokens billed. Sums with `+`."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_input_tokens: int = 0
+    reasoning_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            input_tokens=self.input_tokens + other.input_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            cached_input_tokens=self.cached_input_tokens + other.cached_input_tokens,
+            reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
+        )
+
+
+class Message(Data):
+    """One entry of a transcript. `model`, `stop_reason` and `usage` stand on replies, `note` on notes of the loop."""
+
+    role: Role
+    parts: tuple[Part, ...]
+    model: str | None = None
+    stop_reason: StopReason | None = None
+    usage: Usage | None = None
+    note: NoteKind | None = None
+
+    @property
+    def text(self) -> str:
+        """All text parts, joined."""
+        return "".join(part.text for part in self.parts if isinstance(part, TextPart))
+
+    @property
+    def tool_calls(self) -> tuple[ToolCallPart, ...]:
+        return tuple(part for part in self.parts if isinstance(part, ToolCallPart))
+
+    @property
+    def tool_results(self) -> tuple[ToolResultPart, ...]:
+        return tuple(part for part in self.parts if isinstance(part, ToolResultPart))
+
+
+_message = TypeAdapter(Message)
+
+
+def user_message(text: str) -> Message:
+    return Message(role=Role.USER, parts=(TextPart(text=text),))
+
+
+def note_message(text: str, kind: NoteKind) -> Message:
+    return Message(role=Role.SYSTEM, parts=(TextPart(text=text),), note=kind)
+
+
+def results_message(results: Iterable[ToolResultPart]) -> Message:
+    return Message(role=Role.TOOL, parts=tuple(results))
+
+
+def encode_message(message: Message) -> bytes:
+    """The stored form: compact JSON without the fields that have their default, apart from `type`."""
+    return _message.serializer.to_json(message, exclude_none=True)
+
+
+def decode_message(data: bytes | str) -> Message:
+    """Read the stored form. Raises `StoreCorrupted`."""
+    try:
+        return _message.validate_json(data)
+    except ValueError as error:
+        raise StoreCorrupted(f"a stored message cannot be read: {error}") from error
+
+
+def unanswered_calls(messages: Sequence[Message]) -> tuple[str, ...]:
+    """Ids of the calls in `messages` that no later message of it answers (promise P5: there are none)."""
+    open_calls: dict[str, None] = {}
+    for message in messages:
+        for call in message.tool_calls:
+            open_calls[call.call_id] = None
+        for result in message.tool_results:
+            open_calls.pop(result.call_id, None)
+    return tuple(open_calls)

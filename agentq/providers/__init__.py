@@ -1,0 +1,1 @@
+"""Model providers: one small file each, all speaking `Provider`."""

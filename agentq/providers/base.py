@@ -1,0 +1,73 @@
+"""The provider protocol: a request in, streamed deltas out, one reply at the end. No HTTP here."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from agentq.messages import Message, StopReason, Usage
+from agentq.tools.spec import ToolSpec
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRequest:
+    """One call of a model. `model` is the name after the provider's colon, `settings` what the user set for it."""
+
+    model: str
+    messages: tuple[Message, ...]
+    instructions: str = ""
+    tools: tuple[ToolSpec, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    run_id: str = ""
+    session_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TextChunk:
+    """A piece of text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningChunk:
+    """A piece of reasoning; `signature` closes the part where the provider signs it."""
+
+    text: str
+    signature: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallChunk:
+    """A piece of a tool call. `index` tells the calls of one reply apart; `arguments` is a fragment of JSON text."""
+
+    index: int
+    name: str | None = None
+    arguments: str = ""
+    provider_call_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyEnd:
+    """The reply is complete. Comes exactly once, last: a stream that ends without it was cut."""
+
+    stop_reason: StopReason
+    usage: Usage = Usage()
+    model: str | None = None
+
+
+Chunk = TextChunk | ReasoningChunk | ToolCallChunk | ReplyEnd
+
+
+class Provider(Protocol):
+    """One model API.
+
+    `stream` yields chunks and then one `ReplyEnd`. It raises `ProviderError` for everything that goes wrong with the
+    call, and lets cancellation through at once, closing its connection. It keeps no state between calls: any worker
+    may make the next one.
+    """
+
+    name: str
+
+    def stream(self, request: ModelRequest) -> AsyncIterator[Chunk]: ...

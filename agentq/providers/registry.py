@@ -1,0 +1,81 @@
+"""Finds the provider of a model that is named `provider:model`."""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from agentq.errors import InvalidInput, UnknownProvider
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agentq.providers.base import Provider
+
+_NAME = re.compile(r"[a-z][a-z0-9_-]*")
+# Vendors put dots, slashes, colons and @ into the names of models; only white space is never in one.
+_MODEL = re.compile(r"\S+")
+_HOW_TO_WRITE = "write 'provider:model', such as 'openai:gpt-4o-mini'"
+
+# Where each built-in provider lives. The module is imported when a model of it is first used: an HTTP client costs
+# start-up time.
+_BUILT_IN = {"mock": ("agentq.providers.mock", "MockProvider")}
+_PLANNED = frozenset({"openai", "openai-chat", "anthropic", "google"})
+
+_providers: dict[str, Provider] = {}
+
+
+def parse_model(model: str) -> tuple[str, str]:
+    """Split `provider:model` at its first colon. A bare word is a provider without a model name.
+
+    Raises `InvalidInput` for anything else.
+    """
+    if not isinstance(model, str):
+        raise InvalidInput(f"the model must be a string such as 'openai:gpt-4o-mini', not {model!r}", field="model")
+    provider, colon, name = model.partition(":")
+    if not _NAME.fullmatch(provider) or (colon and not _MODEL.fullmatch(name)):
+        raise InvalidInput(f"{model!r} names no model; {_HOW_TO_WRITE}", field="model")
+    return provider, name
+
+
+def resolve(model: str) -> tuple[Provider, str]:
+    """The provider of `model` and the name that it knows the model by. One instance per provider and process.
+
+    Raises `InvalidInput`, or `UnknownProvider` when there is no such provider.
+    """
+    name, model_name = parse_model(model)
+    provider = _providers.get(name)
+    if provider is None:
+        if name not in _BUILT_IN:
+            raise _unknown(name, model)
+        # Two threads may both build one; all get the one that was stored first.
+        provider = _providers.setdefault(name, _built_in(name))
+    return provider, model_name
+
+
+def register(name: str, provider: Provider) -> None:
+    """Make `name:…` models use `provider`, in this process. The last one registered under a name is used."""
+    if not _NAME.fullmatch(name):
+        raise InvalidInput(
+            f"{name!r} cannot name a provider; use lower-case letters, digits, '-' and '_', a letter first",
+            field="name",
+        )
+    _providers[name] = provider
+
+
+def _built_in(name: str) -> Provider:
+    module, attribute = _BUILT_IN[name]
+    make: Callable[[], Provider] = getattr(import_module(module), attribute)
+    return make()
+
+
+def _unknown(name: str, model: str) -> UnknownProvider:
+    known = ", ".join(sorted({*_BUILT_IN, *_providers}))
+    if name in _PLANNED:
+        reason = f"this version of agentq has no adapter for {name!r} yet"
+    elif ":" in model:
+        reason = f"no model provider is called {name!r}"
+    else:
+        reason = f"{model!r} names no provider; {_HOW_TO_WRITE}"
+    return UnknownProvider(f"{reason}; it has: {known}", field="model")

@@ -1,0 +1,170 @@
+"""Assembles the chunks of one streamed reply into a message. Pure: no I/O, no clock; the same for every provider."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, assert_never
+
+import pydantic_core
+
+from agentq import _ids
+from agentq.errors import ProviderError
+from agentq.messages import Message, Part, ReasoningPart, Role, StopReason, TextPart, ToolCallPart
+from agentq.providers.base import Chunk, ReasoningChunk, ReplyEnd, TextChunk, ToolCallChunk
+
+# Stands in for a name that the model left out: providers refuse a transcript whose calls have an empty name, which
+# would fail every later turn. Its `arguments_error` keeps the call from being run.
+UNNAMED = "unnamed"
+
+# Room for a look at broken arguments; whole ones can be megabytes, and the model reads this text back.
+_EXCERPT_CHARS = 80
+
+
+@dataclass(slots=True)
+class _Text:
+    pieces: list[str]
+
+
+@dataclass(slots=True)
+class _Reasoning:
+    pieces: list[str]
+    signature: str | None = None
+
+
+@dataclass(slots=True)
+class _Call:
+    name: str = ""
+    provider_call_id: str | None = None
+    pieces: list[str] = field(default_factory=list)
+
+
+class ReplyBuilder:
+    """Collects chunks with `add`; `finish` gives the message. Each chunk costs one append."""
+
+    __slots__ = ("_calls", "_end", "_parts")
+
+    def __init__(self) -> None:
+        self._parts: list[_Text | _Reasoning | _Call] = []
+        self._calls: dict[int, _Call] = {}
+        self._end: ReplyEnd | None = None
+
+    @property
+    def text(self) -> str:
+        """The text so far."""
+        return "".join(piece for part in self._parts if isinstance(part, _Text) for piece in part.pieces)
+
+    @property
+    def reasoning(self) -> str:
+        """The reasoning so far."""
+        return "".join(piece for part in self._parts if isinstance(part, _Reasoning) for piece in part.pieces)
+
+    def add(self, chunk: Chunk) -> None:
+        """Take the next chunk. Raises `ProviderError` after the end of the reply."""
+        if self._end is not None:
+            raise ProviderError("the provider sent more after the end of the reply")
+        match chunk:
+            case TextChunk():
+                self._add_text(chunk.text)
+            case ReasoningChunk():
+                self._add_reasoning(chunk)
+            case ToolCallChunk():
+                self._add_call(chunk)
+            case ReplyEnd():
+                self._end = chunk
+            case _:
+                assert_never(chunk)
+
+    def finish(self, run_id: str, turn: int) -> Message:
+        """The whole reply. Raises `ProviderError` when the stream ended before its `ReplyEnd`.
+
+        The stop reasons `end` and `tool_calls` follow what the reply holds; providers are not all exact about it.
+        """
+        if self._end is None:
+            raise ProviderError("the stream was cut before the reply was complete", retryable=True)
+        parts: list[Part] = []
+        calls = 0
+        for part in self._parts:
+            match part:
+                case _Text():
+                    parts.append(TextPart(text="".join(part.pieces)))
+                case _Reasoning():
+                    parts.append(ReasoningPart(text="".join(part.pieces), signature=part.signature))
+                case _Call():
+                    parts.append(_call_part(part, _ids.call_id(run_id, turn, calls)))
+                    calls += 1
+                case _:
+                    assert_never(part)
+        stop_reason = self._end.stop_reason
+        if stop_reason in (StopReason.END, StopReason.TOOL_CALLS):
+            stop_reason = StopReason.TOOL_CALLS if calls else StopReason.END
+        return Message(
+            role=Role.ASSISTANT,
+            parts=tuple(parts),
+            model=self._end.model,
+            stop_reason=stop_reason,
+            usage=self._end.usage,
+        )
+
+    def _add_text(self, text: str) -> None:
+        if not text:
+            return
+        last = self._parts[-1] if self._parts else None
+        if isinstance(last, _Text):
+            last.pieces.append(text)
+        else:
+            self._parts.append(_Text([text]))
+
+    def _add_reasoning(self, chunk: ReasoningChunk) -> None:
+        if not chunk.text and chunk.signature is None:
+            return
+        last = self._parts[-1] if self._parts else None
+        if not isinstance(last, _Reasoning) or last.signature is not None:
+            last = _Reasoning([])
+            self._parts.append(last)
+        last.pieces.append(chunk.text)
+        last.signature = chunk.signature
+
+    def _add_call(self, chunk: ToolCallChunk) -> None:
+        call = self._calls.get(chunk.index)
+        if call is None or _is_another(call, chunk):
+            call = self._calls[chunk.index] = _Call()
+            self._parts.append(call)
+        call.name = call.name or (chunk.name or "").strip()
+        call.provider_call_id = call.provider_call_id or chunk.provider_call_id
+        if chunk.arguments:
+            call.pieces.append(chunk.arguments)
+
+
+def _is_another(call: _Call, chunk: ToolCallChunk) -> bool:
+    """Some compatible servers send every call under index 0; a new id tells the calls apart."""
+    return bool(chunk.provider_call_id and call.provider_call_id and chunk.provider_call_id != call.provider_call_id)
+
+
+def _call_part(call: _Call, call_id: str) -> ToolCallPart:
+    arguments, error = _parse_arguments("".join(call.pieces))
+    if not call.name:
+        error = "the call names no tool"
+    return ToolCallPart(
+        call_id=call_id,
+        name=call.name or UNNAMED,
+        arguments=arguments,
+        provider_call_id=call.provider_call_id,
+        arguments_error=error,
+    )
+
+
+def _parse_arguments(text: str) -> tuple[dict[str, Any], str | None]:
+    """The arguments, and what is wrong with them. NaN and infinity are refused: they could not be stored."""
+    if not text or text.isspace():
+        return {}, None
+    try:
+        value = pydantic_core.from_json(text, allow_inf_nan=False)
+    except ValueError as error:
+        return {}, f"the arguments are not valid JSON ({error}): {_excerpt(text)}"
+    if not isinstance(value, dict):
+        return {}, f"the arguments must be a JSON object: {_excerpt(text)}"
+    return value, None
+
+
+def _excerpt(text: str) -> str:
+    return text if len(text) <= _EXCERPT_CHARS else f"{text[: _EXCERPT_CHARS - 1]}…"

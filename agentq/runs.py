@@ -1,0 +1,92 @@
+"""Runs as data: status and its transition table, the state that the store holds, what a new run takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+# Grows when stored data changes shape; a worker leaves runs of a newer schema to newer workers.
+SCHEMA_VERSION = 1
+
+
+class Status(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    WAITING = "waiting"
+    PAUSED = "paused"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        return self in FINAL
+
+
+class Phase(StrEnum):
+    """What a running iteration is doing."""
+
+    THINKING = "thinking"
+    USING_TOOLS = "using_tools"
+
+
+FINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
+
+# Agrees with agentq/_redis/lua/_status.lua; a test compares the two.
+TRANSITIONS: Mapping[Status, frozenset[Status]] = {
+    Status.QUEUED: frozenset({Status.RUNNING, Status.PAUSED}),
+    Status.RUNNING: frozenset(
+        {Status.QUEUED, Status.WAITING, Status.PAUSED, Status.COMPLETED, Status.FAILED, Status.CANCELLED}
+    ),
+    Status.WAITING: frozenset({Status.QUEUED, Status.PAUSED}),
+    Status.PAUSED: frozenset({Status.QUEUED}),
+    Status.COMPLETED: frozenset(),
+    Status.FAILED: frozenset({Status.QUEUED}),
+    Status.CANCELLED: frozenset({Status.QUEUED}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """What is known of a run. Times are milliseconds since 1970 by the store's clock, 0 where not yet.
+
+    `iteration` counts turns that made progress, `turn` every reply (failed ones too), `errors` consecutive failures,
+    `recoveries` crashes since the last commit, `signals` what was sent into the run from outside.
+    """
+
+    run_id: str
+    agent: str
+    status: Status
+    queue: str = "default"
+    model: str | None = None
+    session_id: str | None = None
+    user_id: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    phase: Phase | None = None
+    iteration: int = 0
+    turn: int = 0
+    errors: int = 0
+    recoveries: int = 0
+    signals: int = 0
+    fence: int = 0
+    committed: int = 0
+    owner: str | None = None
+    lease_until_ms: int = 0
+    not_before_ms: int = 0
+    cancel_reason: str | None = None
+    last_error: str | None = None
+    usage: Mapping[str, int] = field(default_factory=dict)
+    seq: int = 0
+    wake: int = 0
+    message_count: int = 0
+    idempotency_key: str | None = None
+    created_ms: int = 0
+    updated_ms: int = 0
+    finished_ms: int = 0
+    version: int = SCHEMA_VERSION
+
+    @property
+    def is_cancel_requested(self) -> bool:
+        return self.cancel_reason is not None

@@ -1,0 +1,96 @@
+"""Settings, and the only reader of the environment. Unset is None until all sources are merged."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from agentq.errors import InvalidInput
+
+DEFAULT_REDIS_URL = "redis://127.0.0.1:6379/0"
+DEFAULT_APP = "workers.app:app"
+DEFAULT_QUEUE = "default"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+_HOUR_MS = 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that can be set, with its default. `AGENTQ_LEASE_MS=5000` sets `lease_ms`, and so on."""
+
+    redis_url: str = DEFAULT_REDIS_URL
+    prefix: str = "agentq"
+    app: str = DEFAULT_APP
+    queue: str = DEFAULT_QUEUE
+    model: str | None = None
+    concurrency: int = 100
+    # A killed worker's runs go on after one lease and one sweep, at most: 10 s + 0.5 s.
+    lease_ms: int = 10_000
+    sweep_ms: int = 500
+    # Deltas wait this long for company before they are written and published.
+    coalesce_ms: int = 30
+    # The event loop may stand still this long before renewal gives its leases up.
+    stall_limit_ms: int = 300_000
+    # On SIGTERM: how long anything may go on, then how long tools that must not be repeated may go on.
+    handover_ms: int = 300
+    drain_ms: int = 25_000
+    max_recoveries: int = 5
+    ttl_completed_ms: int = 24 * _HOUR_MS
+    ttl_failed_ms: int = 7 * 24 * _HOUR_MS
+    ttl_cancelled_ms: int = 24 * _HOUR_MS
+    # A prompt, a metadata object or a tool result above this size belongs in a file store.
+    max_value_bytes: int = 1_000_000
+
+    def __post_init__(self) -> None:
+        for name in ("concurrency", "lease_ms", "sweep_ms", "ttl_completed_ms", "ttl_failed_ms", "ttl_cancelled_ms"):
+            if getattr(self, name) < 1:
+                raise InvalidInput(f"{name} must be at least 1, not {getattr(self, name)}", field=name)
+        for name in ("coalesce_ms", "handover_ms", "drain_ms", "max_recoveries"):
+            if getattr(self, name) < 0:
+                raise InvalidInput(f"{name} must not be negative, but is {getattr(self, name)}", field=name)
+        if self.lease_ms < 300:
+            raise InvalidInput("lease_ms must be at least 300: leases are renewed at a third of it", field="lease_ms")
+        check_name(self.prefix, field="prefix")
+        check_name(self.queue, field="queue")
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] | None = None, **explicit: Any) -> Settings:
+        """Merge defaults, the environment and `explicit` values that are not None. Raises `InvalidInput`."""
+        environ = os.environ if environ is None else environ
+        merged: dict[str, Any] = {}
+        for field in fields(cls):
+            variable = "REDIS_URL" if field.name == "redis_url" else f"AGENTQ_{field.name.upper()}"
+            text = environ.get(variable)
+            if text:
+                merged[field.name] = _parse(text, variable) if field.type == "int" else text
+        merged.update({name: value for name, value in explicit.items() if value is not None})
+        return replace(cls(), **merged)
+
+    def ttl_ms(self, status: str) -> int:
+        """How long a run that ended with `status` is kept."""
+        return {
+            "completed": self.ttl_completed_ms,
+            "failed": self.ttl_failed_ms,
+            "cancelled": self.ttl_cancelled_ms,
+        }[status]
+
+
+def check_name(name: str, *, field: str) -> str:
+    """Return `name` if it can stand in a Redis key and a URL; raises `InvalidInput`."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise InvalidInput(
+            f"{field} {name!r} is not a name: use letters, digits, '_', '-' and '.', at most 100, "
+            "and begin with a letter or digit",
+            field=field,
+        )
+    return name
+
+
+def _parse(text: str, variable: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise InvalidInput(f"{variable} must be a whole number, not {text!r}", field=variable) from None

@@ -1,0 +1,1 @@
+"""Where runs live: the `Store` protocol and its implementations."""

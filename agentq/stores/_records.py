@@ -1,0 +1,93 @@
+"""Between Redis hashes and `RunState`: the names and forms of the fields. docs/redis-keys.md describes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from agentq import _json
+from agentq.errors import StoreCorrupted
+from agentq.runs import SCHEMA_VERSION, Phase, RunState, Status
+from agentq.stores.base import Commit, NewRun
+
+
+def fields_of_new_run(new: NewRun) -> list[str | bytes]:
+    """Names and values for the hash of a new run, in one flat list."""
+    optional = {
+        "model": new.model,
+        "session": new.session_id,
+        "user": new.user_id,
+        "key": new.idempotency_key,
+        "metadata": _json.dumps(new.metadata) if new.metadata else None,
+    }
+    fields: list[str | bytes] = [
+        "agent", new.agent, "queue", new.queue, "version", str(SCHEMA_VERSION), "length", str(len(new.messages)),
+    ]  # fmt: skip
+    for name, value in optional.items():
+        if value is not None:
+            fields += (name, value)
+    return fields
+
+
+def fields_of_commit(commit: Commit) -> list[str | bytes]:
+    """What a commit changes in the hash, in one flat list."""
+    fields: list[str | bytes] = [
+        "iteration", str(commit.iteration), "turn", str(commit.turn), "errors", str(commit.errors),
+        "usage", _json.dumps(commit.usage),
+    ]  # fmt: skip
+    if commit.last_error is not None:
+        fields += ("last_error", commit.last_error)
+    elif commit.errors == 0:
+        fields += ("last_error", "")
+    return fields
+
+
+def run_of_hash(run_id: str, flat: Sequence[bytes]) -> RunState:
+    """Read a run's hash, given as names and values in turn. Raises `StoreCorrupted`."""
+    raw = dict(zip(flat[::2], flat[1::2], strict=True))
+    try:
+        return _run(run_id, raw)
+    except (KeyError, ValueError) as error:
+        raise StoreCorrupted(f"run {run_id} cannot be read: {error!r}") from error
+
+
+def _run(run_id: str, raw: dict[bytes, bytes]) -> RunState:
+    def text(name: bytes) -> str | None:
+        value = raw.get(name)
+        return value.decode() if value else None
+
+    def number(name: bytes) -> int:
+        return int(raw.get(name) or 0)
+
+    phase = text(b"phase")
+    return RunState(
+        run_id=run_id,
+        agent=raw[b"agent"].decode(),
+        status=Status(raw[b"status"].decode()),
+        queue=raw[b"queue"].decode(),
+        model=text(b"model"),
+        session_id=text(b"session"),
+        user_id=text(b"user"),
+        metadata=_json.loads(raw[b"metadata"]) if b"metadata" in raw else {},
+        phase=Phase(phase) if phase else None,
+        iteration=number(b"iteration"),
+        turn=number(b"turn"),
+        errors=number(b"errors"),
+        recoveries=number(b"recoveries"),
+        signals=number(b"signals"),
+        fence=number(b"fence"),
+        committed=number(b"committed"),
+        owner=text(b"owner"),
+        lease_until_ms=number(b"lease_until"),
+        not_before_ms=number(b"not_before"),
+        cancel_reason=raw[b"cancel"].decode() if b"cancel" in raw else None,
+        last_error=text(b"last_error"),
+        usage=_json.loads(raw[b"usage"]) if b"usage" in raw else {},
+        seq=number(b"seq"),
+        wake=number(b"wake"),
+        message_count=number(b"length"),
+        idempotency_key=text(b"key"),
+        created_ms=number(b"created"),
+        updated_ms=number(b"updated"),
+        finished_ms=number(b"finished"),
+        version=number(b"version"),
+    )

@@ -1,0 +1,250 @@
+"""The `Store` protocol. Its docstrings are the contract; `agentq.testing.StoreContract` checks a store against it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from agentq.events.model import Event
+from agentq.messages import Message
+from agentq.runs import RunState, Status
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """What `create` stores. `run_id` is made by the caller, so that a repeated call finds what the first one made.
+
+    `request_hash` tells whether a repeated `idempotency_key` came with the same input.
+    """
+
+    run_id: str
+    agent: str
+    messages: tuple[Message, ...]
+    queue: str = "default"
+    model: str | None = None
+    session_id: str | None = None
+    user_id: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    idempotency_key: str | None = None
+    request_hash: str = ""
+    delay_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """`run_id` is the earlier run's where the idempotency key was known; `woken` says that the wake-up was written."""
+
+    run_id: str
+    existed: bool
+    woken: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The timed right to advance a run. Every write names it; a write with an older fence is refused."""
+
+    run_id: str
+    fence: int
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """One line of the journal. `name` is `reply` or the call id; `value` is JSON.
+
+    `starts_effect` marks the line that announces a call with an effect: it is refused after a cancel.
+    """
+
+    name: str
+    value: bytes
+    starts_effect: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A claimed run: its lease, its state after the claim, its transcript and the journal of the iteration in flight."""
+
+    lease: Lease
+    run: RunState
+    messages: tuple[Message, ...]
+    journal: Mapping[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """Where a batch of events went: the number of its last event and the store's time, in milliseconds."""
+
+    last_seq: int
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class EventBatch:
+    """Events of one fenced write. `number` counts 1, 2, 3, … within a claim, one in flight: a number that is already
+    stored answers with what it got then. `fold` are the numbers of deltas that an event of this batch replaces,
+    as inclusive ranges. Deltas in a batch that holds `reply.completed` are folded from the start: they are numbered
+    and published, but never stored.
+    """
+
+    number: int
+    events: tuple[Event, ...] = ()
+    fold: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """What an iteration leaves behind.
+
+    `closing` are the events that are true only if the run gets `status` (its final event); when signals have moved
+    past `signals_seen`, they are left out and the run stays queued. `delay_ms` puts the next iteration off.
+    """
+
+    status: Status
+    messages: tuple[Message, ...]
+    batch: EventBatch
+    iteration: int
+    turn: int
+    errors: int
+    usage: Mapping[str, int]
+    signals_seen: int
+    closing: tuple[Event, ...] = ()
+    last_error: str | None = None
+    delay_ms: int = 0
+    ttl_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """`status` is what the run has now: `queued` in place of the status asked for when a signal came in between."""
+
+    status: Status
+    last_seq: int
+    woken: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """The answer to one renewal: whether the lease is still held, and how many signals the run has seen."""
+
+    run_id: str
+    held: bool
+    signals: int
+    cancel_requested: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Signalled:
+    """`held` says that a live lease exists, so the worker that holds it will act."""
+
+    status: Status
+    held: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """What a sweep found: runs whose wake-up it wrote, and runs that the caller has to wake (by `wake_runs`)."""
+
+    woken: tuple[str, ...] = ()
+    to_wake: tuple[str, ...] = ()
+    pruned: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """Which runs to list, newest first. `before` is the run id that the last page ended with."""
+
+    status: Status | None = None
+    agent: str | None = None
+    session_id: str | None = None
+    user_id: str | None = None
+    before: str | None = None
+    limit: int = 50
+
+
+class Wakeup(Protocol):
+    """How an executor wakes a run, in a form that a store which shares its Redis can write within its own scripts.
+
+    `template` is opaque to the loop: JSON that the scripts fill in.
+    """
+
+    @property
+    def template(self) -> bytes: ...
+
+
+class Store(Protocol):
+    """Where runs live.
+
+    Every mutating call is idempotent: the same call again, after a lost reply, changes nothing and answers as before.
+    Every write by a lease is fenced: it raises `LeaseLost` when the run was claimed by another since. The store's own
+    clock decides about leases. Nothing is half-written: a refused call has changed nothing.
+    Calls raise `StoreUnavailable` when the backend is away, `RunNotFound` where there is no such run.
+    """
+
+    async def create(self, new: NewRun, *, wake: Wakeup | None = None) -> Created:
+        """Store a queued run and its first event. Again with the same `run_id`: answers `existed`.
+
+        With an `idempotency_key` that is known, answers with the earlier run when `request_hash` agrees, else raises
+        `IdempotencyConflict`. The key lives as long as its run.
+        """
+        ...
+
+    async def claim(
+        self, run_ids: Sequence[str], *, owner: str, claim_id: str, lease_ms: int, agents: Sequence[str] | None = None
+    ) -> tuple[Claim, ...]:
+        """Take the leases of those `run_ids` that can be advanced now; the others are left out without a word.
+
+        The first claim of a run writes `run.started`. A run can be taken when it is queued and due (or cancelled), or running with an expired lease: then
+        `recoveries` grows, the abandoned deltas are dropped and `attempt.reset` is written. The fence grows with each
+        claim. Runs of agents that are not in `agents` (None: all) are left for other workers. The same `claim_id`
+        of the same owner answers with the same leases.
+        """
+        ...
+
+    async def renew(self, leases: Sequence[Lease], *, lease_ms: int) -> tuple[Renewal, ...]:
+        """Extend leases, in order. An expired lease that nobody took is extended too."""
+        ...
+
+    async def journal(
+        self, lease: Lease, records: Sequence[StepRecord], batch: EventBatch, *, using_tools: bool = False
+    ) -> Appended:
+        """Write steps and events in one go; either may be empty. `using_tools` moves the phase on.
+
+        Raises `CancelRequested` when a record starts an effect and the run was cancelled; a record that already
+        stands exactly so is accepted.
+        """
+        ...
+
+    async def commit(self, lease: Lease, commit: Commit, *, wake: Wakeup | None = None) -> Committed:
+        """End the iteration: append messages and events, empty the journal, set the status, release the lease.
+
+        A commit without messages leaves the journal as it is, so that a retry of the run goes on from it.
+        A run that goes on is queued and, if `wake` is given and can be written here, woken. A final run gets
+        `ttl_ms`. A commit whose messages would leave a call without a result raises `InvalidInput` (promise P5).
+        Again with the same fence: the first outcome.
+        """
+        ...
+
+    async def release(self, lease: Lease, batch: EventBatch, *, wake: Wakeup | None = None) -> bool:
+        """Hand the run back as queued with its journal, drop its open deltas; says whether the wake-up was written."""
+        ...
+
+    async def cancel(self, run_id: str, *, reason: str = "") -> Signalled:
+        """Ask to cancel. Again: no effect. Raises `RunAlreadyFinished` when the run has completed or failed."""
+        ...
+
+    async def sweep(self, *, lease_ms: int, wake: Wakeup | None = None, limit: int = 100) -> Sweep:
+        """Find expired leases, due timers and lost wake-ups, wake those runs, and prune listings."""
+        ...
+
+    async def read(self, run_id: str) -> RunState:
+        """The state of a run."""
+        ...
+
+    async def messages(self, run_id: str, *, start: int = 0) -> tuple[Message, ...]:
+        """The transcript from index `start` on."""
+        ...
+
+    async def list(self, which: RunFilter) -> tuple[RunState, ...]:
+        """Runs, newest first."""
+        ...

@@ -1,0 +1,399 @@
+"""The in-memory store: says in Python what the Redis scripts do. For one process and one event loop; nothing lasts.
+
+No method awaits between its first check and its last write, so each call is as atomic as a script.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from agentq import _json
+from agentq._clock import Clock, SystemClock
+from agentq.errors import (
+    CancelRequested,
+    IdempotencyConflict,
+    IllegalTransition,
+    InvalidInput,
+    LeaseLost,
+    RunAlreadyFinished,
+    RunNotFound,
+)
+from agentq.events.memory import LoggedRun, MemoryEventStream, MemoryLog
+from agentq.events.model import CancelRequestedEvent, RunQueued, RunRecovered, RunStarted
+from agentq.messages import Message, Role, decode_message, encode_message, unanswered_calls
+from agentq.runs import SCHEMA_VERSION, TRANSITIONS, Phase, RunState, Status
+from agentq.stores.base import (
+    Appended,
+    Claim,
+    Commit,
+    Committed,
+    Created,
+    EventBatch,
+    Lease,
+    NewRun,
+    Renewal,
+    RunFilter,
+    Signalled,
+    StepRecord,
+    Sweep,
+    Wakeup,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+# A wake-up gets this long to arrive before a sweep repeats it.
+_GRACE_MS = 2_000
+
+
+@dataclass(slots=True)
+class _Run:
+    """`due_ms` is when a sweep has to look at it, None while it rests; `expires_ms` when it is forgotten."""
+
+    state: RunState
+    log: MemoryLog
+    messages: list[bytes]
+    metadata: bytes
+    request_hash: str
+    due_ms: int | None
+    expires_ms: int | None = None
+    journal: dict[str, bytes] = field(default_factory=dict)
+    batches: dict[int, Appended] = field(default_factory=dict)
+    committed: Committed | None = None
+    released: int = 0
+
+    @property
+    def is_running(self) -> bool:
+        return self.state.status is Status.RUNNING
+
+    def is_held(self, now: int) -> bool:
+        return self.is_running and self.state.lease_until_ms > now
+
+    def set(self, now: int, **changes: Any) -> None:
+        self.state = replace(self.state, updated_ms=now, seq=self.log.seq, **changes)
+
+    def snapshot(self) -> RunState:
+        """The state, sharing nothing that the reader could change."""
+        return replace(self.state, metadata=_json.loads(self.metadata), usage=dict(self.state.usage))
+
+    def transcript(self, start: int = 0) -> tuple[Message, ...]:
+        return tuple(decode_message(data) for data in self.messages[max(start, 0) :])
+
+
+@dataclass(frozen=True, slots=True)
+class _ClaimBatch:
+    leases: tuple[Lease, ...]
+    until_ms: int
+
+
+class MemoryStore:
+    """The reference `Store`. It wakes nobody: `wake` is ignored and `woken` is always False.
+
+    `stream` is its `EventStream`.
+    """
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
+        self._runs: dict[str, _Run] = {}
+        self._keys: dict[str, str] = {}
+        self._claims: dict[tuple[str, str], _ClaimBatch] = {}
+        self._watchers: dict[str, set[asyncio.Queue[str]]] = {}
+        self.stream = MemoryEventStream(self._logged)
+
+    async def create(self, new: NewRun, *, wake: Wakeup | None = None) -> Created:
+        """Store a queued run; see `Store.create`."""
+        key = new.idempotency_key
+        if earlier := (None if key is None else self._known(self._keys.get(key, ""))) or self._known(new.run_id):
+            if earlier.request_hash != new.request_hash:
+                raise IdempotencyConflict(f"run {earlier.state.run_id} has idempotency key {key!r} and other input")
+            return Created(earlier.state.run_id, existed=True, woken=False)
+
+        now = self._clock.now_ms()
+        messages = [encode_message(message) for message in new.messages]
+        prompt = next((message.text for message in reversed(new.messages) if message.role is Role.USER), "")
+        queued = RunQueued(agent=new.agent, queue=new.queue, session_id=new.session_id, prompt=prompt)
+        metadata = _json.dumps(_json.checked(dict(new.metadata), field="metadata"))
+        log = MemoryLog(new.run_id)
+        log.write((queued,), at_ms=now)
+        not_before = now + new.delay_ms if new.delay_ms else 0
+        state = RunState(
+            run_id=new.run_id,
+            agent=new.agent,
+            status=Status.QUEUED,
+            queue=new.queue,
+            model=new.model,
+            session_id=new.session_id,
+            user_id=new.user_id,
+            not_before_ms=not_before,
+            seq=log.seq,
+            message_count=len(messages),
+            idempotency_key=key,
+            created_ms=now,
+            updated_ms=now,
+        )
+        due = not_before or now + _GRACE_MS
+        self._runs[new.run_id] = _Run(state, log, messages, metadata, new.request_hash, due)
+        if key is not None:
+            self._keys[key] = new.run_id
+        return Created(new.run_id, existed=False, woken=False)
+
+    async def claim(
+        self, run_ids: Sequence[str], *, owner: str, claim_id: str, lease_ms: int, agents: Sequence[str] | None = None
+    ) -> tuple[Claim, ...]:
+        """Take leases; see `Store.claim`."""
+        now = self._clock.now_ms()
+        while self._claims and (oldest := next(iter(self._claims.items())))[1].until_ms <= now:
+            del self._claims[oldest[0]]
+        batch = self._claims.get((owner, claim_id))
+        if batch is None:
+            leases = tuple(
+                self._take(run, owner, now, lease_ms)
+                for run in map(self._known, run_ids)
+                if run and _is_claimable(run.state, now) and (agents is None or run.state.agent in agents)
+            )
+            if not leases:
+                return ()
+            batch = self._claims[owner, claim_id] = _ClaimBatch(leases, now + lease_ms)
+        return tuple(
+            Claim(lease, run.snapshot(), run.transcript(), dict(run.journal))
+            for lease in batch.leases
+            if (run := self._known(lease.run_id)) and _is_current(run, lease)
+        )
+
+    async def renew(self, leases: Sequence[Lease], *, lease_ms: int) -> tuple[Renewal, ...]:
+        """Extend leases; see `Store.renew`. A run that is gone is not held."""
+        return tuple(self._renew(lease, self._clock.now_ms() + lease_ms) for lease in leases)
+
+    async def journal(
+        self, lease: Lease, records: Sequence[StepRecord], batch: EventBatch, *, using_tools: bool = False
+    ) -> Appended:
+        """Write steps and events; see `Store.journal`."""
+        run = self._held(lease)
+        for record in records:
+            stands = run.journal.get(record.name) == record.value
+            if record.starts_effect and run.state.is_cancel_requested and not stands:
+                raise CancelRequested(f"run {lease.run_id} was cancelled; {record.name} must not start")
+        if batch.number in run.batches:
+            return run.batches[batch.number]
+
+        now = self._clock.now_ms()
+        run.log.write(batch.events, at_ms=now, fold=batch.fold)
+        run.journal.update((record.name, record.value) for record in records)
+        run.set(now, phase=Phase.USING_TOOLS if using_tools else run.state.phase)
+        appended = run.batches[batch.number] = Appended(run.log.seq, now)
+        return appended
+
+    async def commit(self, lease: Lease, commit: Commit, *, wake: Wakeup | None = None) -> Committed:
+        """End the iteration; see `Store.commit`."""
+        run = self._find(lease.run_id)
+        if run.committed and run.state.committed == lease.fence:
+            return run.committed
+        _check_lease(run, lease)
+        _check_commit(run.state, commit)
+
+        now = self._clock.now_ms()
+        messages = [encode_message(message) for message in commit.messages]
+        is_signalled = run.state.signals > commit.signals_seen
+        status = Status.QUEUED if is_signalled else commit.status
+        events = commit.batch.events if is_signalled else (*commit.batch.events, *commit.closing)
+        run.log.write(events, at_ms=now, fold=commit.batch.fold, settle=True)
+        run.messages += messages
+        if messages:
+            run.journal.clear()
+        # A signal wants to be seen at once, whatever the iteration wanted to wait for.
+        not_before = now + commit.delay_ms if status is Status.QUEUED and commit.delay_ms and not is_signalled else 0
+        run.due_ms = (not_before or now + _GRACE_MS) if status is Status.QUEUED else None
+        if status.is_final:
+            run.expires_ms = now + commit.ttl_ms
+        run.set(
+            now,
+            status=status,
+            phase=None,
+            iteration=commit.iteration,
+            turn=commit.turn,
+            errors=commit.errors,
+            usage=dict(commit.usage),
+            last_error=_last_error(run.state, commit, status),
+            recoveries=0,
+            committed=lease.fence,
+            owner=None,
+            lease_until_ms=0,
+            not_before_ms=not_before,
+            message_count=len(run.messages),
+            finished_ms=now if status.is_final else 0,
+        )
+        run.committed = Committed(status, run.log.seq, woken=False)
+        return run.committed
+
+    async def release(self, lease: Lease, batch: EventBatch, *, wake: Wakeup | None = None) -> bool:
+        """Hand the run back; see `Store.release`."""
+        run = self._find(lease.run_id)
+        if run.released == lease.fence:
+            return False
+        _check_lease(run, lease)
+        now = self._clock.now_ms()
+        run.log.write(batch.events, at_ms=now, fold=batch.fold, drop="released")
+        run.released = lease.fence
+        run.due_ms = now + _GRACE_MS
+        run.set(now, status=Status.QUEUED, phase=None, owner=None, lease_until_ms=0, not_before_ms=0)
+        return False
+
+    async def cancel(self, run_id: str, *, reason: str = "") -> Signalled:
+        """Ask to cancel; see `Store.cancel`. A run that waits or is paused is queued again, so that it can end."""
+        run = self._find(run_id)
+        if run.state.status in (Status.COMPLETED, Status.FAILED):
+            raise RunAlreadyFinished(f"run {run_id} has already {run.state.status}")
+        now = self._clock.now_ms()
+        if run.state.status is not Status.CANCELLED and not run.state.is_cancel_requested:
+            run.log.write((CancelRequestedEvent(reason=reason),), at_ms=now)
+            run.set(now, cancel_reason=reason, signals=run.state.signals + 1, not_before_ms=0)
+            if run.is_held(now):
+                for cancels in self._watchers.get(run.state.owner or "", ()):
+                    cancels.put_nowait(run_id)
+            else:
+                run.due_ms = now
+                run.set(now, status=Status.RUNNING if run.is_running else Status.QUEUED)
+        return Signalled(run.state.status, held=run.is_held(now))
+
+    async def watch_cancels(self, owner: str) -> AsyncIterator[str]:
+        """Yield the ids of runs that are cancelled while `owner` holds them, from the first `anext` on, without end."""
+        cancels: asyncio.Queue[str] = asyncio.Queue()
+        watchers = self._watchers.setdefault(owner, set())
+        watchers.add(cancels)
+        try:
+            while True:
+                yield await cancels.get()
+        finally:
+            watchers.discard(cancels)
+            if not watchers:
+                self._watchers.pop(owner, None)
+
+    async def sweep(self, *, lease_ms: int, wake: Wakeup | None = None, limit: int = 100) -> Sweep:
+        """Find what has to be woken, and forget runs whose time to live has passed; see `Store.sweep`."""
+        now = self._clock.now_ms()
+        expired = [run for run in self._runs.values() if _is_expired(run, now)]
+        for run in expired:
+            self._forget(run.state)
+        overdue = [(run.due_ms, run) for run in self._runs.values() if run.due_ms is not None and run.due_ms <= now]
+        overdue.sort(key=lambda pair: pair[0])
+        for _, run in overdue[:limit]:
+            run.due_ms = now + _GRACE_MS
+        return Sweep(to_wake=tuple(run.state.run_id for _, run in overdue[:limit]), pruned=len(expired))
+
+    async def read(self, run_id: str) -> RunState:
+        """The state of a run."""
+        return self._find(run_id).snapshot()
+
+    async def messages(self, run_id: str, *, start: int = 0) -> tuple[Message, ...]:
+        """The transcript from index `start` on."""
+        return self._find(run_id).transcript(start)
+
+    async def list(self, which: RunFilter) -> tuple[RunState, ...]:
+        """Runs, newest first."""
+        runs = (run for run_id in sorted(self._runs, reverse=True) if (run := self._known(run_id)))
+        return tuple(islice((run.snapshot() for run in runs if _matches(run.state, which)), which.limit))
+
+    def _known(self, run_id: str) -> _Run | None:
+        run = self._runs.get(run_id)
+        return None if run is None or _is_expired(run, self._clock.now_ms()) else run
+
+    def _find(self, run_id: str) -> _Run:
+        if run := self._known(run_id):
+            return run
+        raise RunNotFound(f"there is no run {run_id}: the id is wrong, or its time to live has passed")
+
+    def _held(self, lease: Lease) -> _Run:
+        run = self._find(lease.run_id)
+        _check_lease(run, lease)
+        return run
+
+    def _logged(self, run_id: str) -> LoggedRun:
+        run = self._find(run_id)
+        return LoggedRun(run.log, run.state.status, run.transcript)
+
+    def _forget(self, state: RunState) -> None:
+        del self._runs[state.run_id]
+        if state.idempotency_key is not None and self._keys.get(state.idempotency_key) == state.run_id:
+            del self._keys[state.idempotency_key]
+
+    def _take(self, run: _Run, owner: str, now: int, lease_ms: int) -> Lease:
+        state = run.state
+        recoveries = state.recoveries
+        if run.is_running:
+            recoveries += 1
+            recovered = RunRecovered(recoveries=recoveries, previous_owner=state.owner or "")
+            run.log.write((recovered,), at_ms=now, drop="recovered")
+        elif state.fence == 0:
+            run.log.write((RunStarted(agent=state.agent, worker=owner),), at_ms=now)
+        run.batches.clear()
+        run.due_ms = now + lease_ms
+        run.set(
+            now,
+            status=Status.RUNNING,
+            phase=Phase.THINKING,
+            fence=state.fence + 1,
+            owner=owner,
+            lease_until_ms=now + lease_ms,
+            not_before_ms=0,
+            recoveries=recoveries,
+        )
+        return Lease(state.run_id, state.fence + 1, owner)
+
+    def _renew(self, lease: Lease, until_ms: int) -> Renewal:
+        run = self._known(lease.run_id)
+        if run is None:
+            return Renewal(lease.run_id, held=False, signals=0, cancel_requested=False)
+        held = _is_current(run, lease)
+        if held:
+            run.state = replace(run.state, lease_until_ms=until_ms)
+            run.due_ms = until_ms
+        return Renewal(lease.run_id, held, run.state.signals, run.state.is_cancel_requested)
+
+
+def _is_claimable(state: RunState, now: int) -> bool:
+    if state.version > SCHEMA_VERSION:
+        return False
+    if state.status is Status.QUEUED:
+        return state.not_before_ms <= now or state.is_cancel_requested
+    return state.status is Status.RUNNING and state.lease_until_ms <= now
+
+
+def _is_current(run: _Run, lease: Lease) -> bool:
+    return run.is_running and run.state.fence == lease.fence
+
+
+def _is_expired(run: _Run, now: int) -> bool:
+    return run.expires_ms is not None and run.expires_ms <= now
+
+
+def _check_lease(run: _Run, lease: Lease) -> None:
+    if not _is_current(run, lease):
+        raise LeaseLost(f"lease {lease.fence} on run {lease.run_id} is over; the run is at fence {run.state.fence}")
+
+
+def _check_commit(state: RunState, commit: Commit) -> None:
+    if commit.status not in TRANSITIONS[state.status]:
+        raise IllegalTransition(f"run {state.run_id} cannot go from {state.status} to {commit.status}")
+    if calls := unanswered_calls(commit.messages):
+        raise InvalidInput(f"run {state.run_id} would keep calls without result: {', '.join(calls)}", field="messages")
+    if commit.status.is_final and commit.ttl_ms < 1:
+        raise InvalidInput(f"run {state.run_id} ends and needs a time to live", field="ttl_ms")
+
+
+def _last_error(state: RunState, commit: Commit, status: Status) -> str | None:
+    if commit.last_error is not None:
+        return commit.last_error
+    return None if commit.errors == 0 and status is not Status.FAILED else state.last_error
+
+
+def _matches(state: RunState, which: RunFilter) -> bool:
+    return (
+        (which.before is None or state.run_id < which.before)
+        and which.status in (None, state.status)
+        and which.agent in (None, state.agent)
+        and which.session_id in (None, state.session_id)
+        and which.user_id in (None, state.user_id)
+    )

@@ -1,0 +1,397 @@
+"""`RedisStore`: runs in Redis hashes, every change one Lua script. The scripts are in agentq/_redis/lua."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+
+from agentq import _json
+from agentq._redis.connection import Connection
+from agentq._redis.hub import Hub, Mark
+from agentq._redis.keys import Keys
+from agentq._redis.pipeline import Pipeline
+from agentq._redis.scripts import Script, script
+from agentq.errors import InvalidInput, RunNotFound
+from agentq.events.model import CancelRequestedEvent, Event, ReplyCompleted, RunQueued, encode_event, is_delta
+from agentq.messages import Message, Role, decode_message, encode_message, unanswered_calls
+from agentq.runs import SCHEMA_VERSION, RunState, Status
+from agentq.stores._records import fields_of_commit, fields_of_new_run, run_of_hash
+from agentq.stores._transcripts import Transcripts
+from agentq.stores.base import (
+    Appended,
+    Claim,
+    Commit,
+    Committed,
+    Created,
+    EventBatch,
+    Lease,
+    NewRun,
+    Renewal,
+    RunFilter,
+    Signalled,
+    StepRecord,
+    Sweep,
+    Wakeup,
+)
+
+# Two passes of all workers together come no closer than this.
+_SWEEP_SPACING_MS = 200
+# Workers publish their agents every minute; an agent that nobody has served for a day is forgotten.
+_CATALOGUE_TTL_MS = 86_400_000
+_LIST_PAGE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class WakeupSource:
+    """Where wake-ups wait: RQ lists in order of urgency, and the prefix of RQ's job hashes."""
+
+    queue_keys: tuple[str, ...]
+    job_prefix: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedWakeups:
+    """What was claimed, how many wake-ups were taken off the lists, and the job ids that are not ours."""
+
+    claims: tuple[Claim, ...]
+    popped: int
+    foreign: tuple[str, ...]
+
+
+class RedisStore:
+    """Runs in Redis. One store a process is enough; it is not bound to a thread, but to one event loop."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        prefix: str = "agentq",
+        hub: Hub | None = None,
+        scripts: Callable[[str], Script] = script,
+    ) -> None:
+        self.connection = connection
+        self.keys = Keys(prefix)
+        self.hub = hub or Hub(connection)
+        self.pipeline = Pipeline(connection)
+        self._script = scripts
+        self._transcripts = Transcripts()
+
+    async def create(self, new: NewRun, *, wake: Wakeup | None = None) -> Created:
+        prompt = next((m.text for m in reversed(new.messages) if m.role is Role.USER), "")
+        queued = RunQueued(agent=new.agent, queue=new.queue, session_id=new.session_id, prompt=prompt)
+        run_id, existed, woken = await self.pipeline.run(
+            self._script("create"),
+            about=f"idempotency key {new.idempotency_key!r}",
+            run=self.keys.run(new.run_id),
+            messages=self.keys.messages(new.run_id),
+            events=self.keys.events(new.run_id),
+            key=self.keys.idempotency(new.idempotency_key),
+            prefix=self.keys.prefix,
+            run_id=new.run_id,
+            hash=new.request_hash,
+            delay_ms=new.delay_ms,
+            wakeup=_template(wake),
+            fields=fields_of_new_run(new),
+            contents=[encode_message(message) for message in new.messages],
+            items=_items((queued,)),
+        )
+        return Created(run_id.decode(), existed=bool(existed), woken=bool(woken))
+
+    async def claim(
+        self, run_ids: Sequence[str], *, owner: str, claim_id: str, lease_ms: int, agents: Sequence[str] | None = None
+    ) -> tuple[Claim, ...]:
+        claimed = await self._claim(
+            WakeupSource((), ""), run_ids, owner=owner, claim_id=claim_id, lease_ms=lease_ms, count=0, agents=agents
+        )
+        return claimed.claims
+
+    async def claim_wakeups(
+        self,
+        source: WakeupSource,
+        *,
+        owner: str,
+        claim_id: str,
+        lease_ms: int,
+        count: int,
+        agents: Sequence[str] | None = None,
+    ) -> ClaimedWakeups:
+        """Take up to `count` wake-ups off the queues and claim their runs, in one script. Idempotent by `claim_id`."""
+        return await self._claim(
+            source, (), owner=owner, claim_id=claim_id, lease_ms=lease_ms, count=count, agents=agents
+        )
+
+    async def _claim(
+        self,
+        source: WakeupSource,
+        run_ids: Sequence[str],
+        *,
+        owner: str,
+        claim_id: str,
+        lease_ms: int,
+        count: int,
+        agents: Sequence[str] | None,
+    ) -> ClaimedWakeups:
+        claims, popped, foreign = await self.pipeline.run(
+            self._script("claim"),
+            batch=self.keys.batch(owner),
+            queues=source.queue_keys,
+            prefix=self.keys.prefix,
+            owner=owner,
+            claim_id=claim_id,
+            lease_ms=lease_ms,
+            count=count,
+            job_prefix=source.job_prefix,
+            version=SCHEMA_VERSION,
+            agents=agents or (),
+            run_ids=run_ids,
+        )
+        return ClaimedWakeups(
+            tuple([await self._read_claim(owner, *claim) for claim in claims]),
+            popped,
+            tuple(job_id.decode() for job_id in foreign),
+        )
+
+    async def _read_claim(
+        self, owner: str, run_id: bytes, state: list[bytes], journal: list[bytes], contents: list[bytes], first: int
+    ) -> Claim:
+        run = run_of_hash(run_id.decode(), state)
+        before = await self._before(run.run_id, first)
+        messages = before + tuple(decode_message(content) for content in contents)
+        self._transcripts.put(run.run_id, messages)
+        steps = {name.decode(): value for name, value in zip(journal[::2], journal[1::2], strict=True)}
+        return Claim(Lease(run.run_id, run.fence, owner), run, messages, steps)
+
+    async def _before(self, run_id: str, first: int) -> tuple[Message, ...]:
+        """The transcript up to index `first`, from the cache where it is there."""
+        if first == 0:
+            return ()
+        known = self._transcripts.get(run_id)
+        if known is not None and len(known) == first:
+            return known
+        contents = await self.pipeline.execute("LRANGE", self.keys.messages(run_id), 0, first - 1)
+        return tuple(decode_message(content) for content in contents)
+
+    async def renew(self, leases: Sequence[Lease], *, lease_ms: int) -> tuple[Renewal, ...]:
+        if not leases:
+            return ()
+        answers = await self.pipeline.run(self._script("renew"), **_renewal(self.keys.prefix, leases, lease_ms))
+        return _renewals(leases, answers)
+
+    async def journal(
+        self, lease: Lease, records: Sequence[StepRecord], batch: EventBatch, *, using_tools: bool = False
+    ) -> Appended:
+        last, at_ms = await self.pipeline.run(
+            self._script("journal"),
+            about=f"run {lease.run_id}",
+            run=self.keys.run(lease.run_id),
+            journal=self.keys.journal(lease.run_id),
+            events=self.keys.events(lease.run_id),
+            fence=lease.fence,
+            batch=batch.number,
+            effect=int(any(record.starts_effect for record in records)),
+            phase="using_tools" if using_tools else "",
+            records=[item for record in records for item in (record.name, record.value)],
+            items=_items(batch.events),
+            ranges=_ranges(batch),
+        )
+        return Appended(last, at_ms)
+
+    async def commit(self, lease: Lease, commit: Commit, *, wake: Wakeup | None = None) -> Committed:
+        check_answered(commit)
+        status, last, woken = await self.pipeline.run(
+            self._script("commit"),
+            about=f"run {lease.run_id}",
+            run=self.keys.run(lease.run_id),
+            messages=self.keys.messages(lease.run_id),
+            journal=self.keys.journal(lease.run_id),
+            events=self.keys.events(lease.run_id),
+            prefix=self.keys.prefix,
+            run_id=lease.run_id,
+            fence=lease.fence,
+            status=commit.status,
+            signals=commit.signals_seen,
+            delay_ms=commit.delay_ms,
+            ttl_ms=commit.ttl_ms,
+            wakeup=_template(wake),
+            fields=fields_of_commit(commit),
+            contents=[encode_message(message) for message in commit.messages],
+            items=_items(commit.batch.events),
+            closing=_items(commit.closing),
+            ranges=_ranges(commit.batch),
+        )
+        outcome = Committed(Status(status.decode()), last, woken=bool(woken))
+        if outcome.status is Status.QUEUED:
+            self._transcripts.extend(lease.run_id, commit.messages)
+        else:
+            self._transcripts.drop(lease.run_id)
+        return outcome
+
+    async def release(self, lease: Lease, batch: EventBatch, *, wake: Wakeup | None = None) -> bool:
+        (woken,) = await self.pipeline.run(
+            self._script("release"),
+            about=f"run {lease.run_id}",
+            run=self.keys.run(lease.run_id),
+            events=self.keys.events(lease.run_id),
+            prefix=self.keys.prefix,
+            run_id=lease.run_id,
+            fence=lease.fence,
+            wakeup=_template(wake),
+            items=_items(batch.events),
+        )
+        self._transcripts.drop(lease.run_id)
+        return bool(woken)
+
+    async def cancel(self, run_id: str, *, reason: str = "") -> Signalled:
+        status, held = await self.pipeline.run(
+            self._script("cancel"),
+            about=f"run {run_id}",
+            run=self.keys.run(run_id),
+            events=self.keys.events(run_id),
+            prefix=self.keys.prefix,
+            run_id=run_id,
+            reason=reason,
+            items=_items((CancelRequestedEvent(reason=reason),)),
+        )
+        return Signalled(Status(status.decode()), held=bool(held))
+
+    async def sweep(self, *, lease_ms: int, wake: Wakeup | None = None, limit: int = 100) -> Sweep:
+        woken, to_wake, pruned = await self.pipeline.run(
+            self._script("sweep"),
+            due=self.keys.due,
+            last=self.keys.sweep,
+            prefix=self.keys.prefix,
+            lease_ms=lease_ms,
+            wakeup=_template(wake),
+            limit=limit,
+            spacing_ms=_SWEEP_SPACING_MS,
+        )
+        return Sweep(tuple(run.decode() for run in woken), tuple(run.decode() for run in to_wake), pruned)
+
+    async def read(self, run_id: str) -> RunState:
+        state = await self._find(run_id)
+        if state is None:
+            raise RunNotFound(f"run {run_id}: {RunNotFound().args[0]}")
+        return state
+
+    async def _find(self, run_id: str) -> RunState | None:
+        raw: Mapping[bytes, bytes] = await self.pipeline.execute("HGETALL", self.keys.run(run_id))
+        return run_of_hash(run_id, [item for pair in raw.items() for item in pair]) if raw else None
+
+    async def messages(self, run_id: str, *, start: int = 0) -> tuple[Message, ...]:
+        contents = await self.pipeline.execute("LRANGE", self.keys.messages(run_id), start, -1)
+        if not contents:
+            await self.read(run_id)
+        return tuple(decode_message(content) for content in contents)
+
+    async def list(self, which: RunFilter) -> tuple[RunState, ...]:
+        found: list[RunState] = []
+        before = f"({which.before}" if which.before else "+"
+        while len(found) < which.limit:
+            page: list[bytes] = await self.pipeline.execute(
+                "ZREVRANGEBYLEX", self._listing(which), before, "-", "LIMIT", 0, _LIST_PAGE
+            )
+            for run_id in page:
+                # Runs whose time to live has passed stand in the listings until the next sweep.
+                state = await self._find(run_id.decode())
+                if state is not None and _matches(state, which):
+                    found.append(state)
+                    if len(found) == which.limit:
+                        break
+            if len(page) < _LIST_PAGE:
+                break
+            before = f"({page[-1].decode()}"
+        return tuple(found)
+
+    def _listing(self, which: RunFilter) -> str:
+        narrowing = (
+            ("session", which.session_id), ("user", which.user_id), ("agent", which.agent), ("status", which.status),
+        )  # fmt: skip
+        return next((self.keys.listing(kind, value) for kind, value in narrowing if value), self.keys.listing())
+
+    async def next_wake(self, run_id: str) -> int:
+        """Count a wake-up that somebody else writes."""
+        return int(await self.pipeline.execute("HINCRBY", self.keys.run(run_id), "wake", 1))
+
+    async def watch_cancels(self, owner: str) -> AsyncIterator[str]:
+        """Yield the ids of runs that were cancelled while `owner` held them. May miss some: renewal tells, too."""
+        async with self.hub.listen(self.keys.cancels(owner)) as inbox:
+            while True:
+                item = await inbox.get(timeout_s=60)
+                if isinstance(item, bytes):
+                    yield item.decode()
+                elif item is Mark.RESYNC:
+                    continue
+
+    async def publish_agents(self, manifests: Mapping[str, Mapping[str, Any]]) -> None:
+        """Say which agents a worker serves, for clients without agent code."""
+        if manifests:
+            flat = [item for name, manifest in manifests.items() for item in (name, _json.dumps(manifest))]
+            await self.pipeline.execute("HSET", self.keys.agents, *flat)
+            await self.pipeline.execute("PEXPIRE", self.keys.agents, _CATALOGUE_TTL_MS)
+
+    async def known_agents(self) -> Mapping[str, Mapping[str, Any]]:
+        """The agents that workers have published within a day: name → manifest."""
+        raw: Mapping[bytes, bytes] = await self.pipeline.execute("HGETALL", self.keys.agents)
+        return {name.decode(): _json.loads(manifest) for name, manifest in raw.items()}
+
+    async def aclose(self) -> None:
+        await self.hub.aclose()
+        await self.pipeline.drain()
+
+
+def renew_blocking(
+    client: redis.Redis, prefix: str, leases: Sequence[Lease], lease_ms: int
+) -> tuple[Renewal, ...]:
+    """Renew from a thread. Raises redis-py's own exceptions: the caller tries again before the lease runs out."""
+    renew = script("renew")
+    keys, arguments = renew(**_renewal(prefix, leases, lease_ms))
+    return _renewals(leases, client.eval(renew.source.decode(), len(keys), *keys, *arguments))
+
+
+def check_answered(commit: Commit) -> None:
+    """Refuse a commit that would leave a call without a result (promise P5)."""
+    left = unanswered_calls(commit.messages)
+    if left:
+        raise InvalidInput(f"the commit leaves calls without a result: {', '.join(left)}", field="messages")
+
+
+def _renewal(prefix: str, leases: Sequence[Lease], lease_ms: int) -> dict[str, Any]:
+    return {
+        "prefix": prefix,
+        "lease_ms": lease_ms,
+        "run_ids": [lease.run_id for lease in leases],
+        "fences": [str(lease.fence) for lease in leases],
+    }
+
+
+def _renewals(leases: Sequence[Lease], answers: Any) -> tuple[Renewal, ...]:
+    return tuple(
+        Renewal(lease.run_id, held=bool(held), signals=signals, cancel_requested=bool(cancelled))
+        for lease, (held, signals, cancelled) in zip(leases, answers, strict=True)
+    )
+
+
+def _template(wake: Wakeup | None) -> bytes:
+    return wake.template if wake is not None else b""
+
+
+def _items(events: Sequence[Event]) -> list[bytes]:
+    """Events as emit() takes them: deltas whose reply is completed in the same batch are `f`, folded from the start."""
+    delta = b"f" if any(isinstance(event, ReplyCompleted) for event in events) else b"d"
+    return [(delta if is_delta(event) else b"e") + encode_event(event) for event in events]
+
+
+def _ranges(batch: EventBatch) -> list[str]:
+    return [f"{first}-{last}" for first, last in batch.fold]
+
+
+def _matches(state: RunState, which: RunFilter) -> bool:
+    return (
+        which.status in (None, state.status)
+        and which.agent in (None, state.agent)
+        and which.session_id in (None, state.session_id)
+        and which.user_id in (None, state.user_id)
+    )

@@ -1,0 +1,38 @@
+"""For the tests of who uses or extends agentq: a scripted model, a clock to move by hand, suites for stores.
+
+The suites need pytest and pytest-asyncio and are loaded when asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from agentq.testing.clock import FakeClock
+from agentq.testing.models import ScriptedCall, ScriptedModel, call
+
+if TYPE_CHECKING:
+    from agentq.testing.store_contract import StoreContract
+    from agentq.testing.stream_contract import StreamContract
+
+__all__ = [
+    "FakeClock",
+    "ScriptedCall",
+    "ScriptedModel",
+    "StoreContract",
+    "StreamContract",
+    "call",
+]
+
+_SUITES = {"StoreContract": "store_contract", "StreamContract": "stream_contract"}
+_PARTS = ("_contract", "_commit_rules", "_lease_rules")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _SUITES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import pytest
+
+    # Their asserts explain themselves like those of any test.
+    pytest.register_assert_rewrite(*(f"{__name__}.{module}" for module in (*_SUITES.values(), *_PARTS)))
+    return getattr(importlib.import_module(f"{__name__}.{_SUITES[name]}"), name)

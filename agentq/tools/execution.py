@@ -1,0 +1,164 @@
+"""From a tool call to its result, whatever the tool does, and which calls of a reply may run together.
+
+No journal, no retries, no events: those are the loop's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import itertools
+import logging
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from agentq.errors import InvalidArguments, ToolError
+from agentq.messages import ToolCallPart, ToolResultPart
+from agentq.tools.function import Effect, Tool, dump_result
+from agentq.tools.threads import pool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from agentq.tools.context import ToolContext
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class CallOutcome:
+    """How a call went. `raised` is True where the tool itself failed, not where the call was unfit for it."""
+
+    result: ToolResultPart
+    raised: bool
+    duration_ms: int
+
+
+class _CallRefused(Exception):
+    """The call is unfit: the tool was not entered."""
+
+
+async def execute_call(
+    tool: Tool | None, call: ToolCallPart, ctx: ToolContext, *, known: Iterable[str] = ()
+) -> CallOutcome:
+    """Run one call and return what became of it; `known` are the names to offer where there is no such tool.
+
+    Whatever goes wrong is an error result for the model to read; only the cancellation of this task, KeyboardInterrupt
+    and their like are raised. A synchronous tool runs in a thread. A thread cannot be stopped: on timeout or
+    cancellation `ctx.cancelled` becomes true and nobody waits for it any more.
+    """
+    started = time.monotonic()
+    outcome: Literal["ok", "error"] = "error"
+    raised = False
+    try:
+        content = await _content(tool, call, ctx, known)
+        outcome = "ok"
+    except _CallRefused as refused:
+        content = str(refused)
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            ctx.cancel_event.set()
+            raise
+        # Nobody cancelled this task: the tool awaited something that was cancelled, or raised it by hand.
+        content, raised = _failure(error, call, ctx), True
+    except Exception as error:  # noqa: BLE001 - a tool may raise anything, and the model is told
+        content, raised = _failure(error, call, ctx), True
+    return CallOutcome(
+        ToolResultPart(
+            call_id=call.call_id,
+            name=call.name,
+            content=_storable(content),
+            outcome=outcome,
+            provider_call_id=call.provider_call_id,
+        ),
+        raised,
+        round((time.monotonic() - started) * 1000),
+    )
+
+
+def batches(
+    calls: Sequence[ToolCallPart], effect_of: Callable[[ToolCallPart], Effect]
+) -> Iterator[tuple[ToolCallPart, ...]]:
+    """Split calls, in order, into groups that may each run at once: neighbours that only read share a group.
+
+    A call with an effect is alone: it may depend on those before it, and those after it on what it does.
+    """
+    for reads, stretch in itertools.groupby(calls, key=lambda call: effect_of(call) == "none"):
+        if reads:
+            yield tuple(stretch)
+        else:
+            for call in stretch:
+                yield (call,)
+
+
+async def _content(tool: Tool | None, call: ToolCallPart, ctx: ToolContext, known: Iterable[str]) -> str:
+    if tool is None:
+        names = ", ".join(known)
+        raise _CallRefused(f"There is no tool named {call.name}; " + (f"there are: {names}" if names else "use none"))
+    if call.arguments_error is not None:
+        raise _CallRefused(f"The arguments of {call.name} are not valid: {call.arguments_error}")
+    try:
+        arguments = tool.bind(call.arguments)
+    except InvalidArguments as error:
+        raise _CallRefused(f"The arguments do not fit {call.name}:\n{error}") from error
+    if tool.context_parameter is not None:
+        arguments[tool.context_parameter] = ctx
+    return dump_result(await _in_time(tool, arguments, ctx))
+
+
+async def _in_time(tool: Tool, arguments: dict[str, Any], ctx: ToolContext) -> Any:
+    if tool.timeout_s is None:
+        return await _value(tool, arguments, ctx)
+    limit = asyncio.timeout(tool.timeout_s)
+    try:
+        async with limit:
+            return await _value(tool, arguments, ctx)
+    except TimeoutError:
+        if not limit.expired():  # the tool's own
+            raise
+        ctx.cancel_event.set()
+        raise ToolError(f"{tool.name} did not finish within {tool.timeout_s:g} s") from None
+
+
+async def _value(tool: Tool, arguments: dict[str, Any], ctx: ToolContext) -> Any:
+    if tool.is_async:
+        return await tool.function(**arguments)
+
+    def abandoned() -> None:
+        ctx.cancel_event.set()
+        _logger.warning(
+            "tool %s goes on in its thread, its result will be dropped",
+            tool.name,
+            extra={"run_id": ctx.run_id, "call_id": ctx.call_id},
+        )
+
+    value = await pool.run(functools.partial(tool.function, **arguments), abandoned=abandoned)
+    # A plain function may wrap an async one: a decorator, a partial, a lambda.
+    return await value if inspect.isawaitable(value) else value
+
+
+def _failure(error: BaseException, call: ToolCallPart, ctx: ToolContext) -> str:
+    _logger.warning("tool %s failed", call.name, exc_info=error, extra={"run_id": ctx.run_id, "call_id": call.call_id})
+    return _words(error)
+
+
+def _words(error: BaseException) -> str:
+    """What the model reads about an exception: a ToolError's own words, else type and message."""
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - the exception is the user's, and so is its __str__
+        text = ""
+    if isinstance(error, ToolError) and text:
+        return text
+    if isinstance(error, ExceptionGroup):
+        text += ": " + "; ".join(_words(each) for each in error.exceptions)
+    name = type(error).__name__
+    return f"{name}: {text}" if text else name
+
+
+def _storable(text: str) -> str:
+    """`text` without lone surrogates, as in file names that are not UTF-8: they have no place in JSON."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()

@@ -1,0 +1,256 @@
+"""`Tool` and the `@tool` decorator: a function with a name, a schema, an effect and a time limit. Runs nothing."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import math
+import re
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Generic, Literal, get_args, overload
+
+import pydantic_core
+from typing_extensions import ParamSpec, TypeVar
+
+from agentq.errors import InvalidInput, ToolError
+from agentq.tools.schema import raw_arguments
+from agentq.tools.signature import typed_arguments
+from agentq.tools.spec import ToolSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from agentq.tools.arguments import Arguments
+
+Effect = Literal["none", "idempotent", "once"]
+"""What repeating a call does: nothing but read, the same as doing it once, or harm."""
+
+# What all the model APIs accept.
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+# Up to here a float holds every integer (IEEE 754 double), so that its ".0" says nothing.
+_EXACT = 2.0**53
+
+P = ParamSpec("P", default=...)
+R_co = TypeVar("R_co", covariant=True, default=Any)
+
+
+class Tool(Generic[P, R_co]):
+    """A function that a model may call. It can still be called like that function.
+
+    Made from a typed function by `@tool`, or here from a JSON Schema of type object. `function` gets the arguments by
+    keyword, and the `ToolContext` in a parameter annotated with that class. Without an `effect` a tool counts as
+    "once", and `declared_effect` is False. `timeout` is in seconds. Raises `InvalidInput`, naming the field.
+
+    Of a schema given here, `bind` checks that required arguments are there, that names are known (where
+    `additionalProperties` is false, or the function takes no others), and the `type` of top-level values.
+    """
+
+    name: str
+    description: str
+    parameters: dict[str, Any]
+    function: Callable[P, R_co]
+    effect: Effect
+    declared_effect: bool
+    timeout_s: float | None
+    is_async: bool
+    context_parameter: str | None
+    spec: ToolSpec
+
+    def __init__(
+        self,
+        name: str,
+        description: str,
+        parameters: Mapping[str, Any],
+        function: Callable[P, R_co],
+        *,
+        effect: Effect | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        if not callable(function):
+            raise InvalidInput(f"function must be callable, not {type(function).__name__}", field="function")
+        self._define(name, description, raw_arguments(parameters, function), function, effect=effect, timeout=timeout)
+
+    @classmethod
+    def from_function(
+        cls,
+        function: Callable[P, R_co],
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        effect: Effect | None = None,
+        timeout: float | None = None,
+        namespace: Mapping[str, Any] | None = None,
+    ) -> Tool[P, R_co]:
+        """A tool from a typed function: its schema from the signature, its description from the docstring.
+
+        `namespace` holds local names that string annotations use. Raises `InvalidInput`, naming parameter and fix.
+        """
+        _check_function(function)
+        summary, descriptions = _documentation(function)
+        self = cls.__new__(cls)
+        self._define(
+            function.__name__ if name is None else name,
+            summary if description is None else description,
+            typed_arguments(function, namespace=namespace or {}, descriptions=descriptions),
+            function,
+            effect=effect,
+            timeout=timeout,
+        )
+        return self
+
+    def _define(
+        self,
+        name: str,
+        description: str,
+        arguments: Arguments,
+        function: Callable[P, R_co],
+        *,
+        effect: Effect | None,
+        timeout: float | None,
+    ) -> None:
+        _check_fields(name, description, effect, timeout)
+        functools.update_wrapper(self, function, updated=())
+        self.name = name
+        self.description = description
+        self.parameters = arguments.parameters
+        self.function = function
+        self.effect = "once" if effect is None else effect
+        self.declared_effect = effect is not None
+        self.timeout_s = None if timeout is None else float(timeout)
+        self.is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+            getattr(function, "__call__", None)  # noqa: B004 - the method of an object that is called like a function
+        )
+        self.context_parameter = arguments.context_parameter
+        self.spec = ToolSpec(name, description, arguments.parameters)
+        self._bind = arguments.bind
+
+    def bind(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Check what the model sent and return keyword arguments for the function, without the context.
+
+        Raises `InvalidArguments`, one line per problem (`b: Field required`), for the model to read.
+        """
+        return self._bind(arguments)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        return self.function(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<Tool {self.name} effect={self.effect}>"
+
+
+@overload
+def tool(
+    function: Callable[P, R_co],
+    /,
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    effect: Effect | None = None,
+    timeout: float | None = None,
+) -> Tool[P, R_co]: ...
+
+
+@overload
+def tool(
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    effect: Effect | None = None,
+    timeout: float | None = None,
+) -> Callable[[Callable[P, R_co]], Tool[P, R_co]]: ...
+
+
+def tool(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    effect: Effect | None = None,
+    timeout: float | None = None,
+) -> Any:
+    """Make a tool of a typed function, sync or async; `@tool` and `@tool(effect="none", timeout=30)` both work.
+
+    The model sees the docstring's text, the parameters' types and defaults, and their descriptions: from the docstring
+    (Google, NumPy or Sphinx style), from `Annotated[int, "text"]` or from a pydantic `Field`. `effect` says what
+    repeating a call does; a tool that does not say counts as "once". `timeout` is in seconds. Raises `InvalidInput`.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Tool[..., Any]:
+        caller = inspect.currentframe()
+        for _ in range(depth):
+            caller = caller.f_back if caller else None
+        namespace = caller.f_locals if caller else {}
+        return Tool.from_function(
+            function, name=name, description=description, effect=effect, timeout=timeout, namespace=namespace
+        )
+
+    # How far above `decorate` the frame is whose local types the annotations may use.
+    depth = 1 if function is None else 2
+    return decorate if function is None else decorate(function)
+
+
+def dump_result(value: Any) -> str:
+    """The text of a result that the model reads: a string as it is, everything else as compact JSON.
+
+    None gives `null`, a whole float loses its `.0`. Raises `ToolError` for a value that has no JSON form.
+    """
+    if isinstance(value, Enum):
+        value = value.value
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
+        value = int(value)
+    try:
+        return pydantic_core.to_json(value, inf_nan_mode="constants").decode()
+    except (ValueError, TypeError, RecursionError) as error:
+        reason = str(error).removeprefix("Error serializing to JSON: ")
+        raise ToolError(f"the tool returned {type(value).__name__} that cannot be serialised: {reason}") from error
+
+
+def _check_fields(name: Any, description: Any, effect: Any, timeout: Any) -> None:
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise InvalidInput(f"name must be 1 to 64 letters, digits, _ or -, not {name!r}; give name=...", field="name")
+    if not isinstance(description, str):
+        raise InvalidInput(f"description must be a string, not {type(description).__name__}", field="description")
+    if effect is not None and effect not in get_args(Effect):
+        raise InvalidInput(f'effect must be "none", "idempotent" or "once", not {effect!r}', field="effect")
+    if timeout is None:
+        return
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 < timeout < math.inf:
+        raise InvalidInput(
+            f"timeout must be a number of seconds above 0, or None for no limit, not {timeout!r}", field="timeout"
+        )
+
+
+def _check_function(function: Any) -> None:
+    problem = None
+    if isinstance(function, Tool):
+        problem = f"{function.name} is a tool already"
+    elif isinstance(function, str):
+        problem = f"@tool takes its name by keyword: @tool(name={json.dumps(function)})"
+    elif not (inspect.isfunction(function) or inspect.ismethod(function)):
+        problem = f"{function!r} is not a function; wrap it in one with annotations"
+    elif function.__name__ == "<lambda>":
+        problem = "a lambda has no annotations; write a function with def"
+    elif inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        problem = f"{function.__name__} is a generator; return a list, and report on the way with ctx.progress()"
+    if problem is not None:
+        raise InvalidInput(problem, field="function")
+
+
+def _documentation(function: Callable[..., Any]) -> tuple[str, dict[str, str]]:
+    """The text of a docstring without its sections, and the descriptions of its arguments."""
+    text = inspect.getdoc(function)
+    if not text:
+        return "", {}
+    import docstring_parser  # a tenth of the time to import agentq, and only tools need it
+
+    try:
+        parsed = docstring_parser.parse(text)
+    except docstring_parser.ParseError:
+        return text, {}
+    described = {param.arg_name: param.description.strip() for param in parsed.params if param.description}
+    return (parsed.description or "").strip(), described

@@ -1,0 +1,66 @@
+"""The sweeper: finds expired leases, due delays and lost wake-ups, and wakes those runs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from agentq.errors import RunNotFound, StoreUnavailable
+from agentq.executors.base import Executor
+from agentq.stores.base import Store, Sweep, Wakeup
+from agentq.worker.outage import Outage
+
+logger = logging.getLogger(__name__)
+_AFTER_BUG_S = 1.0
+
+
+class Sweeper:
+    """Sweeps every `sweep_ms`, from `start` to `stop`."""
+
+    def __init__(
+        self, store: Store, executor: Executor, *, wakeup: Wakeup | None, lease_ms: int, sweep_ms: int, outage: Outage
+    ) -> None:
+        self._store = store
+        self._executor = executor
+        self._wakeup = wakeup
+        self._lease_ms = lease_ms
+        self._sweep_ms = sweep_ms
+        self._outage = outage
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        loop = repeat(self.sweep, every_s=self._sweep_ms / 1000, who="sweeper", outage=self._outage)
+        self._task = asyncio.create_task(loop, name="agentq-sweeper")
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def sweep(self) -> Sweep:
+        """One pass: wakes every run that it finds. Raises `StoreUnavailable`."""
+        found = await self._store.sweep(lease_ms=self._lease_ms, wake=self._wakeup)
+        for run_id in found.to_wake:
+            try:
+                await self._executor.schedule_next_iteration(run_id)
+            except RunNotFound:
+                logger.debug("run %s is gone", run_id, extra={"run_id": run_id})
+        for run_id in (*found.woken, *found.to_wake):
+            logger.debug("run %s woken by the sweeper", run_id, extra={"run_id": run_id})
+        return found
+
+
+async def repeat(step: Callable[[], Awaitable[object]], *, every_s: float, who: str, outage: Outage) -> None:
+    """Call `step` for ever, `every_s` apart; sits out that Redis is away, and survives bugs of a step."""
+    while True:
+        pause = every_s
+        try:
+            await step()
+            outage.worked(who)
+        except StoreUnavailable as error:
+            pause = outage.failed(who, error)
+        except Exception:  # noqa: BLE001  # one odd run must not end the recovery of all others
+            logger.exception("%s failed; it goes on", who)
+            pause = max(every_s, _AFTER_BUG_S)
+        await asyncio.sleep(pause)

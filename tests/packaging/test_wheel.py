@@ -1,0 +1,50 @@
+"""What is in the wheel: the library, all of it, and nothing else."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from configparser import ConfigParser
+
+import pytest
+
+from tests.helpers import LUA, ROOT
+
+# Data files that the library reads at run time. Templates of the web page and of `agentq init` will join them.
+DATA = sorted(path.relative_to(ROOT).as_posix() for path in LUA.glob("*.lua"))
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory):
+    folder = tmp_path_factory.mktemp("wheel")
+    # hatchling itself, not a front end: it needs neither network nor pip (an environment made by uv has none).
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(folder)]
+    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    (path,) = folder.glob("*.whl")
+    with zipfile.ZipFile(path) as archive:
+        yield archive
+
+
+def test_the_top_level_is_agentq_alone(wheel: zipfile.ZipFile):
+    top = {name.split("/")[0] for name in wheel.namelist()}
+    assert {name for name in top if not name.endswith(".dist-info")} == {"agentq"}
+    assert len(top) == 2
+
+
+def test_every_module_is_inside(wheel: zipfile.ZipFile):
+    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "agentq").rglob("*.py")}
+    assert modules - set(wheel.namelist()) == set()
+
+
+@pytest.mark.parametrize("name", ["agentq/py.typed", *DATA])
+def test_data_files_are_inside(wheel: zipfile.ZipFile, name: str):
+    assert wheel.read(name) == (ROOT / name).read_bytes()
+
+
+def test_the_command_is_agentq(wheel: zipfile.ZipFile):
+    (name,) = (name for name in wheel.namelist() if name.endswith("dist-info/entry_points.txt"))
+    entry_points = ConfigParser()
+    entry_points.read_string(wheel.read(name).decode())
+    assert dict(entry_points["console_scripts"]) == {"agentq": "agentq.cli:main"}

@@ -1,0 +1,52 @@
+"""Redis stores for tests, on a clock that the tests can put forward."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from agentq._redis.connection import Connection
+from agentq._redis.hub import Hub
+from agentq._redis.scripts import Script, load
+from agentq.events.redis import RedisEventStream
+from agentq.stores.redis import RedisStore
+
+_OFFSET_KEY = "test:clock"
+_CLOCK = f"""
+local function now_ms()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000) + tonumber(redis.call('GET', '{_OFFSET_KEY}') or '0')
+end
+
+local function int(number)
+  return string.format('%.0f', number)
+end
+"""
+
+
+@cache
+def timed_script(name: str) -> Script:
+    return load(name, {"clock": _CLOCK})
+
+
+class TimedParts:
+    """A store and a stream whose scripts add an offset to Redis's clock."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.hub = Hub(connection)
+        self.store = RedisStore(connection, hub=self.hub, scripts=timed_script)
+        self.stream = RedisEventStream(self.store.pipeline, self.hub, self.store.keys, self.store.messages)
+
+    async def pass_time(self, seconds: float) -> None:
+        """Put the scripts' clock forward, and bring every time to live nearer by as much."""
+        ms = round(seconds * 1000)
+        client = self.connection.client
+        await client.incrby(_OFFSET_KEY, ms)
+        async for key in client.scan_iter():
+            left = await client.pttl(key)
+            if left >= 0:
+                await client.pexpire(key, max(left - ms, 0)) if left > ms else await client.delete(key)
+
+    async def aclose(self) -> None:
+        await self.store.aclose()
+        await self.connection.aclose()

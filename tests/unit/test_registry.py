@@ -1,0 +1,97 @@
+"""Names of models find their provider, and wrong ones a message that helps."""
+
+from __future__ import annotations
+
+import pytest
+
+from agentq.errors import InvalidInput, UnknownProvider
+from agentq.providers import registry
+from agentq.providers.mock import MockProvider
+from agentq.providers.registry import parse_model, register, resolve
+from agentq.testing.models import ScriptedModel
+
+
+@pytest.fixture(autouse=True)
+def _fresh_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_providers", {})
+
+
+@pytest.mark.parametrize(
+    ("model", "parsed"),
+    [
+        ("mock", ("mock", "")),
+        ("mock:anything", ("mock", "anything")),
+        ("openai:gpt-4o-mini", ("openai", "gpt-4o-mini")),
+        ("openai-chat:llama3:8b", ("openai-chat", "llama3:8b")),
+        ("openai-chat:org/model@v1", ("openai-chat", "org/model@v1")),
+    ],
+)
+def test_a_model_is_split_at_the_first_colon(model, parsed):
+    assert parse_model(model) == parsed
+
+
+@pytest.mark.parametrize(
+    "model",
+    ["", ":", ":gpt", "openai:", "mock:", " mock", "OpenAI:gpt", "open ai:gpt", "openai:gpt 4", "mock:\n", "gpt/4"],
+)
+def test_malformed_names_are_refused(model):
+    """The field is named, and the message shows the right form."""
+    with pytest.raises(InvalidInput, match="'provider:model'") as caught:
+        resolve(model)
+    assert caught.value.field == "model"
+
+
+def test_a_model_must_be_a_string():
+    with pytest.raises(InvalidInput, match="not 7") as caught:
+        resolve(7)  # type: ignore[arg-type]
+    assert caught.value.field == "model"
+
+
+def test_mock_is_built_once():
+    """One instance per process, whatever the model is called."""
+    provider, name = resolve("mock")
+    assert isinstance(provider, MockProvider)
+    assert name == ""
+    assert resolve("mock:anything") == (provider, "anything")
+
+
+@pytest.mark.parametrize("model", ["openai:gpt-4o-mini", "openai-chat:x", "anthropic:x", "google:x", "openai"])
+def test_adapters_to_come_are_named_as_such(model):
+    with pytest.raises(
+        UnknownProvider, match=r"this version of agentq has no adapter for .* yet; it has: mock"
+    ) as caught:
+        resolve(model)
+    assert caught.value.field == "model"
+
+
+def test_an_unknown_provider_is_told_which_there_are():
+    register("local", ScriptedModel([]))
+    with pytest.raises(UnknownProvider, match="no model provider is called 'opnai'; it has: local, mock"):
+        resolve("opnai:gpt-4o-mini")
+
+
+def test_a_model_without_provider_is_told_how_to_write_it():
+    with pytest.raises(UnknownProvider, match="'gpt-4o-mini' names no provider; write 'provider:model'"):
+        resolve("gpt-4o-mini")
+
+
+def test_registered_providers_are_found():
+    """A registered provider answers with and without a model name; the last one registered counts."""
+    first, second = ScriptedModel([]), ScriptedModel([])
+    register("scripted", first)
+    assert resolve("scripted:x") == (first, "x")
+    register("scripted", second)
+    assert resolve("scripted") == (second, "")
+
+
+def test_a_planned_name_can_be_registered():
+    model = ScriptedModel([])
+    register("openai", model)
+    assert resolve("openai:gpt-4o-mini") == (model, "gpt-4o-mini")
+
+
+@pytest.mark.parametrize("name", ["", "My", "a:b", "a b", "1a"])
+def test_a_provider_needs_a_proper_name(name):
+    with pytest.raises(InvalidInput, match="cannot name a provider") as caught:
+        register(name, ScriptedModel([]))
+    assert caught.value.field == "name"

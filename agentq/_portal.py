@@ -46,6 +46,7 @@ class Portal:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._selector: selectors.DefaultSelector | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._open: set[Callable[[], Coroutine[Any, Any, None]]] = set()
 
     def call(self, function: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return what the coroutine returns, raise what it raises. An interrupted caller cancels it."""
@@ -77,9 +78,12 @@ class Portal:
         loop: asyncio.AbstractEventLoop | None = None
         try:
             while (item := self.call(step)) is not None:
-                loop = self._loop
+                if loop is None:
+                    loop = self._loop
+                    self._open.add(close)
                 yield item
         finally:
+            self._open.discard(close)
             # With another loop, or none, the portal was closed or this is a forked child: nothing to close any more.
             if loop is not None and loop is self._loop:
                 closing = self._submit(close)
@@ -150,7 +154,11 @@ class Portal:
     async def _end(self) -> None:
         await _cancel(set(self._tasks))
         try:
-            await asyncio.wait_for(self._cleanup(), _CLOSE_S)
+            # From the outside in; `shutdown_asyncgens` closes a generator and those that it reads from all at once.
+            async with asyncio.timeout(_CLOSE_S):
+                for close in tuple(self._open):
+                    await close()
+                await self._cleanup()
         finally:
             await _cancel({task for task in asyncio.all_tasks() if task is not asyncio.current_task()})
             await asyncio.get_running_loop().shutdown_asyncgens()

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agentq import _ids
 from agentq.callbacks import Callbacks, dispatch
 from agentq.errors import InvalidInput, UnknownAgent
-from agentq.events.stream import EventStream
-from agentq.executors.base import Executor
 from agentq.executors.local import LocalExecutor
 from agentq.intake import new_run
 from agentq.loop import Agent, Loop
-from agentq.providers.base import Provider
 from agentq.providers.registry import resolve
 from agentq.results import RunResult, reading, result_of
 from agentq.runs import Status
 from agentq.settings import Settings
-from agentq.stores.base import Store
 from agentq.stores.memory import MemoryStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from agentq.events.stream import EventStream
+    from agentq.executors.base import Executor
+    from agentq.providers.base import Provider
+    from agentq.stores.base import Store
 
 _EARLY_S = 0.01
 
@@ -131,7 +134,9 @@ class AgentQ:
             store = MemoryStore()
             return store, store.stream
         if self.stream is None:
-            raise InvalidInput("an app with a store of its own needs its stream too: AgentQ(store=, stream=)", field="stream")
+            raise InvalidInput(
+                "an app with a store of its own needs its stream too: AgentQ(store=, stream=)", field="stream"
+            )
         return self.store, self.stream
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from agentq.messages import (
     Message,
@@ -17,7 +17,11 @@ from agentq.messages import (
     results_message,
 )
 from agentq.runs import RunState, Status
-from agentq.steps import CallStep, Effect, Steps
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agentq.steps import CallStep, Effect, Steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +135,8 @@ def _after_reply(view: View, reply: Message) -> Decision:
     unknown: list[ToolResultPart] = []
     for call in reply.tool_calls:
         step = view.steps.calls.get(call.call_id)
-        if step is None:
-            planned.append(PlannedCall(call, 1, view.effect_of(call)))
+        if step is None or step.withdrawn:
+            planned.append(PlannedCall(call, step.attempt if step else 1, view.effect_of(call)))
         elif step.result is None and step.effect == "once":
             unknown.append(unknown_result(call))
         elif step.result is None:
@@ -161,9 +165,7 @@ def _after_failure(view: View, failure: Failure) -> Decision:
     return _failed_turn(view, (), NoteKind.PROVIDER_ERROR, failure.message, delay_ms)
 
 
-def _failed_turn(
-    view: View, done: tuple[Message, ...], kind: NoteKind, error: str, delay_ms: int = 0
-) -> Finish:
+def _failed_turn(view: View, done: tuple[Message, ...], kind: NoteKind, error: str, delay_ms: int = 0) -> Finish:
     """A turn that does not use an iteration: told to the model, counted, and past the cap the end of the run."""
     errors = view.run.errors + 1
     note = note_message(_NOTES[kind].format(error=error), kind)
@@ -188,15 +190,13 @@ def _cancelled(view: View) -> Finish:
         if reply.tool_calls:
             results = [_result_when_cancelled(call, view.steps.calls.get(call.call_id)) for call in reply.tool_calls]
             messages = (reply, results_message(results))
-    return Finish(
-        Status.CANCELLED, messages, view.run.iteration, view.run.errors, reason=view.run.cancel_reason or ""
-    )
+    return Finish(Status.CANCELLED, messages, view.run.iteration, view.run.errors, reason=view.run.cancel_reason or "")
 
 
 def _result_when_cancelled(call: ToolCallPart, step: CallStep | None) -> ToolResultPart:
     if step is not None and step.result is not None:
         return step.result
-    if step is not None and step.effect != "none":
+    if step is not None and step.effect != "none" and not (step.withdrawn and step.attempt == 1):
         return unknown_result(call)
     return ToolResultPart(
         call_id=call.call_id,

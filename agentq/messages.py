@@ -6,13 +6,15 @@ and `system` (a note of the loop that tells the model what went wrong).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from agentq.errors import StoreCorrupted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 
 class Data(BaseModel):
@@ -72,7 +74,7 @@ class FilePart(Data):
 
 
 class ToolCallPart(Data):
-    """The model asks for a tool. `call_id` is ours, `provider_call_id` the provider's own (it may repeat or be missing).
+    """The model asks for a tool. `call_id` is ours, `provider_call_id` the provider's (it may repeat or be missing).
 
     `arguments` is the object that the model sent; where it was no JSON object, `arguments_error` says why.
     """

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import TypeAdapter
 
@@ -13,19 +12,26 @@ from agentq import _json
 from agentq.errors import StoreCorrupted
 from agentq.messages import Data, Message, ToolCallPart, ToolResultPart, decode_message
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 REPLY = "reply"
 # What repeating a tool call does.
 Effect = Literal["none", "idempotent", "once"]
 
 
 class CallStep(Data):
-    """What the journal knows of a tool call. `attempt` counts from 1; `result` is there once it has finished."""
+    """What the journal knows of a tool call. `attempt` counts from 1; `result` is there once it has finished.
+
+    `withdrawn` says that the call was announced but never made: its worker was interrupted before.
+    """
 
     attempt: int = 1
     effect: Effect = "once"
     arguments_hash: str = ""
     result: ToolResultPart | None = None
     raised: bool = False
+    withdrawn: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from agentq._redis.connection import Connection
 from agentq._redis.hub import Hub
 from agentq.events.redis import RedisEventStream
 from agentq.executors.queue import QueueExecutor
-from agentq.settings import Settings
 from agentq.stores.redis import RedisStore
+
+if TYPE_CHECKING:
+    from agentq.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,6 @@
-"""The deployment: agents, tools and settings as one `app`. `agentq worker` loads it; copy this folder to begin your own."""
+"""The deployment: agents, tools and settings as one `app`. `agentq worker` loads it; copy this folder for yours."""
 
 from agentq import Agent, AgentQ, Settings
-
 from workers.tools import add_numbers, count_words, multiply_numbers, roll_dice, slow_count, square_root
 
 settings = Settings.load()

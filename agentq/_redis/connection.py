@@ -1,12 +1,11 @@
-"""Connections: one ordinary client a process, and clients of their own for what blocks, subscribes or lives in a thread."""
+"""Connections: one ordinary client a process; clients of their own for what blocks, subscribes or lives in a thread."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import redis
 import redis.asyncio
@@ -15,6 +14,9 @@ from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.retry import Retry
 
 from agentq.errors import InvalidInput, StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # Everything that an event loop has to say goes out in pipelines (see pipeline.py), so few connections are needed.
 _MAX_CONNECTIONS = 32
@@ -63,7 +65,7 @@ class Connection:
         return f"{options.get('host', 'localhost')}:{options.get('port', 6379)}/{options.get('db') or 0}"
 
     def blocking_client(self) -> redis.asyncio.Redis:
-        """A client for one connection that waits: no time limit on replies, and nothing is sent again behind our back."""
+        """A client for one connection that waits: no time limit on replies, nothing sent again behind our back."""
         return redis.asyncio.Redis.from_url(
             self.url, socket_timeout=None, retry=AsyncRetry(NoBackoff(), 0), **_keepalive()
         )

@@ -6,15 +6,19 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import AsyncIterator
 from enum import Enum, auto
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import redis.asyncio
 from redis.exceptions import RedisError
 
 from agentq._ids import new_token
-from agentq._redis.connection import Connection
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import redis.asyncio
+
+    from agentq._redis.connection import Connection
 
 logger = logging.getLogger(__name__)
 # A listener that is this far behind reads the stream again in place of what it missed.
@@ -109,7 +113,7 @@ class Hub:
                 pubsub, self._pubsub = self._pubsub, None
                 with contextlib.suppress(RedisError, OSError):
                     if pubsub is not None:
-                        await pubsub.aclose()
+                        await pubsub.aclose()  # type: ignore[no-untyped-call]
                     await client.aclose()
             await asyncio.sleep(delay)
             delay = min(delay * 2, _RECONNECT_S[1])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import NoScriptError
 
 from agentq._redis.connection import Connection, redis_errors
-from agentq._redis.scripts import Script
+
+if TYPE_CHECKING:
+    from agentq._redis.scripts import Script
 
 
 class Pipeline:

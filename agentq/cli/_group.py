@@ -40,7 +40,7 @@ class Options:
         from agentq.cli import _logs
         from agentq.client import AsyncClient
 
-        _logs.remarks(as_json=self.json)
+        _logs.remarks(as_json=self.json, debug=self.debug)
         client = AsyncClient(settings=self.settings())
         try:
             yield client

@@ -15,7 +15,10 @@ _COLOURS = {logging.WARNING: "yellow", logging.ERROR: "red", logging.CRITICAL: "
 
 
 class TextFormat(logging.Formatter):
-    """`12:03:04.123 INFO  message  key=value`: the extras that the message does not name itself stand at the end."""
+    """`12:03:04.123 INFO  message  key=value`: the extras that the message does not name itself stand at the end.
+
+    Not the worker: a person reads the lines of one process, or of several behind prefixes.
+    """
 
     def __init__(self, out: Output) -> None:
         super().__init__()
@@ -26,7 +29,7 @@ class TextFormat(logging.Formatter):
         extras = " ".join(
             f"{key}={value}"
             for key, value in _extras(record).items()
-            if value is not None and str(value) not in message
+            if key != "worker" and value is not None and str(value) not in message
         )
         level = f"{record.levelname:<7}"
         if colour := _COLOURS.get(record.levelno):
@@ -65,19 +68,24 @@ def configure(*, as_json: bool, level: str) -> None:
     logging.captureWarnings(True)
 
 
-def remarks(*, as_json: bool) -> None:
-    """Show what the library warns of while a command runs that is not the worker."""
-    logging.basicConfig(handlers=[_Remarks(as_json=as_json)], level=logging.WARNING)
+def remarks(*, as_json: bool, debug: bool, level: int = logging.WARNING) -> None:
+    """Show what the library warns of while a command runs that is not the worker; with `debug` where it comes from."""
+    logging.basicConfig(handlers=[_Remarks(as_json=as_json, debug=debug)], level=logging.WARNING if debug else level)
 
 
 class _Remarks(logging.Handler):
-    def __init__(self, *, as_json: bool) -> None:
+    def __init__(self, *, as_json: bool, debug: bool) -> None:
         super().__init__()
         self._as_json = as_json
+        self._debug = debug
 
     def emit(self, record: logging.LogRecord) -> None:
         message = one_line(record.getMessage())
-        remark("log", message if self._as_json else f"{record.levelname.lower()}: {message}", as_json=self._as_json)
+        if not self._as_json:
+            message = f"{record.levelname.lower()}: {message}"
+        if record.exc_info and self._debug:
+            message += f"\n{logging.Formatter().formatException(record.exc_info)}"
+        remark("log", message, as_json=self._as_json)
 
 
 def _extras(record: logging.LogRecord) -> dict[str, object]:

@@ -32,7 +32,7 @@ from agentq.events.model import (
     ToolFinished,
     ToolProgress,
 )
-from agentq.messages import StopReason
+from agentq.messages import NoteKind, StopReason
 
 _ENDS = {
     "run.completed": ("✓ completed", "green"),
@@ -50,6 +50,7 @@ class _Seen:
     created_ms: int | None = None
     worker: str = ""
     iteration: int = 0
+    cancel_reason: str = ""
     # Whether anything of the reply that is not complete yet was shown.
     is_reply_open: bool = False
     has_streamed: bool = False
@@ -186,7 +187,7 @@ class Renderer:
         label = self._label_of(event)
         self._seen.calls.add(event.call_id)
         self._seen.running.pop(event.call_id, None)
-        took = f"  {duration(event.duration_ms)}"
+        took = f"  {duration(event.duration_ms)}" if event.duration_ms else ""
         if isinstance(event, ToolFinished):
             label = f"{label}: " if label else ""
             text = _words.content(event.content, self._limit(2 + len(label) + len(took)))
@@ -210,9 +211,12 @@ class Renderer:
 
     def _note(self, event: Note) -> None:
         again = f", again in {duration(event.delay_ms)}" if event.delay_ms else ""
-        tail = f"  (failure {event.errors} of {event.max_error_retries}{again})"
-        text = _words.content(event.text, self._limit(2 + len(tail)))
-        self._page.line(self._page.style(f"! {text}", "yellow") + self._page.style(tail, "dim"))
+        counted = f"failure {event.errors} of {event.max_error_retries}{again}"
+        if event.kind is NoteKind.TOOL_ERROR:  # what failed stands in the line before
+            self._page.line(self._page.style(f"! the model was told; {counted}", "dim"))
+            return
+        text = _words.content(event.text, self._limit(6 + len(counted)))
+        self._page.line(self._page.style(f"! {text}", "yellow") + self._page.style(f"  ({counted})", "dim"))
 
     def _marker(self, event: RunRecovered | RunReleased | CancelRequestedEvent) -> None:
         match event:
@@ -222,13 +226,14 @@ class Renderer:
             case RunReleased():
                 self._page.line(self._page.style(f"» worker {event.worker} shuts down, another goes on", "dim"))
             case CancelRequestedEvent():
+                self._seen.cancel_reason = event.reason
                 reason = f": {one_line(event.reason)}" if event.reason else ""
                 self._page.line(self._page.style(f"⊘ cancel requested{reason}", "yellow"))
 
     def _final(self, event: FinalEvent) -> None:
         word, colour = _ENDS[event.type]
         self._page.close()
-        if not isinstance(event, RunCompleted) and event.reason:
+        if not isinstance(event, RunCompleted) and event.reason not in ("", self._seen.cancel_reason):
             self._page.line(self._page.style(f"! {_words.content(event.reason)}", colour))
         seen = self._seen
         figures = _words.figures(

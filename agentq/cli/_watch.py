@@ -173,7 +173,10 @@ class Watch:
                 await asyncio.sleep(self._missing_after_s / 4)
                 if not view.is_queued or time.monotonic() - view.changed_at < self._missing_after_s:
                     continue
-                if not await client.workers(view.queue):
+                workers = await client.workers(view.queue)
+                if workers is None:
+                    return
+                if not workers:
                     break
                 view.changed_at = time.monotonic()
             view.close()

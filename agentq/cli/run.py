@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import click
@@ -40,7 +41,8 @@ def command(
     from agentq.errors import RunError
     from agentq.events.model import FinalEvent
 
-    _logs.remarks(as_json=options.json)
+    # The events say what went wrong in a run already.
+    _logs.remarks(as_json=options.json, debug=options.debug, level=logging.ERROR)
     app = _app(options)
     name = agent or next(iter(app.agents))
     text = read_prompt(prompt)
@@ -79,6 +81,7 @@ def _app(options: Options) -> AgentQ:
         is_absent = isinstance(missing, ModuleNotFoundError) and f"{module}.".startswith(f"{missing.name}.")
         if options.settings().app != DEFAULT_APP or not is_absent:
             raise
-    from agentq.app import Agent, AgentQ
+    from agentq.app import AgentQ
+    from agentq.loop import Agent
 
     return AgentQ(agents=[Agent("assistant", instructions="You are a helpful assistant.")], settings=options.settings())

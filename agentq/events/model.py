@@ -1,7 +1,7 @@
 """The vocabulary of events, as one discriminated union.
 
-An event is stored as JSON without `seq`, `at_ms` and `run_id`; the store gives the first two, the stream adds all three.
-`text.delta` and `reasoning.delta` are transient: once their reply is complete they live on, folded, in `reply.completed`.
+An event is stored as JSON without `seq`, `at_ms` and `run_id`; the store gives the first two, the stream adds the rest.
+`text.delta` and `reasoning.delta` are transient: once their reply is complete they live on in `reply.completed`.
 """
 
 from __future__ import annotations
@@ -209,7 +209,7 @@ class RunCancelledEvent(_Event):
 
 
 class Gap(_Event):
-    """Events `first` to `last` are gone (trimmed by a byte limit); `messages` is the transcript as it stands instead."""
+    """Events `first` to `last` are gone (trimmed by a byte limit); `messages` is the transcript in their place."""
 
     type: Literal["gap"] = "gap"
     first: int

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from agentq._redis.hub import Hub, Mark
-from agentq._redis.keys import Keys
-from agentq._redis.pipeline import Pipeline
 from agentq.errors import InvalidInput, RunNotFound, StoreUnavailable
 from agentq.events.fold import Replayer
 from agentq.events.model import Event, Gap, decode_event
 from agentq.runs import FINAL
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from agentq._redis.hub import Hub
+    from agentq._redis.keys import Keys
+    from agentq._redis.pipeline import Pipeline
     from agentq.messages import Message
 
 _PAGE = 1_000

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from agentq.events.model import Event
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from agentq.events.model import Event
 
 
 class EventStream(Protocol):

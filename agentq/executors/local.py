@@ -5,27 +5,28 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+Advance = Callable[[str], Awaitable[None]]
+
 
 class LocalExecutor:
     """Advances runs in process. `advance` is given by whoever has the loop; errors of tasks surface in `join`."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
-        self._advance: Callable[[str], Awaitable[None]] | None = None
+        self._advance: Advance | None = None
 
-    def bind(self, advance: Callable[[str], Awaitable[None]]) -> None:
+    def bind(self, advance: Advance) -> None:
         """Say how a run is advanced by one iteration."""
         self._advance = advance
 
     async def schedule_next_iteration(self, run_id: str, *, delay: float = 0) -> None:
         if self._advance is None:
             raise RuntimeError("LocalExecutor.bind must be called before the first run")
-        self._tasks.add(asyncio.create_task(self._after(run_id, delay), name=f"agentq-local-{run_id}"))
+        self._tasks.add(asyncio.create_task(self._after(self._advance, run_id, delay), name=f"agentq-local-{run_id}"))
 
-    async def _after(self, run_id: str, delay: float) -> None:
-        assert self._advance is not None
+    async def _after(self, advance: Advance, run_id: str, delay: float) -> None:
         await asyncio.sleep(delay)
-        await self._advance(run_id)
+        await advance(run_id)
 
     async def join(self) -> None:
         """Return when nothing is scheduled any more. Raises what a task raised."""

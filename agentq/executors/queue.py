@@ -6,18 +6,23 @@ write the job; this file knows its form. Names of RQ's keys come from RQ's attri
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from rq import Queue
 from rq.job import Job, JobStatus
-from rq.serializers import JSONSerializer
 from rq.utils import utcformat
+from rq.worker import BaseWorker
+from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
-from agentq._redis.connection import Connection
 from agentq._redis.pipeline import Pipeline
 from agentq.settings import DEFAULT_QUEUE
 from agentq.stores.redis import RedisStore, WakeupSource
+
+if TYPE_CHECKING:
+    from agentq._redis.connection import Connection
 
 # A plain importable coroutine, so that a stock `rq worker` can run it too.
 JOB_FUNCTION = "agentq.worker.job.continue_run"
@@ -29,7 +34,7 @@ def _shape() -> bytes:
     """RQ's job hash and keys, with `{run_id}`, `{job_id}`, `{queue}` and `{now}` left open."""
     fields = {
         # Uncompressed, which RQ reads as well, so that a script can fill the run id in.
-        "data": JSONSerializer.dumps([JOB_FUNCTION, None, ["{run_id}", "continue"], {}]).decode(),
+        "data": json.dumps([JOB_FUNCTION, None, ["{run_id}", "continue"], {}]),
         "description": f"{JOB_FUNCTION}('{{run_id}}', 'continue')",
         "created_at": "{now}",
         "enqueued_at": "{now}",
@@ -91,6 +96,15 @@ class QueueExecutor:
         await self._pipeline.execute("HSET", fill(shape["job"]), *[fill(field) for field in shape["fields"]])
         await self._pipeline.execute("RPUSH", fill(shape["list"]), job_id)
         await self._pipeline.execute("SADD", shape["queues"], fill(shape["list"]))
+
+    async def workers(self, queue: str) -> tuple[str, ...]:
+        """The names of the workers that serve the queue now, as RQ has them registered."""
+        members: set[bytes] = await self._pipeline.execute("SMEMBERS", WORKERS_BY_QUEUE_KEY % queue)
+        keys = sorted(key.decode() for key in members)
+        # A killed worker stays in the set; its own key runs out.
+        alive = await asyncio.gather(*[self._pipeline.execute("EXISTS", key) for key in keys])
+        prefix = BaseWorker.redis_worker_namespace_prefix
+        return tuple(key.removeprefix(prefix) for key, exists in zip(keys, alive, strict=True) if exists)
 
     def source(self, queues: tuple[str, ...] = (DEFAULT_QUEUE,)) -> WakeupSource:
         """Where a worker of these queues finds its wake-ups."""

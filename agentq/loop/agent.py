@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agentq import _json
 from agentq.decide import Limits
@@ -13,7 +12,11 @@ from agentq.errors import InvalidInput
 from agentq.providers.registry import parse_model
 from agentq.settings import DEFAULT_QUEUE, check_name
 from agentq.tools.function import Tool, tool
-from agentq.tools.spec import ToolSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from agentq.tools.spec import ToolSpec
 
 logger = logging.getLogger(__name__)
 _BACKOFF_MAX_MS = 30_000

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from agentq.decide import Finish
 from agentq.events.model import (
     Event,
     IterationFinished,
@@ -16,11 +15,18 @@ from agentq.events.model import (
 )
 from agentq.messages import Message, Role, Usage
 from agentq.runs import RunState, Status
-from agentq.settings import Settings
 from agentq.stores.base import Commit, EventBatch
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-def turn_events(finish: Finish, run: RunState, *, told: frozenset[str], max_error_retries: int, duration_ms: int) -> tuple[Event, ...]:  # fmt: skip
+    from agentq.decide import Finish
+    from agentq.settings import Settings
+
+
+def turn_events(
+    finish: Finish, run: RunState, *, told: frozenset[str], max_error_retries: int, duration_ms: int
+) -> tuple[Event, ...]:
     """What viewers hear of the end of an iteration. `told` are the calls whose end they have heard of."""
     events: list[Event] = [
         ToolFailed(call_id=result.call_id, name=result.name, content=result.content, outcome=result.outcome)
@@ -43,8 +49,14 @@ def turn_events(finish: Finish, run: RunState, *, told: frozenset[str], max_erro
 
 
 def commit_of(
-    finish: Finish, run: RunState, transcript: Sequence[Message], batch: EventBatch, *, reply: Message | None, settings: Settings
-) -> Commit:  # fmt: skip
+    finish: Finish,
+    run: RunState,
+    transcript: Sequence[Message],
+    batch: EventBatch,
+    *,
+    reply: Message | None,
+    settings: Settings,
+) -> Commit:
     """The commit that a decision amounts to. `reply` is the model's, for its usage; it counts as a turn."""
     usage = Usage(**run.usage)
     if reply is not None:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from agentq import _ids
 from agentq._clock import Clock, SystemClock
 from agentq.decide import Finish, Limits, View, decide
-from agentq.executors.base import Executor
-from agentq.loop.agent import Agent
 from agentq.loop.finishing import commit_of, turn_events
 from agentq.loop.iteration import Iteration, Outcome
-from agentq.providers.base import Provider
 from agentq.providers.registry import resolve
-from agentq.settings import Settings
 from agentq.steps import read_steps
 from agentq.stores.base import Claim, EventBatch, Store, Wakeup
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from agentq.executors.base import Executor
+    from agentq.loop.agent import Agent
+    from agentq.providers.base import Provider
+    from agentq.settings import Settings
 
 
 class Loop:
@@ -71,7 +75,5 @@ async def settle_cancelled(store: Store, claim: Claim, settings: Settings) -> No
         raise TypeError(f"run {claim.run.run_id} is not to be cancelled")
     told = frozenset(name for name, step in steps.calls.items() if step.result is not None)
     events = turn_events(finish, claim.run, told=told, max_error_retries=0, duration_ms=0)
-    commit = commit_of(
-        finish, claim.run, claim.messages, EventBatch(1, events), reply=steps.reply, settings=settings
-    )
+    commit = commit_of(finish, claim.run, claim.messages, EventBatch(1, events), reply=steps.reply, settings=settings)
     await store.commit(claim.lease, commit)

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from agentq._clock import Clock
 from agentq.errors import CancelRequested, StoreUnavailable
 from agentq.events.fold import fold, ranges
 from agentq.events.model import (
@@ -25,6 +23,11 @@ from agentq.events.model import (
     numbered,
 )
 from agentq.stores.base import Appended, EventBatch, Lease, StepRecord, Store
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from agentq._clock import Clock
 
 # How long a write is repeated while the store is away. Longer, and another worker has long taken over.
 PATIENCE_S = 300.0
@@ -45,7 +48,7 @@ async def patiently(write: Callable[[], Awaitable[T]], clock: Clock, given_up: C
         except StoreUnavailable:
             if given_up() or clock.monotonic() > until:
                 raise
-        await clock.sleep(delay * random.uniform(0.75, 1.25))
+        await clock.sleep(delay * random.uniform(0.75, 1.25))  # noqa: S311 - spreads retries, guards nothing
         delay = min(delay * 2, _RETRY_S[1])
 
 
@@ -85,7 +88,7 @@ class StepWriter:
         events = self._waiting.events
         last = events[-1] if events else None
         if isinstance(event, TextDelta | ReasoningDelta) and type(last) is type(event):
-            events[-1] = event.model_copy(update={"text": last.text + event.text})  # type: ignore[union-attr]
+            events[-1] = event.model_copy(update={"text": last.text + event.text})
         else:
             events.append(event)
         self._send_soon()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from agentq.messages import Message, StopReason, Usage
-from agentq.tools.spec import ToolSpec
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from agentq.tools.spec import ToolSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ class ReplyEnd:
     """The reply is complete. Comes exactly once, last: a stream that ends without it was cut."""
 
     stop_reason: StopReason
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
     model: str | None = None
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from agentq import _json
 from agentq.errors import StoreCorrupted
 from agentq.runs import SCHEMA_VERSION, Phase, RunState, Status
-from agentq.stores.base import Commit, NewRun
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agentq.stores.base import Commit, NewRun
 
 
 def fields_of_new_run(new: NewRun) -> list[str | bytes]:

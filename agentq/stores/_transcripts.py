@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import TYPE_CHECKING
 
-from agentq.messages import Message
+if TYPE_CHECKING:
+    from agentq.messages import Message
 
 # Bounded by messages, the unit that costs: about 1 KB each, so 50 MB at the most in the usual case.
 _LIMIT = 50_000

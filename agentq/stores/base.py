@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from agentq.events.model import Event
-from agentq.messages import Message
-from agentq.runs import RunState, Status
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from agentq.events.model import Event
+    from agentq.messages import Message
+    from agentq.runs import RunState, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class NewRun:
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """`run_id` is the earlier run's where the idempotency key was known; `woken` says that the wake-up was written."""
+    """`run_id` is the earlier run's where the idempotency key was known; `woken`: it was woken."""
 
     run_id: str
     existed: bool
@@ -194,10 +196,10 @@ class Store(Protocol):
     ) -> tuple[Claim, ...]:
         """Take the leases of those `run_ids` that can be advanced now; the others are left out without a word.
 
-        The first claim of a run writes `run.started`. A run can be taken when it is queued and due (or cancelled), or running with an expired lease: then
-        `recoveries` grows, the abandoned deltas are dropped and `attempt.reset` is written. The fence grows with each
-        claim. Runs of agents that are not in `agents` (None: all) are left for other workers. The same `claim_id`
-        of the same owner answers with the same leases.
+        The first claim of a run writes `run.started`. A run can be taken when it is queued and due (or cancelled), or
+        running with an expired lease: then `recoveries` grows, the abandoned deltas are dropped and `attempt.reset` is
+        written. The fence grows with each claim. Runs of agents that are not in `agents` (None: all) are left for
+        other workers. The same `claim_id` of the same owner answers with the same leases.
         """
         ...
 

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import redis
+from typing import TYPE_CHECKING, Any
 
 from agentq import _json
-from agentq._redis.connection import Connection
 from agentq._redis.hub import Hub, Mark
 from agentq._redis.keys import Keys
 from agentq._redis.pipeline import Pipeline
@@ -36,6 +32,13 @@ from agentq.stores.base import (
     Sweep,
     Wakeup,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+
+    import redis
+
+    from agentq._redis.connection import Connection
 
 # Two passes of all workers together come no closer than this.
 _SWEEP_SPACING_MS = 200
@@ -342,9 +345,7 @@ class RedisStore:
         await self.pipeline.drain()
 
 
-def renew_blocking(
-    client: redis.Redis, prefix: str, leases: Sequence[Lease], lease_ms: int
-) -> tuple[Renewal, ...]:
+def renew_blocking(client: redis.Redis, prefix: str, leases: Sequence[Lease], lease_ms: int) -> tuple[Renewal, ...]:
     """Renew from a thread. Raises redis-py's own exceptions: the caller tries again before the lease runs out."""
     renew = script("renew")
     keys, arguments = renew(**_renewal(prefix, leases, lease_ms))

@@ -89,10 +89,11 @@ class StreamContract:
         call = ToolCalled(call_id="c", name="add_numbers", arguments={"a": 7.5, "b": [None, {"ü": True}]}, attempt=2)
         progress = ToolProgress(call_id="c", name="add_numbers", message="\U0001f600 half", fraction=0.5)
         delta = TextDelta(text="a\x00b\u2028\r\n" + "é" * 100_000)
-        appended = await store.journal(claim.lease, [], batch(1, call, progress, delta))
+        written: tuple[Event, ...] = (call, progress, delta)
+        appended = await store.journal(claim.lease, [], batch(1, *written))
         assert await events_of(stream, claim.lease.run_id, after=2) == [
             numbered(event, run_id=claim.lease.run_id, seq=seq, at_ms=appended.at_ms)
-            for seq, event in enumerate((call, progress, delta), start=3)
+            for seq, event in enumerate(written, start=3)
         ]
 
     async def test_folded_deltas_come_back_as_they_were_from_every_cursor(
@@ -170,7 +171,13 @@ class StreamContract:
         )
         viewer = stream.follow(run_id, after=2)
         assert await _next(viewer) == first[0]
-        written = (TextDelta(text="is "), progress, ReasoningDelta(text="hm"), TextDelta(text="\U0001f600 16."), reply)
+        written: tuple[Event, ...] = (
+            TextDelta(text="is "),
+            progress,
+            ReasoningDelta(text="hm"),
+            TextDelta(text="\U0001f600 16."),
+            reply,
+        )
         appended = await store.journal(claim.lease, [], batch(2, *written, replaced=ranges(first)))
         assert appended.last_seq == 8
         seen = [

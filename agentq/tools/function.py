@@ -248,9 +248,6 @@ def _documentation(function: Callable[..., Any]) -> tuple[str, dict[str, str]]:
         return "", {}
     import docstring_parser  # a tenth of the time to import agentq, and only tools need it
 
-    try:
-        parsed = docstring_parser.parse(text)
-    except docstring_parser.ParseError:
-        return text, {}
+    parsed = docstring_parser.parse(text)
     described = {param.arg_name: param.description.strip() for param in parsed.params if param.description}
     return (parsed.description or "").strip(), described

@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
-import redis.asyncio
 from redis.exceptions import RedisError, ResponseError
 
-from agentq.worker.outage import Outage
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import redis.asyncio
+
+    from agentq.worker.outage import Outage
 
 logger = logging.getLogger(__name__)
 # How long the server lets one wait last.
-_BLOCK_S = 5.0
+_BLOCK_S = 5
 # A reply that is so much later than promised will not come: the network forgot the connection.
 _OVERDUE_S = 5.0
 _POLL_S = 0.01
@@ -85,11 +88,10 @@ class Doorbell:
             try:
                 await self._ring(client, key, who)
             except (RedisError, OSError) as error:
-                pause = self._outage.failed(who, error)
+                await asyncio.sleep(self._outage.failed(who, error))
             finally:
                 with contextlib.suppress(RedisError, OSError):
                     await client.aclose()
-            await asyncio.sleep(pause)
 
     async def _ring(self, client: redis.asyncio.Redis, key: str, who: str) -> None:
         """Ring whenever the list of `key` has something and the bell is armed. Ends by raising."""

@@ -6,14 +6,17 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 logger = logging.getLogger(__name__)
 _AFTER_BUG_S = 1.0
 
 
 class Pulse:
-    """Calls `beat` in a daemon thread until it is stopped. A beat returns how many seconds later the next one is due."""
+    """Calls `beat` in a daemon thread until it is stopped. A beat returns after how many seconds the next is due."""
 
     def __init__(self, name: str, beat: Callable[[], float], *, last: Callable[[], None] = lambda: None) -> None:
         self._beat = beat
@@ -36,19 +39,22 @@ class Pulse:
             async with asyncio.timeout(patience_s):
                 await self._ended.wait()
 
+    def in_loop(self, call: Callable[..., object], *arguments: object) -> None:
+        """From the thread: have `call` called in the event loop. A loop that is closed hears nothing any more."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(call, *arguments)
+
     def _run(self) -> None:
         pause = 0.0
         while not self._stop.wait(pause):
             pause = self._guarded(self._beat)
         self._guarded(self._last)
-        assert self._loop is not None
-        # The loop is closed when whoever ran the worker did not wait for this thread.
-        with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._ended.set)
+        self.in_loop(self._ended.set)
 
     def _guarded(self, call: Callable[[], float | None]) -> float:
         try:
             return call() or 0.0
-        except Exception:  # noqa: BLE001  # a thread that dies in silence would cost every lease
+        except Exception:  # a thread that dies in silence would cost every lease
             logger.exception("%s failed; it goes on", self._thread.name)
             return _AFTER_BUG_S

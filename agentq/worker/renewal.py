@@ -5,26 +5,25 @@ A tool that blocks the event loop must not cost a lease; an event loop that is d
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from redis.exceptions import RedisError
 
 from agentq.errors import StoreUnavailable
 from agentq.stores.base import Lease, Renewal
-from agentq.worker.outage import Outage
 from agentq.worker.pulse import Pulse
+
+if TYPE_CHECKING:
+    from agentq.worker.outage import Outage
 
 logger = logging.getLogger(__name__)
 # One script call renews this many, so that thousands of leases do not hold Redis up for long.
 _BATCH = 500
-# A lease that was just committed is gone before its iteration has read the reply; so long it may take to read it.
-_REPLY_GRACE_S = 0.05
 _STOP_PATIENCE_S = 2.5
 
 Renew = Callable[[Sequence[Lease]], tuple[Renewal, ...]]
@@ -56,13 +55,11 @@ class LeaseRenewal:
         self._lock = threading.Lock()
         self._held: dict[Lease, Holder] = {}
         self._pulse = Pulse("agentq-renewal", self._beat, last=close)
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._ticked_at = time.monotonic()
         self._tick_pending = False
         self._stalled = False
 
     def start(self) -> None:
-        self._loop = asyncio.get_running_loop()
         self._tick()
         self._pulse.start()
 
@@ -92,9 +89,9 @@ class LeaseRenewal:
             self._outage.worked("renewal")
             for lease, answer in zip(batch, answers, strict=True):
                 if not answer.held:
-                    self._in_loop(self._lost, lease)
+                    self._pulse.in_loop(self._lost, lease)
                 elif answer.cancel_requested:
-                    self._in_loop(self._cancelled, lease)
+                    self._pulse.in_loop(self._cancelled, lease)
         return self._interval_s
 
     def _loop_ticks(self) -> bool:
@@ -113,13 +110,8 @@ class LeaseRenewal:
             logger.warning("the event loop moves again; leases are renewed")
         if not self._tick_pending:
             self._tick_pending = True
-            self._in_loop(self._tick)
+            self._pulse.in_loop(self._tick)
         return True
-
-    def _in_loop(self, call: Callable[..., None], *arguments: object) -> None:
-        assert self._loop is not None
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(call, *arguments)
 
     # In the event loop
 
@@ -128,10 +120,7 @@ class LeaseRenewal:
         self._tick_pending = False
 
     def _lost(self, lease: Lease) -> None:
-        if lease in self._held:
-            asyncio.get_running_loop().call_later(_REPLY_GRACE_S, self._really_lost, lease)
-
-    def _really_lost(self, lease: Lease) -> None:
+        # A lease whose iteration has just committed is not held either; losing it then has no effect.
         holder = self._held.get(lease)
         if holder is not None:
             self.drop(lease)

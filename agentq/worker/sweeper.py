@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 from agentq.errors import RunNotFound, StoreUnavailable
-from agentq.executors.base import Executor
-from agentq.stores.base import Store, Sweep, Wakeup
-from agentq.worker.outage import Outage
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from agentq.executors.base import Executor
+    from agentq.stores.base import Store, Sweep, Wakeup
+    from agentq.worker.outage import Outage
 
 logger = logging.getLogger(__name__)
 _AFTER_BUG_S = 1.0
@@ -60,7 +64,7 @@ async def repeat(step: Callable[[], Awaitable[object]], *, every_s: float, who: 
             outage.worked(who)
         except StoreUnavailable as error:
             pause = outage.failed(who, error)
-        except Exception:  # noqa: BLE001  # one odd run must not end the recovery of all others
+        except Exception:  # one odd run must not end the recovery of all others
             logger.exception("%s failed; it goes on", who)
             pause = max(every_s, _AFTER_BUG_S)
         await asyncio.sleep(pause)

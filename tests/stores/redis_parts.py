@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import TYPE_CHECKING
 
-from agentq._redis.connection import Connection
 from agentq._redis.hub import Hub
 from agentq._redis.scripts import Script, load
 from agentq.events.redis import RedisEventStream
 from agentq.stores.redis import RedisStore
+
+if TYPE_CHECKING:
+    from agentq._redis.connection import Connection
 
 _OFFSET_KEY = "test:clock"
 _CLOCK = f"""

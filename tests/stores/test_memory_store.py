@@ -161,6 +161,17 @@ async def test_a_run_whose_time_has_passed_is_gone_before_any_sweep():
     assert (await store.create(new_run(idempotency_key="k", request_hash="other"))).run_id == again.run_id
 
 
+async def test_deltas_that_a_commit_leaves_open_stay_as_they_are():
+    store = MemoryStore()
+    claim = await running(store)
+    await store.journal(claim.lease, [], batch(1, *texts("a", "b")))
+    await store.commit(claim.lease, commit_of(claim))
+    claim = await claimed(store, claim.lease.run_id)
+    await store.release(claim.lease, batch(1))
+    events = await events_of(store.stream, claim.lease.run_id)
+    assert types_of(events) == ["run.queued", "run.started", "text.delta", "text.delta"]
+
+
 class TestWatchingCancels:
     async def test_the_owner_hears_of_cancels_of_runs_that_it_holds(self):
         store = MemoryStore()
@@ -228,7 +239,7 @@ async def test_a_viewer_who_stops_early_leaves_nothing_behind():
     with pytest.raises(asyncio.CancelledError):
         await waiting
     await store.journal(claim.lease, [], await fold_batch(store.stream, claim.lease.run_id, 2))
-    assert [event.seq for event in await events_of(store.stream, claim.lease.run_id)] == [1, 2, 3]
+    assert [event.seq for event in await events_of(store.stream, claim.lease.run_id)] == [1, 2, 3, 4]
 
 
 async def _drain(viewer) -> None:

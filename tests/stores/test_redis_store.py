@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING
 
 import pytest
 
 from agentq._redis.connection import Connection
-from agentq.events.redis import RedisEventStream
-from agentq.stores.redis import RedisStore
 from agentq.testing import StoreContract, StreamContract
-from agentq.testing._contract import PassTime
 from agentq.testing.fake_redis import FakeConnection
 from tests.stores.redis_parts import TimedParts
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from agentq.events.redis import RedisEventStream
+    from agentq.stores.redis import RedisStore
+    from agentq.testing._contract import PassTime
 
 
 class _OnRedis(StoreContract, StreamContract):

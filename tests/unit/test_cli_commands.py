@@ -55,25 +55,10 @@ def test_enqueue_prints_the_run_id_alone():
 
 def test_enqueue_hands_on_what_it_was_given():
     client = ScriptedClient(answered())
-    options = [
-        "--session",
-        "s",
-        "--user",
-        "u",
-        "--key",
-        "k",
-        "--queue",
-        "q",
-        "--model",
-        "mock",
-        "--meta",
-        "a=1",
-        "--meta",
-        "b=x=y",
-        "--delay",
-        "1.5",
-    ]
-    assert invoke(client, "enqueue", "calculator", "-", *options, stdin="from a pipe\n").exit_code == 0
+    given = {"session": "s", "user": "u", "key": "k", "queue": "q", "model": "mock", "delay": "1.5"}
+    options = [f"--{name}={value}" for name, value in given.items()]
+    arguments = ["calculator", "-", *options, "--meta", "a=1", "--meta", "b=x=y"]
+    assert invoke(client, "enqueue", *arguments, stdin="from a pipe\n").exit_code == 0
     assert client.calls == [
         (
             "enqueue",
@@ -225,6 +210,13 @@ def test_redis_away_exits_69_with_one_line(args: list[str]):
     assert (result.exit_code, result.stdout) == (69, "")
     assert result.stderr.startswith("error: Redis at localhost:1 refused the connection (start Redis")
     assert result.stderr.count("\n") == 1
+
+
+def test_a_store_that_goes_away_ends_the_tail_after_what_was_shown():
+    run = ScriptedRun(run_state(), numbered(ANSWERED[:3]), raises=StoreUnavailable("Redis went away"))
+    result = invoke(ScriptedClient(run), "tail", RUN)
+    assert (result.exit_code, result.stdout[-6:]) == (69, "hello\n")
+    assert result.stderr.startswith("error: Redis went away (")
 
 
 # show, ls, cancel

@@ -17,15 +17,18 @@ if TYPE_CHECKING:
 
 COMMANDS = ("run", "worker", "enqueue", "tail", "show", "ls", "cancel")
 HEAVY = ("redis", "rq", "httpx", "pydantic", "rich", "aiohttp", "asyncio")
+NO_REDIS = {"REDIS_URL": "redis://127.0.0.1:1/0"}
 
 
-def agentq(*args: str, cwd: Path = ROOT, stdin: str | None = None, **environ: str) -> subprocess.CompletedProcess[str]:
+def agentq(
+    *args: str, cwd: Path = ROOT, stdin: str | None = None, environ: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "agentq", *args],
         capture_output=True,
         text=True,
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environ},
+        env={**os.environ, "PYTHONPATH": str(ROOT), **(environ or {})},
         timeout=50,
         input=stdin,
         check=False,
@@ -65,9 +68,9 @@ def test_completion_imports_nothing_heavy():
 
 def test_completion_offers_commands_and_options():
     words = {"_AGENTQ_COMPLETE": "bash_complete", "COMP_WORDS": "agentq t", "COMP_CWORD": "1"}
-    assert agentq(**words).stdout.split() == ["plain,tail"]
+    assert agentq(environ=words).stdout.split() == ["plain,tail"]
     words |= {"COMP_WORDS": "agentq tail --", "COMP_CWORD": "2"}
-    assert {"plain,--after", "plain,--json", "plain,--redis"} <= set(agentq(**words).stdout.split())
+    assert {"plain,--after", "plain,--json", "plain,--redis"} <= set(agentq(environ=words).stdout.split())
 
 
 def test_every_command_is_listed_and_has_help_of_its_own():
@@ -115,7 +118,7 @@ def without_app(tmp_path: Path) -> Path:
 
 
 def test_run_needs_neither_redis_nor_an_app(without_app: Path):
-    done = agentq("run", "--model", "mock", "hello there", cwd=without_app, REDIS_URL="redis://127.0.0.1:1/0")
+    done = agentq("run", "--model", "mock", "hello there", cwd=without_app, environ=NO_REDIS)
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert lines[0] == "assistant: hello there"
@@ -179,13 +182,13 @@ def test_an_app_that_is_there_but_broken_is_not_passed_over(without_app: Path):
 
 @pytest.mark.parametrize("args", [["enqueue", "calculator", "hi"], ["ls"], ["tail", "01JD3ZK8W5Q0X9V7T2M4N6P8RA"]])
 def test_redis_away_exits_69_with_one_line(args: list[str]):
-    done = agentq(*args, REDIS_URL="redis://127.0.0.1:1/0")
+    done = agentq(*args, environ=NO_REDIS)
     assert (done.returncode, done.stdout) == (69, "")
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
 
 
 def test_colours_can_be_forced_and_forbidden():
-    assert "\x1b[31;1merror:" in agentq("tail", "nonsense", FORCE_COLOR="1").stderr
-    assert "\x1b" not in agentq("tail", "nonsense", FORCE_COLOR="1", NO_COLOR="1").stderr
+    assert "\x1b[31;1merror:" in agentq("tail", "nonsense", environ={"FORCE_COLOR": "1"}).stderr
+    assert "\x1b" not in agentq("tail", "nonsense", environ={"FORCE_COLOR": "1", "NO_COLOR": "1"}).stderr
     assert "\x1b" not in agentq("tail", "nonsense").stderr

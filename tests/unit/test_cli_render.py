@@ -168,12 +168,14 @@ CASES: dict[str, tuple[list[Event], str]] = {
             ToolFinished(call_id="c.1.1", name="roll_dice", content="[6]", duration_ms=3),
             ADDED,
         ],
-        ("→ add_numbers(a=7, b=9)\n"
-        "→ roll_dice()\n"
-        "→ add_numbers(a=1, b=1)\n"
-        "← add_numbers(a=1, b=1): 2  3 ms\n"
-        "← roll_dice: [6]  3 ms\n"
-        "← 16  12 ms\n"),
+        (
+            "→ add_numbers(a=7, b=9)\n"
+            "→ roll_dice()\n"
+            "→ add_numbers(a=1, b=1)\n"
+            "← add_numbers(a=1, b=1): 2  3 ms\n"
+            "← roll_dice: [6]  3 ms\n"
+            "← 16  12 ms\n"
+        ),
     ),
     "a second attempt, and a result without a call": (
         [
@@ -210,6 +212,10 @@ CASES: dict[str, tuple[list[Event], str]] = {
         ],
         "! The call failed (503).  (failure 1 of 10, again in 2.0 s)\n",
     ),
+    "a note on a tool does not repeat what failed": (
+        [Note(kind=NoteKind.TOOL_ERROR, text="A tool failed (pay: no).", errors=2, max_error_retries=10)],
+        "! the model was told; failure 2 of 10\n",
+    ),
     "a turn again": (
         [IterationStarted(iteration=1, worker="w1", fence=1), IterationStarted(iteration=1, worker="w1", fence=2)],
         "· iteration 1 · worker w1\n· iteration 1 again\n",
@@ -221,10 +227,12 @@ CASES: dict[str, tuple[list[Event], str]] = {
             RunReleased(worker="w2"),
             CancelRequestedEvent(reason="too slow"),
         ],
-        ("↻ worker w1 was lost, another goes on\n"
-        "↻ the worker was lost, another goes on\n"
-        "» worker w2 shuts down, another goes on\n"
-        "⊘ cancel requested: too slow\n"),
+        (
+            "↻ worker w1 was lost, another goes on\n"
+            "↻ the worker was lost, another goes on\n"
+            "» worker w2 shuts down, another goes on\n"
+            "⊘ cancel requested: too slow\n"
+        ),
     ),
     "a failed run": (
         [RunFailedEvent(reason="11 turns failed", iterations=1)],
@@ -233,6 +241,10 @@ CASES: dict[str, tuple[list[Event], str]] = {
     "a cancelled run": (
         [RunQueued(agent="a", prompt="p"), TextDelta(text="Par"), RunCancelledEvent(reason="enough")],
         "a: p\nPar\n! enough\n⊘ cancelled · 0 iterations · 0 tools · 200 ms\n",
+    ),
+    "a reason that was shown is not repeated": (
+        [CancelRequestedEvent(reason="enough"), RunCancelledEvent(reason="enough")],
+        "⊘ cancel requested: enough\n⊘ cancelled · 0 iterations\n",
     ),
     "a gap": (
         [
@@ -253,7 +265,7 @@ CASES: dict[str, tuple[list[Event], str]] = {
     ),
     "what a model says cannot move the cursor": (
         [TextDelta(text="\x1b[2Jhi\r\nyou\x07"), ToolFinished(call_id="c", name="t", content="\x1b]0;x\x07")],
-        "\\x1b[2Jhi\nyou\\x07\n← t: \\x1b]0;x\\x07  0 ms\n",
+        "\\x1b[2Jhi\nyou\\x07\n← t: \\x1b]0;x\\x07\n",
     ),
 }
 

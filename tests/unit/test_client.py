@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from agentq import client_async
 from agentq.callbacks import Callbacks
 from agentq.client import AsyncClient, AsyncRun
 from agentq.errors import (
@@ -34,7 +33,7 @@ from agentq.events.model import (
 )
 from agentq.messages import Message, Role, TextPart
 from agentq.runs import Status
-from agentq.stores.base import Claim, Commit, Created, EventBatch
+from agentq.stores.base import Claim, Commit, Created, EventBatch, RunFilter
 from agentq.stores.memory import MemoryStore
 from tests.helpers import wait_until
 
@@ -122,7 +121,7 @@ async def finish(store: MemoryStore, claim: Claim, end: FinalEvent) -> None:
     commit = Commit(
         status=status[type(end)],
         messages=(reply,),
-        batch=EventBatch(1, (RunStarted(agent="a", model="mock"), TextDelta(text="It "), TextDelta(text="is 16."))),
+        batch=EventBatch(1, (RunStarted(agent="a"), TextDelta(text="It "), TextDelta(text="is 16."))),
         iteration=1,
         turn=1,
         errors=0,
@@ -195,7 +194,7 @@ class TestEnqueue:
     async def test_without_an_executor_it_says_what_is_missing(self, store: MemoryStore):
         with pytest.raises(InvalidInput, match="pass executor= too"):
             await AsyncClient(store=store).enqueue("a", "x")
-        assert await store.list(client_async.RunFilter()) == ()
+        assert await store.list(RunFilter()) == ()
 
 
 class TestCatalogue:
@@ -336,8 +335,9 @@ class TestResult:
     async def test_a_timeout_inside_the_store_is_not_mistaken_for_its_own(self, waker: Waker):
         class Slow:
             async def follow(self, run_id: str, *, after: int = 0, live: bool = True) -> AsyncIterator[Event]:
-                raise TimeoutError("in the store")
-                yield
+                if live:
+                    raise TimeoutError("in the store")
+                yield RunStarted(agent="a")
 
         client = AsyncClient(store=MemoryStore(), stream=Slow(), executor=waker)
         run = await client.enqueue("a", "x")
@@ -355,8 +355,8 @@ class TestResult:
                 self.cursors.append(after)
                 if len(self.cursors) == 2:
                     await complete(store, run_id)
-                return
-                yield
+                for _ in ():
+                    yield _
 
         stream = Retried()
         run = await AsyncClient(store=store, stream=stream, executor=waker).enqueue("a", "x")

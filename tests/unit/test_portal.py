@@ -359,9 +359,9 @@ except KeyboardInterrupt:
 
 
 def test_at_exit_nothing_hangs_and_everything_is_let_go_of():
-    """With a call and a generator still open in other threads, and a default executor that holds threads."""
+    """With a call and a generator still open, and a default executor that holds threads."""
     printed = _script("""
-import asyncio, threading
+import asyncio, contextlib, threading
 from agentq._portal import Portal
 
 async def cleanup():
@@ -376,9 +376,18 @@ async def wait():
     waiting.set()
     await asyncio.Event().wait()
 
+@contextlib.asynccontextmanager
+async def subscribed():
+    try:
+        yield
+    finally:
+        await asyncio.sleep(0)
+        print("unsubscribed", flush=True)
+
 async def numbers():
-    while True:
-        yield 1
+    async with subscribed():
+        while True:
+            yield 1
 
 def call():
     try:
@@ -393,7 +402,7 @@ assert waiting.wait(10)
 suspended = portal.iterate(numbers())
 next(suspended)
 """)
-    assert printed == "cleaned up\n"
+    assert printed == "unsubscribed\ncleaned up\n"
 
 
 # The parent holds a connection; the child uses the portal too and exits in the ordinary way, so that every object is

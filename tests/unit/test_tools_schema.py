@@ -148,6 +148,13 @@ def test_a_tool_with_a_given_schema_may_take_the_context_and_any_callable():
     assert not Tool("largest", "", {"type": "object"}, max).is_async
 
 
+def test_a_function_with_a_given_schema_may_have_any_other_annotation():
+    def take(a: "Nowhere", *rest: int, **more: int) -> int:  # type: ignore[name-defined]  # noqa: F821
+        return int(a)
+
+    assert Tool("take", "", OBJECT, take).context_parameter is None
+
+
 def test_a_given_schema_is_copied():
     given = json.loads(json.dumps(OBJECT))
     made = Tool("t", "", given, takes_a)

@@ -1,0 +1,156 @@
+"""Making the tool calls of one reply: announced where they have an effect, run, journaled one by one."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Any
+
+from agentq.errors import CancelRequested
+from agentq.events.model import ToolCalled, ToolFailed, ToolFinished, ToolProgress
+from agentq.loop.interrupts import Interrupt
+from agentq.steps import CallStep, arguments_hash, encode_call_step
+from agentq.stores.base import StepRecord
+from agentq.tools.context import ToolContext
+from agentq.tools.execution import CallOutcome, batches, execute_call
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Mapping, Sequence
+
+    from agentq._clock import Clock
+    from agentq.decide import PlannedCall, RunCalls
+    from agentq.loop.agent import Agent
+    from agentq.loop.interrupts import Interrupts
+    from agentq.loop.writer import StepWriter
+    from agentq.messages import ToolCallPart, ToolResultPart
+    from agentq.runs import RunState
+    from agentq.steps import Effect
+
+
+class Calls:
+    """The calls of one iteration. `steps` is what the journal knows of them. `act_within_s`: see `_announce`."""
+
+    def __init__(
+        self,
+        run: RunState,
+        agent: Agent,
+        steps: Mapping[str, CallStep],
+        writer: StepWriter,
+        interrupts: Interrupts,
+        *,
+        clock: Clock,
+        act_within_s: float,
+    ) -> None:
+        self.steps = dict(steps)
+        self.made = 0
+        self._run = run
+        self._agent = agent
+        self._writer = writer
+        self._interrupts = interrupts
+        self._clock = clock
+        self._act_within_s = act_within_s
+
+    def effect_of(self, call: ToolCallPart) -> Effect:
+        """A call that will never enter a tool (there is none, or no arguments) has no effect."""
+        tool = self._agent.tool_named(call.name)
+        return "none" if tool is None or call.arguments_error is not None else tool.effect
+
+    async def make(self, decision: RunCalls) -> None:
+        """Make the planned calls: neighbours that only read at once, any other alone. Stops at an interrupt."""
+        for result in decision.unknown:
+            await self._journal(result, CallStep(result=result), 0)
+        planned = {plan.call.call_id: plan for plan in decision.calls}
+        for group in batches([plan.call for plan in decision.calls], lambda call: planned[call.call_id].effect):
+            if self._interrupts.current is not None:
+                return
+            if len(group) == 1:
+                await self._make_one(planned[group[0].call_id])
+            else:
+                await _together([self._make_one(planned[call.call_id]) for call in group])
+
+    async def _make_one(self, plan: PlannedCall) -> None:
+        call = plan.call
+        step = CallStep(attempt=plan.attempt, effect=plan.effect, arguments_hash=arguments_hash(call))
+        called = ToolCalled(call_id=call.call_id, name=call.name, arguments=call.arguments, attempt=plan.attempt)
+        if plan.effect == "none":
+            self._writer.emit(called)
+        elif not await self._announce(call, step, called):
+            return
+        flag = threading.Event()
+        outcome = await self._interrupts.run(self._execute(plan, flag), plan.effect, flag)
+        if outcome is None:
+            return
+        self.made += 1
+        finished = step.model_copy(update={"result": outcome.result, "raised": outcome.raised})
+        await self._journal(outcome.result, finished, outcome.duration_ms)
+
+    async def _announce(self, call: ToolCallPart, step: CallStep, called: ToolCalled) -> bool:
+        """Journal that a call with an effect starts; whether it still may, by the store and by our own clock.
+
+        A worker that was held up since it asked may have lost its lease without knowing, so it asks again. A call that
+        was announced and is then not made is withdrawn, so that nobody takes its outcome for unknown.
+        """
+        record = StepRecord(call.call_id, encode_call_step(step), starts_effect=True)
+        events = [called]
+        while self._interrupts.current is None:
+            sent_at = self._clock.monotonic()
+            try:
+                await self._writer.write([record], events)
+            except CancelRequested:
+                self._interrupts.stop(Interrupt.CANCEL)
+                return False
+            self.steps[call.call_id] = step
+            if self._interrupts.current is None and self._clock.monotonic() - sent_at < self._act_within_s:
+                return True
+            events = []
+        if call.call_id in self.steps and self._interrupts.current is not Interrupt.LOSE:
+            withdrawn = step.model_copy(update={"withdrawn": True})
+            await self._writer.write([StepRecord(call.call_id, encode_call_step(withdrawn))])
+            self.steps[call.call_id] = withdrawn
+        return False
+
+    async def _execute(self, plan: PlannedCall, flag: threading.Event) -> CallOutcome:
+        call = plan.call
+        event_loop = asyncio.get_running_loop()
+
+        def report(message: str, fraction: float | None) -> None:
+            event = ToolProgress(call_id=call.call_id, name=call.name, message=message, fraction=fraction)
+            event_loop.call_soon_threadsafe(self._writer.emit, event)
+
+        ctx = ToolContext(
+            run_id=self._run.run_id,
+            call_id=call.call_id,
+            session_id=self._run.session_id,
+            user_id=self._run.user_id,
+            idempotency_key=call.call_id,
+            attempt=plan.attempt,
+            metadata=self._run.metadata,
+            cancel_event=flag,
+            report=report,
+        )
+        return await execute_call(self._agent.tool_named(call.name), call, ctx, known=self._agent.tool_names)
+
+    async def _journal(self, result: ToolResultPart, step: CallStep, duration_ms: int) -> None:
+        event: ToolFinished | ToolFailed
+        if result.outcome == "ok":
+            event = ToolFinished(
+                call_id=result.call_id, name=result.name, content=result.content, duration_ms=duration_ms
+            )
+        else:
+            event = ToolFailed(
+                call_id=result.call_id,
+                name=result.name,
+                content=result.content,
+                outcome=result.outcome,
+                duration_ms=duration_ms,
+            )
+        await self._writer.write([StepRecord(result.call_id, encode_call_step(step))], [event])
+        self.steps[result.call_id] = step
+
+
+async def _together(calls: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """Make calls at once; if one raises (the lease is lost), wait for the others before raising it."""
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result

@@ -1,0 +1,91 @@
+"""How work in flight is stopped early: the reasons, and which running work each of them stops."""
+
+from __future__ import annotations
+
+import asyncio
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Coroutine
+
+    from agentq.steps import Effect
+
+T = TypeVar("T")
+
+
+class Interrupt(IntEnum):
+    """Why an iteration stops early. A higher one replaces a lower one."""
+
+    CANCEL = 1
+    HAND_BACK = 2
+    HAND_BACK_NOW = 3
+    LOSE = 4
+
+    @property
+    def hands_back(self) -> bool:
+        return self in (Interrupt.HAND_BACK, Interrupt.HAND_BACK_NOW)
+
+
+# Which running tools each interrupt stops, by effect. What goes on is waited for and journaled.
+_STOPS: dict[Interrupt, frozenset[Effect]] = {
+    Interrupt.CANCEL: frozenset({"none"}),
+    Interrupt.HAND_BACK: frozenset({"none", "idempotent"}),
+    Interrupt.HAND_BACK_NOW: frozenset({"none", "idempotent", "once"}),
+    Interrupt.LOSE: frozenset({"none", "idempotent", "once"}),
+}
+
+
+class Interrupts:
+    """The interrupt of one iteration, and its work that can be interrupted. A model call counts as effect "none"."""
+
+    def __init__(self) -> None:
+        self.current: Interrupt | None = None
+        self._running: dict[asyncio.Task[Any], Effect] = {}
+        self._flags: set[threading.Event] = set()
+
+    @property
+    def must_not_repeat(self) -> bool:
+        """Whether work is running whose effect must not happen twice."""
+        return "once" in self._running.values()
+
+    def stop(self, interrupt: Interrupt) -> bool:
+        """Interrupt; says whether this was news."""
+        if self.current is not None and self.current >= interrupt:
+            return False
+        self.current = interrupt
+        if interrupt is not Interrupt.HAND_BACK:
+            for flag in self._flags:
+                flag.set()
+        for task, effect in self._running.items():
+            if effect in _STOPS[interrupt]:
+                task.cancel()
+        return True
+
+    def forget_cancel(self) -> None:
+        """The cancel was a rumour."""
+        if self.current is Interrupt.CANCEL:
+            self.current = None
+
+    async def run(self, work: Coroutine[Any, Any, T], effect: Effect, flag: threading.Event | None = None) -> T | None:
+        """Run `work` as a task that an interrupt can stop; None when it was stopped. `flag` tells threads of it."""
+        if self.current is not None:
+            work.close()
+            return None
+        task = asyncio.get_running_loop().create_task(work)
+        self._running[task] = effect
+        if flag is not None:
+            self._flags.add(flag)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if not task.cancelled():
+                # Somebody cancelled us, not the work: the process is going down without ceremony.
+                task.cancel()
+                raise
+            return None
+        finally:
+            del self._running[task]
+            if flag is not None:
+                self._flags.discard(flag)

@@ -1,0 +1,252 @@
+"""`Worker`: puts its parts together, starts them, and stops them in the order that loses nothing.
+
+Stop claiming → drain → keep renewing leases until the last iteration is done → take the record down → close.
+Signals are the command line's business: it calls `stop` and `stop_now`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from agentq.errors import InvalidInput
+from agentq.settings import Settings, check_name
+from agentq.stores.redis import ClaimedWakeups, renew_blocking
+from agentq.wiring import Parts, redis_parts
+from agentq.worker.burst import Burst
+from agentq.worker.claiming import ClaimLoop
+from agentq.worker.doorbell import Doorbell, Nudge
+from agentq.worker.drain import drain
+from agentq.worker.outage import Outage
+from agentq.worker.poison import reject_foreign
+from agentq.worker.registration import Registration
+from agentq.worker.renewal import LeaseRenewal
+from agentq.worker.slots import Slots, follow_cancels
+from agentq.worker.sweeper import Sweeper, repeat
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Coroutine, Sequence
+
+    from agentq.app import AgentQ
+    from agentq.stores.base import Lease, Renewal
+
+logger = logging.getLogger(__name__)
+_PUBLISH_S = 60.0
+# A claim that is under way when the worker is stopped may still be answered; its runs are handed back then.
+_LAST_CLAIM_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerReport:
+    """What a worker did: iterations by how they ended, and the tools that they ran."""
+
+    worker: str
+    committed: int
+    released: int
+    lost: int
+    failed: int
+    tools: int
+
+
+class Worker:
+    """One asyncio process that advances runs: up to `concurrency` iterations in flight, `queues` in order of urgency.
+
+    Any number of workers may share queues. With `burst` it ends when there is nothing left to do.
+    Raises `InvalidInput` when the app has no agents or a queue's name is not valid.
+    """
+
+    def __init__(
+        self,
+        app: AgentQ,
+        *,
+        settings: Settings | None = None,
+        queues: Sequence[str] = (),
+        concurrency: int | None = None,
+        burst: bool = False,
+        name: str | None = None,
+    ) -> None:
+        self.app = app
+        self.settings = settings or app.settings
+        self.queues = tuple(dict.fromkeys(queues)) or (self.settings.queue,)
+        self.concurrency = self.settings.concurrency if concurrency is None else concurrency
+        self.name = name or worker_name()
+        if not app.agents:
+            raise InvalidInput("the app has no agents, so a worker has nothing to do", field="agents")
+        if self.concurrency < 1:
+            raise InvalidInput(f"concurrency must be at least 1, not {self.concurrency}", field="concurrency")
+        for queue in self.queues:
+            check_name(queue, field="queue")
+        self._is_burst = burst
+        self._nudge = Nudge()
+        self._stopping = asyncio.Event()
+        self._hurry = asyncio.Event()
+
+    def stop(self) -> None:
+        """Warm shutdown: claim nothing more, let iterations end or hand them back, then return from `run`."""
+        self._stopping.set()
+        self._nudge()
+
+    def stop_now(self) -> None:
+        """Hand everything back at once and return from `run` within about two seconds."""
+        self._hurry.set()
+        self.stop()
+
+    async def run(self) -> WorkerReport:
+        """Work until stopped. Waits while Redis is away, also when it starts. Runs once."""
+        parts = redis_parts(self.settings)
+        try:
+            return await self._run(parts)
+        finally:
+            await parts.aclose()
+
+    async def _run(self, parts: Parts) -> WorkerReport:
+        settings, where = self.settings, parts.connection.where
+        outage = Outage(where, worker=self.name)
+        renewal = lease_renewal(parts, settings, outage)
+        sweeper = Sweeper(
+            parts.store,
+            parts.executor,
+            wakeup=parts.executor.wakeup,
+            lease_ms=settings.lease_ms,
+            sweep_ms=settings.sweep_ms,
+            outage=outage,
+        )
+        burst = Burst(parts.store, sweeper)
+        slots = Slots(
+            self.app.loop(parts.store, parts.executor),
+            renewal,
+            concurrency=self.concurrency,
+            worker=self.name,
+            on_room=self._nudge,
+            on_outcome=burst.saw,
+        )
+        slots.tells_every_end = self._is_burst
+        registration = Registration(
+            parts.executor.connection.thread_client(), name=self.name, queues=self.queues, slots=slots, outage=outage
+        )
+        self._greet(where)
+        renewal.start()
+        registration.start()
+        try:
+            async with _background(follow_cancels(parts.store.watch_cancels(self.name), slots), name="cancels"):
+                await self._claim(parts, slots, sweeper, burst, outage)
+                await drain(slots, settings, hurry=self._hurry, nudge=self._nudge)
+        finally:
+            await slots.abandon()
+            await renewal.stop()
+            await registration.stop()
+        return self._farewell(slots)
+
+    async def _claim(self, parts: Parts, slots: Slots, sweeper: Sweeper, burst: Burst, outage: Outage) -> None:
+        """Claim and sweep until stopped, or until the burst is over."""
+        source = parts.executor.source(self.queues)
+        queue_connection = parts.executor.connection
+        agents = tuple(self.app.agents)
+
+        async def take(claim_id: str, count: int) -> ClaimedWakeups:
+            return await parts.store.claim_wakeups(
+                source, owner=self.name, claim_id=claim_id, lease_ms=self.settings.lease_ms, count=count, agents=agents
+            )
+
+        async def reject(job_ids: Sequence[str]) -> None:
+            await reject_foreign(queue_connection, job_ids, worker=self.name)
+
+        async def publish() -> None:
+            await parts.store.publish_agents(self.app.manifests())
+
+        doorbell = Doorbell(queue_connection, source.queue_keys, nudge=self._nudge, outage=outage)
+        loop = ClaimLoop(
+            take,
+            reject,
+            slots=slots,
+            doorbell=doorbell,
+            nudge=self._nudge,
+            outage=outage,
+            stopping=self._stopping,
+            is_over=burst.is_over if self._is_burst else None,
+        )
+        publishing = repeat(publish, every_s=_PUBLISH_S, who="agents", outage=outage)
+        async with _background(publishing, name="publish"), _background(loop.run(), name="claims") as claiming:
+            sweeper.start()
+            doorbell.start()
+            try:
+                await self._until_stopped(claiming)
+            finally:
+                await sweeper.stop()
+                await doorbell.stop()
+
+    async def _until_stopped(self, claiming: asyncio.Task[None]) -> None:
+        async with _background(self._stopping.wait(), name="stop") as stopping:
+            await asyncio.wait({claiming, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({claiming}, timeout=0 if self._hurry.is_set() else _LAST_CLAIM_S)
+        if claiming.done():
+            claiming.result()
+
+    def _greet(self, where: str) -> None:
+        extra = {"worker": self.name}
+        queues = ", ".join(self.queues)
+        logger.info(
+            "worker %s: %d slots, queues: %s, agents: %s, Redis at %s",
+            self.name,
+            self.concurrency,
+            queues,
+            ", ".join(sorted(self.app.agents)),
+            where,
+            extra=extra,
+        )
+        for agent in self.app.agents.values():
+            if agent.queue not in self.queues:
+                logger.info(
+                    "runs of agent %s wait on queue %s, which this worker does not serve",
+                    agent.name,
+                    agent.queue,
+                    extra=extra,
+                )
+
+    def _farewell(self, slots: Slots) -> WorkerReport:
+        tally = slots.tally
+        report = WorkerReport(self.name, tally.committed, tally.released, tally.lost, tally.failed, tally.tools)
+        logger.info(
+            "worker %s ended: %d iterations committed, %d handed back, %d lost, %d failed",
+            self.name,
+            report.committed,
+            report.released,
+            report.lost,
+            report.failed,
+            extra={"worker": self.name},
+        )
+        return report
+
+
+def worker_name() -> str:
+    """A name for this start of this process, unique among all workers: `agentq-<host>-<pid>-<4 hex>`."""
+    return f"agentq-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
+
+
+def lease_renewal(parts: Parts, settings: Settings, outage: Outage) -> LeaseRenewal:
+    """Renewal in Redis, by a thread with a connection of its own."""
+    client = parts.connection.thread_client()
+
+    def renew(leases: Sequence[Lease]) -> tuple[Renewal, ...]:
+        return renew_blocking(client, settings.prefix, leases, settings.lease_ms)
+
+    return LeaseRenewal(
+        renew, lease_ms=settings.lease_ms, stall_limit_ms=settings.stall_limit_ms, outage=outage, close=client.close
+    )
+
+
+@contextlib.asynccontextmanager
+async def _background(work: Coroutine[Any, Any, Any], *, name: str) -> AsyncIterator[asyncio.Task[Any]]:
+    """Run `work` as a task until the block ends."""
+    task = asyncio.create_task(work, name=f"agentq-{name}")
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

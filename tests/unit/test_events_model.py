@@ -1,0 +1,125 @@
+"""Events keep what they hold; their stored form leaves out what the stream knows."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from agentq.errors import StoreCorrupted
+from agentq.events import model
+from agentq.events.model import (
+    Event,
+    FoldedRange,
+    ReplyCompleted,
+    TextDelta,
+    ToolCalled,
+    decode_event,
+    encode_event,
+    is_delta,
+    numbered,
+)
+from agentq.messages import Usage, user_message
+
+KINDS: tuple[type[BaseModel], ...] = get_args(get_args(Event)[0])
+# One value for each field that must be given.
+REQUIRED: dict[str, Any] = {
+    "agent": "calculator",
+    "arguments": {"a": [1, None, {"ü": "\U0001f600"}]},
+    "call_id": "R.1.0",
+    "content": "16",
+    "errors": 1,
+    "fence": 3,
+    "first": 2,
+    "iteration": 1,
+    "kind": "tool_error",
+    "last": 4,
+    "max_error_retries": 10,
+    "messages": (user_message("hi"),),
+    "name": "add_numbers",
+    "output": "It is 16.",
+    "reason": "recovered",
+    "recoveries": 1,
+    "text": "naïve \U0001f469\u200d\U0001f680",
+    "turn": 1,
+    "worker": "worker-1",
+}
+
+
+def example(kind: type[BaseModel]) -> Any:
+    return kind(**{name: REQUIRED[name] for name, field in kind.model_fields.items() if name in REQUIRED})
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_every_kind_of_event_comes_back(kind: type[BaseModel]):
+    event = example(kind)
+    stored = encode_event(event)
+    assert not {"run_id", "seq", "at_ms"} & set(json.loads(stored))
+    back = decode_event(stored, run_id="R", seq=7, at_ms=1_000)
+    assert type(back) is kind
+    assert back == event.model_copy(update={"run_id": "R", "seq": 7, "at_ms": 1_000})
+
+
+def test_types_are_unique_and_the_union_holds_every_class():
+    types = [kind.model_fields["type"].default for kind in KINDS]
+    assert len(set(types)) == len(types)
+    defined = {
+        thing
+        for thing in vars(model).values()
+        if isinstance(thing, type) and issubclass(thing, BaseModel) and "type" in thing.model_fields
+        if thing.__module__ == model.__name__
+    }
+    assert defined == set(KINDS)
+
+
+def test_deltas_are_what_a_fold_replaces():
+    assert {kind.__name__ for kind in KINDS if is_delta(example(kind))} == {"TextDelta", "ReasoningDelta"}
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_text_is_kept_to_the_letter(text: str):
+    stored = encode_event(TextDelta(text=text))
+    assert b"\n" not in stored
+    assert decode_event(stored, run_id="R", seq=1, at_ms=1) == TextDelta(run_id="R", seq=1, at_ms=1, text=text)
+
+
+def test_what_an_event_says_of_its_place_is_not_believed():
+    stored = encode_event(TextDelta(run_id="other", seq=99, at_ms=99, text="a"))
+    assert decode_event(stored, run_id="R", seq=1, at_ms=2) == TextDelta(run_id="R", seq=1, at_ms=2, text="a")
+
+
+def test_numbering_makes_relative_ranges_absolute():
+    ranges = (
+        FoldedRange(first=3, kind="text", lengths=(2,), at_ms=(50,)),
+        FoldedRange(first=-2, kind="reasoning", lengths=(1, 4), at_ms=()),
+    )
+    event = numbered(ReplyCompleted(turn=1, deltas=ranges), run_id="R", seq=9, at_ms=60)
+    assert isinstance(event, ReplyCompleted)
+    assert event.deltas == (ranges[0], FoldedRange(first=7, kind="reasoning", lengths=(1, 4), at_ms=(60, 60)))
+
+
+def test_fields_of_a_newer_version_are_ignored():
+    event = decode_event('{"type":"text.delta","text":"a","colour":"red"}', run_id="R", seq=1, at_ms=1)
+    assert event == TextDelta(run_id="R", seq=1, at_ms=1, text="a")
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b"[]", b'{"type":"run.exploded"}', b'{"type":"text.delta"}', b"\xff"])
+def test_what_cannot_be_read_names_the_event(data: bytes):
+    with pytest.raises(StoreCorrupted, match="event 7 of run R"):
+        decode_event(data, run_id="R", seq=7, at_ms=1)
+
+
+def test_absent_values_are_not_stored():
+    assert json.loads(encode_event(ToolCalled(call_id="c", name="f"))) == {
+        "type": "tool.called",
+        "call_id": "c",
+        "name": "f",
+        "arguments": {},
+        "attempt": 1,
+    }
+    assert "usage" not in json.loads(encode_event(ReplyCompleted(turn=1)))
+    assert json.loads(encode_event(ReplyCompleted(turn=1, usage=Usage(input_tokens=1))))["usage"]["input_tokens"] == 1

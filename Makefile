@@ -34,7 +34,7 @@ check: $(DEV)  ## lint, format, types, direction of imports, file sizes
 	@.venv/bin/ruff check
 	@.venv/bin/ruff format --check
 	@.venv/bin/mypy
-	@.venv/bin/lint-imports --no-logo
+	@.venv/bin/lint-imports --no-cache --no-logo
 	@.venv/bin/loq check
 
 format: $(DEV)  ## mend what ruff can mend

@@ -28,3 +28,8 @@ def checked(value: Any, *, field: str) -> Any:
         raise InvalidInput(
             f"{field} cannot be stored as JSON: {reason}; use str, int, float, bool, None, list and dict", field=field
         ) from error
+
+
+def storable(text: str) -> str:
+    """`text` with a question mark for each lone surrogate, which has no place in JSON."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()

@@ -124,7 +124,8 @@ class Client:
 
         Without `live` it stops at the last event there is. Leaving the loop early ends the subscription.
         """
-        return self._portal.iterate(self._client.events(run_id, after=after, live=live))
+        # A generator of its own, so that the client lives as long as it: `for event in Client().get(run_id).events()`.
+        yield from self._portal.iterate(self._client.events(run_id, after=after, live=live))
 
     def follow(self, run_id: str, callbacks: Callbacks, *, after: int = 0) -> RunResult | None:
         """Call the callbacks until the run has ended; returns the result of a completed run, else None.

@@ -23,7 +23,8 @@ Effect = Literal["none", "idempotent", "once"]
 class CallStep(Data):
     """What the journal knows of a tool call. `attempt` counts from 1; `result` is there once it has finished.
 
-    `withdrawn` says that the call was announced but never made: its worker was interrupted before.
+    `withdrawn` says that the call was announced but never made: its worker was interrupted before. `asked` counts the
+    announcements of one attempt from the second on.
     """
 
     attempt: int = 1
@@ -32,6 +33,7 @@ class CallStep(Data):
     result: ToolResultPart | None = None
     raised: bool = False
     withdrawn: bool = False
+    asked: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

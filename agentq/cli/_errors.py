@@ -100,6 +100,8 @@ def report(error: BaseException, out: Output, *, as_json: bool = False, debug: b
     if debug:
         out.write("".join(traceback.format_exception(error)))
     kind, message = describe(error)
+    if kind == "Interrupted" and out.is_tty:
+        out.line()  # the terminal has written ^C
     if as_json:
         out.line(json.dumps({"error": {"type": kind, "message": message}}, ensure_ascii=False))
     else:
@@ -117,7 +119,7 @@ def describe(error: BaseException) -> tuple[str, str]:
         case errors.AgentQError():
             message = one_line(str(error))
             fix = next((_FIXES[kind] for kind in type(error).__mro__ if kind in _FIXES), "")
-            return type(error).__name__, f"{message} ({fix})" if fix else message
+            return type(error).__name__, f"{message.rstrip('.')} ({fix})" if fix else message
         case KeyboardInterrupt() | click.Abort():
             return "Interrupted", "interrupted"
         case _:

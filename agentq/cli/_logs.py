@@ -7,7 +7,7 @@ import logging
 import sys
 from datetime import UTC, datetime
 
-from agentq.cli._output import Output, one_line, remark, time_of_day
+from agentq.cli._output import Output, one_line, printable, remark, time_of_day
 
 # What every record has; the rest came by `extra=`.
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -35,7 +35,7 @@ class TextFormat(logging.Formatter):
         if colour := _COLOURS.get(record.levelno):
             level = self._out.style(level, colour)
         at = self._out.style(time_of_day(int(record.created * 1000)), "dim")
-        line = f"{at} {level} {one_line(message)}"
+        line = f"{at} {level} {' '.join(printable(message).splitlines())}"
         if extras:
             line += self._out.style(f"  {one_line(extras)}", "dim")
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentq._ids import is_run_id
 from agentq.cli._errors import STATUS_CODES, ExitCode, worst
-from agentq.cli._output import remark, stdout
+from agentq.cli._output import duration, remark, stderr, stdout
 from agentq.cli._render import Renderer
 from agentq.errors import RunNotFound, StoreUnavailable
 from agentq.events.model import (
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 _COLOURS = ("cyan", "magenta", "yellow", "blue", "green")
 _WORKER_MISSING_AFTER_S = 2.0
+# A shorter delay passes before one has read of it.
+_WORTH_TELLING_MS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,8 @@ class Watch:
         """Show the runs past the cursor `after`; answers with the worst of their ends."""
         states = await asyncio.gather(*(client.read(run_id) for run_id in run_ids))
         labels = _labels(run_ids)
+        if live:
+            self._tell_of_delays(states)
         self._views = [
             self._view(state, label, n, after) for n, (state, label) in enumerate(zip(states, labels, strict=True))
         ]
@@ -108,9 +112,17 @@ class Watch:
             self.close()
         return worst([task.result() for task in tasks])
 
+    def _tell_of_delays(self, states: Sequence[RunState]) -> None:
+        for state in states:
+            left_ms = state.not_before_ms - time.time() * 1000
+            if state.status is Status.QUEUED and left_ms > _WORTH_TELLING_MS:
+                remark("delayed", f"run {state.run_id} starts in {duration(left_ms)}", as_json=self._look.json)
+
     def detach(self) -> ExitCode:
         """Say how to come back to what goes on."""
         self.close()
+        if (err := stderr()).is_tty:
+            err.line()  # the terminal has written ^C
         left = [view for view in self._views if view.end is None]
         if not left:
             remark("interrupted", "interrupted", as_json=self._look.json)

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from typing import TYPE_CHECKING, Any
 
+from agentq import _json
 from agentq.errors import CancelRequested
 from agentq.events.model import ToolCalled, ToolFailed, ToolFinished, ToolProgress
 from agentq.loop.interrupts import Interrupt
@@ -90,18 +91,19 @@ class Calls:
         A worker that was held up since it asked may have lost its lease without knowing, so it asks again. A call that
         was announced and is then not made is withdrawn, so that nobody takes its outcome for unknown.
         """
-        record = StepRecord(call.call_id, encode_call_step(step), starts_effect=True)
         events = [called]
         while self._interrupts.current is None:
             sent_at = self._clock.monotonic()
             try:
-                await self._writer.write([record], events)
+                await self._writer.write([StepRecord(call.call_id, encode_call_step(step), starts_effect=True)], events)
             except CancelRequested:
                 self._interrupts.stop(Interrupt.CANCEL)
-                return False
+                break
             self.steps[call.call_id] = step
             if self._interrupts.current is None and self._clock.monotonic() - sent_at < self._act_within_s:
                 return True
+            # Another record than the one that stands, or the store would let it pass after a cancel too.
+            step = step.model_copy(update={"asked": (step.asked or 1) + 1})
             events = []
         if call.call_id in self.steps and self._interrupts.current is not Interrupt.LOSE:
             withdrawn = step.model_copy(update={"withdrawn": True})
@@ -114,6 +116,7 @@ class Calls:
         event_loop = asyncio.get_running_loop()
 
         def report(message: str, fraction: float | None) -> None:
+            message = _json.storable(message)
             event = ToolProgress(call_id=call.call_id, name=call.name, message=message, fraction=fraction)
             event_loop.call_soon_threadsafe(self._writer.emit, event)
 

@@ -59,9 +59,12 @@ class Interrupts:
             for flag in self._flags:
                 flag.set()
         for task, effect in self._running.items():
-            if effect in _STOPS[interrupt]:
+            if self._stops(effect):
                 task.cancel()
         return True
+
+    def _stops(self, effect: Effect) -> bool:
+        return self.current is not None and effect in _STOPS[self.current]
 
     def forget_cancel(self) -> None:
         """The cancel was a rumour."""
@@ -69,7 +72,10 @@ class Interrupts:
             self.current = None
 
     async def run(self, work: Coroutine[Any, Any, T], effect: Effect, flag: threading.Event | None = None) -> T | None:
-        """Run `work` as a task that an interrupt can stop; None when it was stopped. `flag` tells threads of it."""
+        """Run `work` as a task that an interrupt can stop; None when it was stopped. `flag` tells threads of it.
+
+        Raises RuntimeError when the work cancelled itself, which no interrupt asked for.
+        """
         if self.current is not None:
             work.close()
             return None
@@ -80,10 +86,13 @@ class Interrupts:
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            if not task.cancelled():
+            caller = asyncio.current_task()
+            if not task.cancelled() or (caller is not None and caller.cancelling()):
                 # Somebody cancelled us, not the work: the process is going down without ceremony.
                 task.cancel()
                 raise
+            if not self._stops(effect):
+                raise RuntimeError("it was cancelled, and not by us") from None
             return None
         finally:
             del self._running[task]

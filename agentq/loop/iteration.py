@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from agentq import _json
 from agentq.decide import CallModel, Failure, Finish, RunCalls, View, decide
 from agentq.errors import AgentQError, LeaseLost, ProviderError, RunNotFound, StoreUnavailable
 from agentq.events.model import IterationStarted, ReasoningDelta, ReplyCompleted, RunReleased, TextDelta
@@ -15,7 +18,7 @@ from agentq.loop.finishing import commit_of, turn_events
 from agentq.loop.interrupts import Interrupt, Interrupts
 from agentq.loop.writer import StepWriter, patiently
 from agentq.messages import Message, ReasoningPart, Role, StopReason, TextPart, Usage, encode_message
-from agentq.providers.base import ModelRequest, ReasoningChunk, TextChunk
+from agentq.providers.base import ModelRequest, ReasoningChunk, TextChunk, ToolCallChunk
 from agentq.providers.reply import ReplyBuilder
 from agentq.runs import Status
 from agentq.steps import REPLY, Steps, read_steps
@@ -24,6 +27,7 @@ from agentq.stores.base import StepRecord
 if TYPE_CHECKING:
     from agentq.loop.agent import Agent
     from agentq.loop.loop import Loop
+    from agentq.providers.base import Chunk
     from agentq.stores.base import Claim
 
 logger = logging.getLogger(__name__)
@@ -156,6 +160,9 @@ class Iteration:
         self._run = dataclasses.replace(self._run, cancel_reason=run.cancel_reason, signals=run.signals)
         if not run.is_cancel_requested:
             self._interrupts.forget_cancel()
+            self._partial = None
+            if self._reply is None:
+                await self._writer.void_reply("restarted")
 
     # --- the model
 
@@ -164,13 +171,12 @@ class Iteration:
         try:
             reply = await self._interrupts.run(self._stream(builder), "none")
         except ProviderError as error:
-            wait_ms = None if error.retry_after_s is None else int(error.retry_after_s * 1000)
-            self._failure = Failure(str(error), error.retryable, wait_ms)
+            self._failure = Failure(_json.storable(str(error)), error.retryable, _wait_ms(error))
         except AgentQError as error:
-            self._failure = Failure(str(error), retryable=False)
+            self._failure = Failure(_json.storable(str(error)), retryable=False)
         except Exception as error:
             logger.exception("provider of run %s raised", self._run.run_id, extra={"run_id": self._run.run_id})
-            self._failure = Failure(f"{type(error).__name__}: {error}")
+            self._failure = Failure(_json.storable(f"{type(error).__name__}: {error}"))
         else:
             if reply is None:
                 self._keep_partial(builder)
@@ -192,13 +198,20 @@ class Iteration:
             self._run.run_id,
             self._run.session_id,
         )
-        async for chunk in provider.stream(request):
-            builder.add(chunk)
-            if isinstance(chunk, TextChunk):
-                if chunk.text:
-                    self._writer.emit(TextDelta(text=chunk.text))
-            elif isinstance(chunk, ReasoningChunk) and chunk.text:
-                self._writer.emit(ReasoningDelta(text=chunk.text))
+        stream = provider.stream(request)
+        try:
+            async for given in stream:
+                chunk = _storable(given)
+                builder.add(chunk)
+                if isinstance(chunk, TextChunk):
+                    if chunk.text:
+                        self._writer.emit(TextDelta(text=chunk.text))
+                elif isinstance(chunk, ReasoningChunk) and chunk.text:
+                    self._writer.emit(ReasoningDelta(text=chunk.text))
+        finally:
+            # A generator that is left early would keep its connection until it is collected.
+            if isinstance(stream, AsyncGenerator):
+                await stream.aclose()
         return builder.finish(self._run.run_id, self._run.turn + 1)
 
     def _keep_partial(self, builder: ReplyBuilder) -> None:
@@ -273,3 +286,25 @@ class Iteration:
             (self._reply.usage if self._reply is not None else None) or Usage(),
             error,
         )
+
+
+def _wait_ms(error: ProviderError) -> int | None:
+    """How long the provider asked to wait; what is no length of time counts as not asked."""
+    wait_s = error.retry_after_s
+    return int(wait_s * 1000) if wait_s is not None and 0 <= wait_s < math.inf else None
+
+
+def _storable(chunk: Chunk) -> Chunk:
+    """The chunk without lone surrogates, which some servers send for half an emoji and which have no stored form."""
+    match chunk:
+        case TextChunk() | ReasoningChunk() if not chunk.text.isascii():
+            return dataclasses.replace(chunk, text=_json.storable(chunk.text))
+        case ToolCallChunk():
+            return dataclasses.replace(
+                chunk,
+                name=chunk.name and _json.storable(chunk.name),
+                arguments=_json.storable(chunk.arguments),
+                provider_call_id=chunk.provider_call_id and _json.storable(chunk.provider_call_id),
+            )
+        case _:
+            return chunk

@@ -10,7 +10,7 @@ import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from agentq.errors import CancelRequested, StoreUnavailable
+from agentq.errors import CancelRequested, LeaseLost, StoreUnavailable
 from agentq.events.fold import fold, ranges
 from agentq.events.model import (
     AttemptReset,
@@ -98,11 +98,13 @@ class StepWriter:
     ) -> None:
         """Journal steps, with the events that tell of them. Returns when they are stored.
 
-        Raises `LeaseLost`, and `CancelRequested` when a record announces an effect and the run was cancelled.
+        Raises `LeaseLost`, and `CancelRequested` when a record announces an effect and the run was cancelled: then
+        `events` are dropped, for they tell of what did not happen.
         """
         if any(record.starts_effect for record in records):
-            # A refusal must concern this record alone.
-            await self.settle()
+            await self._write_alone(records, events)
+            return
+        self._check_open()
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.records.extend(records)
         self._waiting.events.extend(events)
@@ -111,10 +113,27 @@ class StepWriter:
         self._send()
         await asyncio.shield(waiter)
 
+    async def _write_alone(self, records: Sequence[StepRecord], events: Sequence[Event]) -> None:
+        """Write records that the store may refuse: a refusal concerns no other record and no other event."""
+        await self.settle()
+        waiting, self._waiting.events = self._waiting.events, []
+        try:
+            await self._write_batch(records, (*waiting, *events), (), using_tools=False)
+        except CancelRequested:
+            self._waiting.events[:0] = waiting
+            if self._waiting.events:
+                self._send_soon()
+            raise
+
     async def journal_reply(self, record: StepRecord, event: ReplyCompleted) -> None:
         """Journal the model's reply; its deltas are folded in the same write."""
         events, replaced = await self.complete_reply(event)
         await self._write_batch([record], events, replaced, using_tools=True)
+
+    async def void_reply(self, reason: str) -> None:
+        """Tell viewers to forget what was streamed: the same iteration asks the model again."""
+        events, replaced = await self.give_up_reply(reason)
+        await self._write_batch((), events, replaced, using_tools=False)
 
     async def complete_reply(self, event: ReplyCompleted) -> tuple[tuple[Event, ...], Ranges]:
         """The events that end a reply: what waits, then `event`, which stands for all its deltas; and their numbers.
@@ -150,29 +169,37 @@ class StepWriter:
         return EventBatch(self._number + 1, tuple(events), replaced)
 
     async def settle(self) -> None:
-        """Return when nothing is being sent. What waits for company stays."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        """Return when nothing is being sent. What waits for company stays. Raises `LeaseLost` once closed."""
         while self._sending is not None:
-            await asyncio.shield(self._sending)
+            await asyncio.wait([self._sending])
+        self._stop_timer()
+        self._check_open()
 
     def close(self) -> None:
-        """Send nothing more."""
+        """Send nothing more, and stop what is being sent. Who waits for a write hears that it will not come."""
         self.closed = True
+        self._stop_timer()
+        waiting, self._waiting = self._waiting, _Waiting()
+        _tell(waiting.waiters, _closed())
+        sending, self._sending = self._sending, None
+        if sending is not None and sending is not asyncio.current_task():
+            sending.cancel()
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise _closed()
+
+    def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._waiting = _Waiting()
 
     def _send_soon(self) -> None:
         if self._timer is None and self._sending is None:
             self._timer = asyncio.get_running_loop().call_later(self._coalesce_s, self._send)
 
     def _send(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._stop_timer()
         if self._sending is None:
             self._sending = asyncio.get_running_loop().create_task(self._send_all(), name="agentq-writer")
 
@@ -190,9 +217,9 @@ class StepWriter:
         batch, self._waiting = self._waiting, _Waiting()
         try:
             await self._write_batch(batch.records, batch.events, (), using_tools=batch.using_tools)
-        except CancelRequested as error:
-            _tell(batch.waiters, error)
-            self._waiting.events[:0] = batch.events
+        except asyncio.CancelledError:
+            _tell(batch.waiters, _closed())
+            raise
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
             _tell(batch.waiters + self._waiting.waiters, error)
             self.close()
@@ -242,6 +269,10 @@ def _relative(events: Sequence[Event]) -> list[FoldedRange]:
         for index, event in enumerate(events)
         if isinstance(event, TextDelta | ReasoningDelta)
     ]
+
+
+def _closed() -> LeaseLost:
+    return LeaseLost("this worker has given the run up and writes nothing more")
 
 
 def _tell(waiters: Sequence[asyncio.Future[None]], error: Exception) -> None:

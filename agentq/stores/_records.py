@@ -40,7 +40,7 @@ def fields_of_commit(commit: Commit) -> list[str | bytes]:
     ]  # fmt: skip
     if commit.last_error is not None:
         fields += ("last_error", commit.last_error)
-    elif commit.errors == 0:
+    elif commit.errors == 0 and commit.status is not Status.FAILED:
         fields += ("last_error", "")
     return fields
 

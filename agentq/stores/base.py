@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from agentq.errors import InvalidInput
+from agentq.messages import unanswered_calls
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -65,7 +68,7 @@ class StepRecord:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A claimed run: its lease, its state after the claim, its transcript and the journal of the iteration in flight."""
+    """A claimed run: its lease, its state after the claim, its transcript, the journal of the iteration in flight."""
 
     lease: Lease
     run: RunState
@@ -172,6 +175,19 @@ class Wakeup(Protocol):
 
     @property
     def template(self) -> bytes: ...
+
+
+def check_answered(messages: Sequence[Message]) -> None:
+    """Refuse messages that would leave a call without a result (promise P5). Raises `InvalidInput`."""
+    if left := unanswered_calls(messages):
+        raise InvalidInput(f"these calls would be stored without a result: {', '.join(left)}", field="messages")
+
+
+def check_commit(commit: Commit) -> None:
+    """Refuse what no commit may do, whatever the run's state. Raises `InvalidInput`."""
+    check_answered(commit.messages)
+    if commit.status.is_final and commit.ttl_ms < 1:
+        raise InvalidInput("a run that ends needs a time to live of at least 1 ms", field="ttl_ms")
 
 
 class Store(Protocol):

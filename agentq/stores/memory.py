@@ -6,25 +6,27 @@ No method awaits between its first check and its last write, so each call is as 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agentq import _json
 from agentq._clock import Clock, SystemClock
-from agentq.errors import (
-    CancelRequested,
-    IdempotencyConflict,
-    IllegalTransition,
-    InvalidInput,
-    LeaseLost,
-    RunAlreadyFinished,
-    RunNotFound,
-)
+from agentq.errors import CancelRequested, IdempotencyConflict, RunAlreadyFinished, RunNotFound
 from agentq.events.memory import LoggedRun, MemoryEventStream, MemoryLog
 from agentq.events.model import CancelRequestedEvent, RunQueued, RunRecovered, RunStarted
-from agentq.messages import Message, Role, decode_message, encode_message, unanswered_calls
-from agentq.runs import SCHEMA_VERSION, TRANSITIONS, Phase, RunState, Status
+from agentq.messages import Message, Role, encode_message
+from agentq.runs import Phase, RunState, Status
+from agentq.stores._memory_run import (
+    MemoryRun,
+    check_lease,
+    check_transition,
+    error_after,
+    is_claimable,
+    is_current,
+    is_expired,
+    matches,
+)
 from agentq.stores.base import (
     Appended,
     Claim,
@@ -40,6 +42,8 @@ from agentq.stores.base import (
     StepRecord,
     Sweep,
     Wakeup,
+    check_answered,
+    check_commit,
 )
 
 if TYPE_CHECKING:
@@ -47,40 +51,6 @@ if TYPE_CHECKING:
 
 # A wake-up gets this long to arrive before a sweep repeats it.
 _GRACE_MS = 2_000
-
-
-@dataclass(slots=True)
-class _Run:
-    """`due_ms` is when a sweep has to look at it, None while it rests; `expires_ms` when it is forgotten."""
-
-    state: RunState
-    log: MemoryLog
-    messages: list[bytes]
-    metadata: bytes
-    request_hash: str
-    due_ms: int | None
-    expires_ms: int | None = None
-    journal: dict[str, bytes] = field(default_factory=dict)
-    batches: dict[int, Appended] = field(default_factory=dict)
-    committed: Committed | None = None
-    released: int = 0
-
-    @property
-    def is_running(self) -> bool:
-        return self.state.status is Status.RUNNING
-
-    def is_held(self, now: int) -> bool:
-        return self.is_running and self.state.lease_until_ms > now
-
-    def set(self, now: int, **changes: Any) -> None:
-        self.state = replace(self.state, updated_ms=now, seq=self.log.seq, **changes)
-
-    def snapshot(self) -> RunState:
-        """The state, sharing nothing that the reader could change."""
-        return replace(self.state, metadata=_json.loads(self.metadata), usage=dict(self.state.usage))
-
-    def transcript(self, start: int = 0) -> tuple[Message, ...]:
-        return tuple(decode_message(data) for data in self.messages[max(start, 0) :])
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +67,7 @@ class MemoryStore:
 
     def __init__(self, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
-        self._runs: dict[str, _Run] = {}
+        self._runs: dict[str, MemoryRun] = {}
         self._keys: dict[str, str] = {}
         self._claims: dict[tuple[str, str], _ClaimBatch] = {}
         self._watchers: dict[str, set[asyncio.Queue[str]]] = {}
@@ -105,6 +75,7 @@ class MemoryStore:
 
     async def create(self, new: NewRun, *, wake: Wakeup | None = None) -> Created:
         """Store a queued run; see `Store.create`."""
+        check_answered(new.messages)
         key = new.idempotency_key
         if earlier := (None if key is None else self._known(self._keys.get(key, ""))) or self._known(new.run_id):
             if earlier.request_hash != new.request_hash:
@@ -135,7 +106,7 @@ class MemoryStore:
             updated_ms=now,
         )
         due = not_before or now + _GRACE_MS
-        self._runs[new.run_id] = _Run(state, log, messages, metadata, new.request_hash, due)
+        self._runs[new.run_id] = MemoryRun(state, log, messages, metadata, new.request_hash, due)
         if key is not None:
             self._keys[key] = new.run_id
         return Created(new.run_id, existed=False, woken=False)
@@ -152,7 +123,7 @@ class MemoryStore:
             leases = tuple(
                 self._take(run, owner, now, lease_ms)
                 for run in map(self._known, run_ids)
-                if run and _is_claimable(run.state, now) and (agents is None or run.state.agent in agents)
+                if run and is_claimable(run.state, now) and (agents is None or run.state.agent in agents)
             )
             if not leases:
                 return ()
@@ -160,11 +131,11 @@ class MemoryStore:
         return tuple(
             Claim(lease, run.snapshot(), run.transcript(), dict(run.journal))
             for lease in batch.leases
-            if (run := self._known(lease.run_id)) and _is_current(run, lease)
+            if (run := self._known(lease.run_id)) and is_current(run, lease)
         )
 
     async def renew(self, leases: Sequence[Lease], *, lease_ms: int) -> tuple[Renewal, ...]:
-        """Extend leases; see `Store.renew`. A run that is gone is not held."""
+        """Extend leases; see `Store.renew`. That of a run that is gone is not held."""
         return tuple(self._renew(lease, self._clock.now_ms() + lease_ms) for lease in leases)
 
     async def journal(
@@ -176,14 +147,15 @@ class MemoryStore:
             stands = run.journal.get(record.name) == record.value
             if record.starts_effect and run.state.is_cancel_requested and not stands:
                 raise CancelRequested(f"run {lease.run_id} was cancelled; {record.name} must not start")
-        if batch.number in run.batches:
-            return run.batches[batch.number]
+        if run.batch and batch.number <= run.batch[0]:
+            return run.batch[1]
 
         now = self._clock.now_ms()
         run.log.write(batch.events, at_ms=now, fold=batch.fold)
         run.journal.update((record.name, record.value) for record in records)
         run.set(now, phase=Phase.USING_TOOLS if using_tools else run.state.phase)
-        appended = run.batches[batch.number] = Appended(run.log.seq, now)
+        appended = Appended(run.log.seq, now)
+        run.batch = (batch.number, appended)
         return appended
 
     async def commit(self, lease: Lease, commit: Commit, *, wake: Wakeup | None = None) -> Committed:
@@ -191,8 +163,9 @@ class MemoryStore:
         run = self._find(lease.run_id)
         if run.committed and run.state.committed == lease.fence:
             return run.committed
-        _check_lease(run, lease)
-        _check_commit(run.state, commit)
+        check_lease(run, lease)
+        check_transition(run.state, commit)
+        check_commit(commit)
 
         now = self._clock.now_ms()
         messages = [encode_message(message) for message in commit.messages]
@@ -216,7 +189,7 @@ class MemoryStore:
             turn=commit.turn,
             errors=commit.errors,
             usage=dict(commit.usage),
-            last_error=_last_error(run.state, commit, status),
+            last_error=error_after(run.state, commit, status),
             recoveries=0,
             committed=lease.fence,
             owner=None,
@@ -233,7 +206,7 @@ class MemoryStore:
         run = self._find(lease.run_id)
         if run.released == lease.fence:
             return False
-        _check_lease(run, lease)
+        check_lease(run, lease)
         now = self._clock.now_ms()
         run.log.write(batch.events, at_ms=now, fold=batch.fold, drop="released")
         run.released = lease.fence
@@ -274,7 +247,7 @@ class MemoryStore:
     async def sweep(self, *, lease_ms: int, wake: Wakeup | None = None, limit: int = 100) -> Sweep:
         """Find what has to be woken, and forget runs whose time to live has passed; see `Store.sweep`."""
         now = self._clock.now_ms()
-        expired = [run for run in self._runs.values() if _is_expired(run, now)]
+        expired = [run for run in self._runs.values() if is_expired(run, now)]
         for run in expired:
             self._forget(run.state)
         overdue = [(run.due_ms, run) for run in self._runs.values() if run.due_ms is not None and run.due_ms <= now]
@@ -294,20 +267,20 @@ class MemoryStore:
     async def list(self, which: RunFilter) -> tuple[RunState, ...]:
         """Runs, newest first."""
         runs = (run for run_id in sorted(self._runs, reverse=True) if (run := self._known(run_id)))
-        return tuple(islice((run.snapshot() for run in runs if _matches(run.state, which)), which.limit))
+        return tuple(islice((run.snapshot() for run in runs if matches(run.state, which)), which.limit))
 
-    def _known(self, run_id: str) -> _Run | None:
+    def _known(self, run_id: str) -> MemoryRun | None:
         run = self._runs.get(run_id)
-        return None if run is None or _is_expired(run, self._clock.now_ms()) else run
+        return None if run is None or is_expired(run, self._clock.now_ms()) else run
 
-    def _find(self, run_id: str) -> _Run:
+    def _find(self, run_id: str) -> MemoryRun:
         if run := self._known(run_id):
             return run
         raise RunNotFound(f"there is no run {run_id}: the id is wrong, or its time to live has passed")
 
-    def _held(self, lease: Lease) -> _Run:
+    def _held(self, lease: Lease) -> MemoryRun:
         run = self._find(lease.run_id)
-        _check_lease(run, lease)
+        check_lease(run, lease)
         return run
 
     def _logged(self, run_id: str) -> LoggedRun:
@@ -319,7 +292,7 @@ class MemoryStore:
         if state.idempotency_key is not None and self._keys.get(state.idempotency_key) == state.run_id:
             del self._keys[state.idempotency_key]
 
-    def _take(self, run: _Run, owner: str, now: int, lease_ms: int) -> Lease:
+    def _take(self, run: MemoryRun, owner: str, now: int, lease_ms: int) -> Lease:
         state = run.state
         recoveries = state.recoveries
         if run.is_running:
@@ -328,7 +301,7 @@ class MemoryStore:
             run.log.write((recovered,), at_ms=now, drop="recovered")
         elif state.fence == 0:
             run.log.write((RunStarted(agent=state.agent, worker=owner),), at_ms=now)
-        run.batches.clear()
+        run.batch = None
         run.due_ms = now + lease_ms
         run.set(
             now,
@@ -346,54 +319,8 @@ class MemoryStore:
         run = self._known(lease.run_id)
         if run is None:
             return Renewal(lease.run_id, held=False, signals=0, cancel_requested=False)
-        held = _is_current(run, lease)
+        held = is_current(run, lease)
         if held:
             run.state = replace(run.state, lease_until_ms=until_ms)
             run.due_ms = until_ms
         return Renewal(lease.run_id, held, run.state.signals, run.state.is_cancel_requested)
-
-
-def _is_claimable(state: RunState, now: int) -> bool:
-    if state.version > SCHEMA_VERSION:
-        return False
-    if state.status is Status.QUEUED:
-        return state.not_before_ms <= now or state.is_cancel_requested
-    return state.status is Status.RUNNING and state.lease_until_ms <= now
-
-
-def _is_current(run: _Run, lease: Lease) -> bool:
-    return run.is_running and run.state.fence == lease.fence
-
-
-def _is_expired(run: _Run, now: int) -> bool:
-    return run.expires_ms is not None and run.expires_ms <= now
-
-
-def _check_lease(run: _Run, lease: Lease) -> None:
-    if not _is_current(run, lease):
-        raise LeaseLost(f"lease {lease.fence} on run {lease.run_id} is over; the run is at fence {run.state.fence}")
-
-
-def _check_commit(state: RunState, commit: Commit) -> None:
-    if commit.status not in TRANSITIONS[state.status]:
-        raise IllegalTransition(f"run {state.run_id} cannot go from {state.status} to {commit.status}")
-    if calls := unanswered_calls(commit.messages):
-        raise InvalidInput(f"run {state.run_id} would keep calls without result: {', '.join(calls)}", field="messages")
-    if commit.status.is_final and commit.ttl_ms < 1:
-        raise InvalidInput(f"run {state.run_id} ends and needs a time to live", field="ttl_ms")
-
-
-def _last_error(state: RunState, commit: Commit, status: Status) -> str | None:
-    if commit.last_error is not None:
-        return commit.last_error
-    return None if commit.errors == 0 and status is not Status.FAILED else state.last_error
-
-
-def _matches(state: RunState, which: RunFilter) -> bool:
-    return (
-        (which.before is None or state.run_id < which.before)
-        and which.status in (None, state.status)
-        and which.agent in (None, state.agent)
-        and which.session_id in (None, state.session_id)
-        and which.user_id in (None, state.user_id)
-    )

@@ -10,9 +10,9 @@ from agentq._redis.hub import Hub, Mark
 from agentq._redis.keys import Keys
 from agentq._redis.pipeline import Pipeline
 from agentq._redis.scripts import Script, script
-from agentq.errors import InvalidInput, RunNotFound
+from agentq.errors import RunNotFound
 from agentq.events.model import CancelRequestedEvent, Event, ReplyCompleted, RunQueued, encode_event, is_delta
-from agentq.messages import Message, Role, decode_message, encode_message, unanswered_calls
+from agentq.messages import Message, Role, decode_message, encode_message
 from agentq.runs import SCHEMA_VERSION, RunState, Status
 from agentq.stores._records import fields_of_commit, fields_of_new_run, run_of_hash
 from agentq.stores._transcripts import Transcripts
@@ -31,6 +31,8 @@ from agentq.stores.base import (
     StepRecord,
     Sweep,
     Wakeup,
+    check_answered,
+    check_commit,
 )
 
 if TYPE_CHECKING:
@@ -83,6 +85,7 @@ class RedisStore:
         self._transcripts = Transcripts()
 
     async def create(self, new: NewRun, *, wake: Wakeup | None = None) -> Created:
+        check_answered(new.messages)
         prompt = next((m.text for m in reversed(new.messages) if m.role is Role.USER), "")
         queued = RunQueued(agent=new.agent, queue=new.queue, session_id=new.session_id, prompt=prompt)
         run_id, existed, woken = await self.pipeline.run(
@@ -106,6 +109,8 @@ class RedisStore:
     async def claim(
         self, run_ids: Sequence[str], *, owner: str, claim_id: str, lease_ms: int, agents: Sequence[str] | None = None
     ) -> tuple[Claim, ...]:
+        if agents is not None and not agents:
+            return ()
         claimed = await self._claim(
             WakeupSource((), ""), run_ids, owner=owner, claim_id=claim_id, lease_ms=lease_ms, count=0, agents=agents
         )
@@ -203,7 +208,7 @@ class RedisStore:
         return Appended(last, at_ms)
 
     async def commit(self, lease: Lease, commit: Commit, *, wake: Wakeup | None = None) -> Committed:
-        check_answered(commit)
+        check_commit(commit)
         status, last, woken = await self.pipeline.run(
             self._script("commit"),
             about=f"run {lease.run_id}",
@@ -350,13 +355,6 @@ def renew_blocking(client: redis.Redis, prefix: str, leases: Sequence[Lease], le
     renew = script("renew")
     keys, arguments = renew(**_renewal(prefix, leases, lease_ms))
     return _renewals(leases, client.eval(renew.source.decode(), len(keys), *keys, *arguments))
-
-
-def check_answered(commit: Commit) -> None:
-    """Refuse a commit that would leave a call without a result (promise P5)."""
-    left = unanswered_calls(commit.messages)
-    if left:
-        raise InvalidInput(f"the commit leaves calls without a result: {', '.join(left)}", field="messages")
 
 
 def _renewal(prefix: str, leases: Sequence[Lease], lease_ms: int) -> dict[str, Any]:

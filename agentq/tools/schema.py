@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from agentq import _json
+from agentq._json import checked
 from agentq.errors import InvalidInput
 from agentq.tools.arguments import (
     Arguments,
@@ -106,7 +106,7 @@ def _checked_schema(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of `parameters`. Raises `InvalidInput` unless it is a JSON Schema of type object."""
     if not isinstance(parameters, Mapping):
         raise InvalidInput(f"parameters is a JSON Schema, not {type(parameters).__name__}", field="parameters")
-    schema: dict[str, Any] = _json.checked(dict(parameters), field="parameters")
+    schema: dict[str, Any] = checked(dict(parameters), field="parameters")
     if schema.get("type") != "object":
         raise InvalidInput('parameters must be an object schema: {"type": "object", ...}', field="parameters")
     properties = schema.get("properties", {})

@@ -61,6 +61,7 @@ class Doorbell:
         self._nudge = nudge
         self._outage = outage
         self._has_rung = False
+        self._polls = False
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -95,11 +96,12 @@ class Doorbell:
 
     async def _ring(self, client: redis.asyncio.Redis, key: str, who: str) -> None:
         """Ring whenever the list of `key` has something and the bell is armed. Ends by raising."""
-        wait = _block if await _has_info(client) else _poll
+        # Asked once: fakeredis ends a connection on which a command failed.
+        self._polls = self._polls or not await _has_info(client)
         while True:
             self._outage.worked(who)
             await self._armed[key].wait()
-            if await wait(client, key):
+            if await (_poll(client, key) if self._polls else _block(client, key)):
                 self._armed[key].clear()
                 self._has_rung = True
                 self._nudge()

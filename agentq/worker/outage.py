@@ -44,7 +44,8 @@ class Outage:
             return
         with self._lock:
             self._failures.pop(who, None)
-            if self._since is not None:
+            # Back for one is not back for all: a failover may answer some connections and not others.
+            if self._since is not None and not self._failures:
                 away_s = time.monotonic() - self._since
                 self._since = None
                 logger.warning("Redis at %s is back after %.1f s", self._where, away_s, extra=self._extra)

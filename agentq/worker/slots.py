@@ -107,6 +107,8 @@ class Slots:
         self._slots[lease] = _Slot(iteration, task)
         self._newest[lease.run_id] = lease
         self._renewal.add(lease, iteration)
+        # Not within the task: one that is cancelled before its first step never runs.
+        task.add_done_callback(lambda _: self._end(lease))
 
     def cancel(self, run_id: str) -> None:
         """Tell the iteration of a run that the run was cancelled."""
@@ -137,8 +139,6 @@ class Slots:
         else:
             self._tell(outcome)
             self._on_outcome(outcome)
-        finally:
-            self._end(lease)
 
     def _broke(self, lease: Lease, error: Exception) -> None:
         """Count a bug and log it.

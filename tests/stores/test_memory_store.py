@@ -12,7 +12,7 @@ from agentq.events.memory import LoggedRun, MemoryEventStream, MemoryLog
 from agentq.events.model import Event, Gap, RunCompleted, TextDelta
 from agentq.messages import user_message
 from agentq.runs import Status
-from agentq.stores import memory
+from agentq.stores import _memory_run
 from agentq.stores.base import RunFilter
 from agentq.stores.memory import MemoryStore
 from agentq.testing import FakeClock, StoreContract, StreamContract
@@ -35,6 +35,9 @@ from agentq.testing._contract import (
 from tests.helpers import wait_until
 
 if TYPE_CHECKING:
+    from agentq._clock import Clock
+    from agentq.events.stream import EventStream
+    from agentq.stores.base import Store
     from agentq.testing._contract import PassTime
 
 
@@ -59,6 +62,15 @@ class TestMemoryStore(StoreContract, StreamContract):
             clock.advance(seconds)
 
         return advance
+
+
+def test_it_has_the_forms_that_the_protocols_ask_for():
+    clock: Clock = FakeClock()
+    store = MemoryStore(clock)
+    as_store: Store = store
+    as_stream: EventStream = store.stream
+    assert as_store is store
+    assert as_stream is store.stream
 
 
 async def test_a_sweep_repeats_itself_after_the_grace_only():
@@ -86,7 +98,7 @@ async def test_a_newer_schema_is_left_to_newer_workers(monkeypatch: pytest.Monke
     store = MemoryStore()
     run_id = await queued(store)
     with monkeypatch.context() as patch:
-        patch.setattr(memory, "SCHEMA_VERSION", 0)
+        patch.setattr(_memory_run, "SCHEMA_VERSION", 0)
         assert await try_claim(store, run_id) == ()
     await claimed(store, run_id)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import time
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -87,6 +89,14 @@ async def test_nothing_is_said_while_a_worker_is_there(
     assert capsys.readouterr().err == ""
     client.live_workers = ()
     assert await said(capsys) == "no worker on queue default; start: agentq worker\n"
+
+
+async def test_a_run_that_is_to_start_later_says_when(
+    capsys: pytest.CaptureFixture[str], following: list[asyncio.Task[object]]
+):
+    later = ScriptedRun(run_state(status=Status.QUEUED, not_before_ms=int(time.time() * 1000) + 59_900), hangs=True)
+    following.append(follow(ScriptedClient(later), RUN))
+    assert re.fullmatch(rf"run {RUN} starts in 5\d\.\d s\n", await said(capsys))
 
 
 async def test_a_running_run_is_not_asked_about(

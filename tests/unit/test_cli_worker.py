@@ -9,7 +9,6 @@ import logging
 import os
 import re
 import signal
-import sys
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -94,10 +93,9 @@ def test_a_json_line_is_one_object_with_the_extras():
 
 
 def test_a_traceback_follows_the_line_or_stands_in_the_object():
-    try:
+    with pytest.raises(ValueError, match="invalid literal") as caught:
         int("x")
-    except ValueError:
-        made = record("broken", logging.ERROR, exc_info=sys.exc_info())
+    made = record("broken", logging.ERROR, exc_info=(caught.type, caught.value, caught.tb))
     text = TextFormat(Output(io.StringIO(), {})).format(made)
     assert text.splitlines()[0].endswith("ERROR   broken")
     assert text.splitlines()[-1].startswith("ValueError: invalid literal")

@@ -238,6 +238,12 @@ def test_a_client_that_is_dropped_ends_its_thread(store: MemoryStore):
     assert not thread.is_alive()
 
 
+def test_events_keep_their_client_alive(store: MemoryStore):
+    events = Client(store=store, executor=Answering(store)).enqueue("a", "x").events()
+    gc.collect()
+    assert list(events)[-1].type == "run.completed"
+
+
 @pytest.mark.parametrize(("blocking", "coroutine"), [(Client, AsyncClient), (Run, AsyncRun)])
 def test_both_clients_have_the_same_methods_with_the_same_parameters(blocking: type, coroutine: type):
     def surface(kind: type) -> dict[str, list[tuple[str, Any]]]:

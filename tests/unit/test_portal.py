@@ -79,10 +79,10 @@ async def fail() -> NoReturn:
     raise ZeroDivisionError("on the loop")
 
 
-def _script(text: str, *arguments: str) -> str:
+def _script(text: str) -> str:
     """Run a program of its own, which must end by itself, well and silently; returns what it printed."""
     done = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", "-c", text, *arguments],
+        [sys.executable, "-W", "error", "-c", text],
         capture_output=True,
         text=True,
         timeout=30,
@@ -449,7 +449,7 @@ assert portal.call(held.say, b"parent") == b"parent"
 mine = held.streams[1].get_extra_info("socket").fileno()
 child = os.fork()
 if child == 0:
-    os.close(2)  # what was inherited is unclosed, and -X dev says so
+    os.close(2)  # what was inherited is unclosed, and -W error says so
     assert os.fstat(mine).st_rdev == os.stat(os.devnull).st_rdev, "the child still holds the parent's socket"
     HOW
 _, status = os.waitpid(child, 0)

@@ -66,6 +66,7 @@ for _, item in ipairs(closing) do
   items[#items + 1] = item
 end
 local last = emit(run, KEYS[4], items, now)
+redis.call('HDEL', run, 'open')
 redis.call('HSET', run, 'committed', fence, 'writer', state.owner, 'length', redis.call('LLEN', KEYS[2]),
   'owner', '', 'lease_until', '0', 'phase', '', 'recoveries', '0', 'updated', int(now), unpack(fields))
 set_status(prefix, run, run_id, 'running', status)

@@ -36,7 +36,7 @@ if hash then
   if hash ~= ARGV[3] then
     return -1
   end
-  return {earlier, 1, 1}
+  return {earlier, 1, ARGV[5] ~= '' and 1 or 0}
 end
 
 redis.call('HSET', run, 'request_hash', ARGV[3], 'created', int(now), 'updated', int(now), 'fence', '0', unpack(fields))

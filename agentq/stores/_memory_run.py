@@ -1,0 +1,102 @@
+"""A run as the in-memory store keeps it, and the rules that look at nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from agentq import _json
+from agentq.errors import IllegalTransition, LeaseLost
+from agentq.messages import Message, decode_message
+from agentq.runs import SCHEMA_VERSION, TRANSITIONS, RunState, Status
+
+if TYPE_CHECKING:
+    from agentq.events.memory import MemoryLog
+    from agentq.stores.base import Appended, Commit, Committed, Lease, RunFilter
+
+
+@dataclass(slots=True)
+class MemoryRun:
+    """What the store keeps of a run.
+
+    `due_ms` is when a sweep has to look at it, None while it rests; `expires_ms` when it is forgotten. `batch` is the
+    last one that the current claim journaled, with its answer.
+    """
+
+    state: RunState
+    log: MemoryLog
+    messages: list[bytes]
+    metadata: bytes
+    request_hash: str
+    due_ms: int | None
+    expires_ms: int | None = None
+    journal: dict[str, bytes] = field(default_factory=dict)
+    batch: tuple[int, Appended] | None = None
+    committed: Committed | None = None
+    released: int = 0
+
+    @property
+    def is_running(self) -> bool:
+        return self.state.status is Status.RUNNING
+
+    def is_held(self, now: int) -> bool:
+        return self.is_running and self.state.lease_until_ms > now
+
+    def set(self, now: int, **changes: Any) -> None:
+        self.state = replace(self.state, updated_ms=now, seq=self.log.seq, **changes)
+
+    def snapshot(self) -> RunState:
+        """The state, sharing nothing that the reader could change."""
+        return replace(self.state, metadata=_json.loads(self.metadata), usage=dict(self.state.usage))
+
+    def transcript(self, start: int = 0) -> tuple[Message, ...]:
+        return tuple(decode_message(data) for data in self.messages[max(start, 0) :])
+
+
+def is_claimable(state: RunState, now: int) -> bool:
+    """Whether a claim may take the run now."""
+    if state.version > SCHEMA_VERSION:
+        return False
+    if state.status is Status.QUEUED:
+        return state.not_before_ms <= now or state.is_cancel_requested
+    return state.status is Status.RUNNING and state.lease_until_ms <= now
+
+
+def is_current(run: MemoryRun, lease: Lease) -> bool:
+    """Whether `lease` still gives the right to write."""
+    return run.is_running and run.state.fence == lease.fence
+
+
+def is_expired(run: MemoryRun, now: int) -> bool:
+    """Whether the time to live has passed."""
+    return run.expires_ms is not None and run.expires_ms <= now
+
+
+def check_lease(run: MemoryRun, lease: Lease) -> None:
+    """Raise `LeaseLost` unless `lease` gives the right to write."""
+    if not is_current(run, lease):
+        raise LeaseLost(f"lease {lease.fence} on run {lease.run_id} is over; the run is at fence {run.state.fence}")
+
+
+def check_transition(state: RunState, commit: Commit) -> None:
+    """Refuse a status that the run cannot get. Raises `IllegalTransition`."""
+    if commit.status not in TRANSITIONS[state.status]:
+        raise IllegalTransition(f"run {state.run_id} cannot go from {state.status} to {commit.status}")
+
+
+def error_after(state: RunState, commit: Commit, status: Status) -> str | None:
+    """What the run says of its last error after `commit`."""
+    if commit.last_error is not None:
+        return commit.last_error
+    return None if commit.errors == 0 and status is not Status.FAILED else state.last_error
+
+
+def matches(state: RunState, which: RunFilter) -> bool:
+    """Whether a listing shows the run."""
+    return (
+        (which.before is None or state.run_id < which.before)
+        and which.status in (None, state.status)
+        and which.agent in (None, state.agent)
+        and which.session_id in (None, state.session_id)
+        and which.user_id in (None, state.user_id)
+    )

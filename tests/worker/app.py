@@ -1,0 +1,32 @@
+"""The app that worker processes of the tests serve. Its tools write down that they ran, in a folder of the test."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+from agentq import Agent, AgentQ, tool
+
+FOLDER = Path(os.environ.get("WORKER_TEST_FOLDER", "."))
+
+
+@tool(effect="none")
+async def note(text: str) -> str:
+    """Write a line into the notes."""
+    with (FOLDER / "notes").open("a") as file:
+        file.write(f"{text}\n")
+    return text
+
+
+@tool(effect="idempotent")
+async def hang() -> int:
+    """Write the process id into the notes; hang in the first process, return in others."""
+    first = not (FOLDER / "notes").exists() or "hang" not in (FOLDER / "notes").read_text()
+    await note.function(f"hang {os.getpid()}")
+    if first:
+        await asyncio.Event().wait()
+    return os.getpid()
+
+
+app = AgentQ([Agent("echo", tools=[note, hang])])

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from agentq.providers.base import Provider
     from agentq.stores.base import Store
 
-_EARLY_S = 0.01
+# How early a timer may ring.
+_EARLY_MS = 20
 
 
 class AgentQ:
@@ -51,8 +52,9 @@ class AgentQ:
             names = [agent.name for agent in agents]
             twice = sorted({name for name in names if names.count(name) > 1})
             raise InvalidInput(f"two agents are named {twice[0]!r}; rename one", field="agents")
-        self.store = store
-        self.stream = stream
+        # Whoever advances runs by an executor of his own needs the store that `run` puts them into.
+        self.store = MemoryStore() if store is None and executor is not None else store
+        self.stream: EventStream | None = stream or getattr(self.store, "stream", None)
         self.executor = executor
         self._models = dict(models or {})
 
@@ -68,9 +70,14 @@ class AgentQ:
             known = ", ".join(sorted(self.agents)) or "none"
             raise UnknownAgent(f"there is no agent named {name!r}; this app has: {known}", field="agent") from None
 
-    def loop(self, store: Store, executor: Executor) -> Loop:
-        """The loop over these agents."""
-        return Loop(self.agents, store, executor, self.settings, resolve_model=self._resolve)
+    def check_models(self) -> None:
+        """Find the provider of every agent's model. Raises `UnknownProvider`, or what a provider says of itself."""
+        for agent in self.agents.values():
+            self._resolve(agent.model)
+
+    def loop(self, store: Store, executor: Executor, settings: Settings | None = None) -> Loop:
+        """The loop over these agents, for whoever advances runs: a worker, an executor of your own."""
+        return Loop(self.agents, store, executor, settings or self.settings, resolve_model=self._resolve)
 
     def _resolve(self, model: str) -> tuple[Provider, str]:
         name, _, rest = model.partition(":")
@@ -93,7 +100,7 @@ class AgentQ:
         Raises `RunFailed` or `RunCancelled`, and `InvalidInput` before anything is started. Cancelling the task that
         awaits this stops the run. Nothing outlives the call, unless `AgentQ` was given a store of its own.
         """
-        self.agent(agent)
+        self._resolve(model or self.agent(agent).model)
         new = new_run(
             self.settings,
             agent,
@@ -103,41 +110,52 @@ class AgentQ:
             metadata=metadata,
             model=model,
         )
-        store, stream = self._local_store()
-        executor = LocalExecutor()
+        store, stream = self._store_for_run()
+        local = LocalExecutor()
+        executor = self.executor or local
         loop = self.loop(store, executor)
-        owner = f"local-{_ids.new_token()}"
-
-        async def advance(run_id: str) -> None:
-            while not await loop.advance([run_id], owner=owner):
-                # A timer may ring a moment before the store finds that the run is due.
-                if (await store.read(run_id)).status is not Status.QUEUED:
-                    return
-                await asyncio.sleep(_EARLY_S)
-
-        executor.bind(advance)
+        local.bind(lambda run_id: _advance(loop, run_id))
         told = callbacks or Callbacks(on_event=on_event)
         await store.create(new)
         try:
             await executor.schedule_next_iteration(new.run_id)
             async with asyncio.TaskGroup() as group:
-                group.create_task(executor.join())
+                group.create_task(local.join())
                 group.create_task(_tell(stream, new.run_id, told))
             return await result_of(store, stream, new.run_id)
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None
         finally:
-            await executor.aclose()
+            await local.aclose()
 
-    def _local_store(self) -> tuple[Store, EventStream]:
+    async def advance(self, run_id: str) -> bool:
+        """Carry a run forward by one iteration; what an executor of your own calls. False: there was nothing to do.
+
+        Works on the app's `store` and schedules what comes next with its `executor`. A run may be advanced by many at
+        once: one of them gets it. Raises `InvalidInput` when the app has no executor of its own.
+        """
+        if self.store is None or self.executor is None:
+            raise InvalidInput("advance() is for an executor of your own: AgentQ(executor=...)", field="executor")
+        return await _advance(self.loop(self.store, self.executor), run_id)
+
+    def _store_for_run(self) -> tuple[Store, EventStream]:
         if self.store is None:
             store = MemoryStore()
             return store, store.stream
         if self.stream is None:
-            raise InvalidInput(
-                "an app with a store of its own needs its stream too: AgentQ(store=, stream=)", field="stream"
-            )
+            raise InvalidInput("this store has no stream; give it too: AgentQ(store=..., stream=...)", field="stream")
         return self.store, self.stream
+
+
+async def _advance(loop: Loop, run_id: str) -> bool:
+    owner = f"local-{_ids.new_token()}"
+    while not await loop.advance([run_id], owner=owner):
+        # A timer may ring a moment before the store finds that the run is due.
+        run = await loop.store.read(run_id)
+        if run.status is not Status.QUEUED or run.not_before_ms - loop.clock.now_ms() > _EARLY_MS:
+            return False
+        await asyncio.sleep(_EARLY_MS / 1000)
+    return True
 
 
 async def _tell(stream: EventStream, run_id: str, callbacks: Callbacks) -> None:

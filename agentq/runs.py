@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 # Grows when stored data changes shape; a worker leaves runs of a newer schema to newer workers.
 SCHEMA_VERSION = 1
+# Lists show the beginning of a prompt; this many characters of it stand with the run's state.
+PROMPT_EXCERPT = 200
 
 
 class Status(StrEnum):
@@ -55,12 +57,14 @@ class RunState:
     """What is known of a run. Times are milliseconds since 1970 by the store's clock, 0 where not yet.
 
     `iteration` counts turns that made progress, `turn` every reply (failed ones too), `errors` consecutive failures,
-    `recoveries` crashes since the last commit, `signals` what was sent into the run from outside.
+    `recoveries` crashes since the last commit, `signals` what was sent into the run from outside. `prompt` is the
+    beginning of the prompt.
     """
 
     run_id: str
     agent: str
     status: Status
+    prompt: str = ""
     queue: str = "default"
     model: str | None = None
     session_id: str | None = None

@@ -72,9 +72,7 @@ class Connection:
 
     def thread_client(self) -> redis.Redis:
         """A synchronous client for a thread of its own, with short time limits."""
-        return redis.Redis.from_url(
-            self.url, socket_timeout=2.0, retry=Retry(NoBackoff(), 0), **_keepalive()
-        )
+        return redis.Redis.from_url(self.url, socket_timeout=2.0, retry=Retry(NoBackoff(), 0), **_keepalive())
 
     async def aclose(self) -> None:
         await self.client.aclose()

@@ -20,6 +20,8 @@ class Pipeline:
         self.connection = connection
         self._waiting: list[tuple[tuple[Any, ...], asyncio.Future[Any]]] = []
         self._flushes: set[asyncio.Task[None]] = set()
+        # Digests of scripts that Redis has seen from here; a restart or a failover makes it forget them.
+        self._loaded: set[str] = set()
 
     async def execute(self, *command: Any) -> Any:
         """Send one command, return its reply. Raises `StoreUnavailable`, or what Redis answered as an exception."""
@@ -34,10 +36,16 @@ class Pipeline:
     async def run(self, script: Script, *, about: str = "", **values: Any) -> Any:
         """Run a script; its negative replies become the exceptions that its header names, which speak of `about`."""
         keys, arguments = script(**values)
-        try:
-            reply = await self.execute("EVALSHA", script.sha, len(keys), *keys, *arguments)
-        except NoScriptError:
+        reply = None
+        if script.sha in self._loaded:
+            try:
+                reply = await self.execute("EVALSHA", script.sha, len(keys), *keys, *arguments)
+            except NoScriptError:
+                self._loaded.discard(script.sha)
+        if script.sha not in self._loaded:
+            # Not EVALSHA first: some servers that pose as Redis close the connection on an unknown script.
             reply = await self.execute("EVAL", script.source, len(keys), *keys, *arguments)
+            self._loaded.add(script.sha)
         return script.outcome(reply, about=about)
 
     def _flush(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import time
-from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 import click
@@ -13,7 +12,6 @@ from agentq.cli._group import AgentqCommand, Options, pass_options
 from agentq.runs import Status
 
 if TYPE_CHECKING:
-    from agentq.client import AsyncClient
     from agentq.runs import RunState
 
 _HEADS = ("RUN", "STATUS", "AGENT", "AGE", "ITER", "PROMPT OR LAST ERROR")
@@ -49,9 +47,9 @@ def command(
 
     before = checked_run_id(before) if before else None
 
-    async def main() -> tuple[tuple[RunState, ...], list[str]]:
+    async def main() -> tuple[RunState, ...]:
         async with options.connected() as client:
-            runs = await client.list(
+            return await client.list(
                 status=Status(status) if status else None,
                 agent=agent,
                 session_id=session,
@@ -59,10 +57,8 @@ def command(
                 before=before,
                 limit=limit,
             )
-            texts = [] if options.json else await asyncio.gather(*(_about(client, run) for run in runs))
-            return tuple(runs), texts
 
-    runs, texts = asyncio.run(main())
+    runs = asyncio.run(main())
     more = runs[-1].run_id if len(runs) == limit else None
     if options.json:
         stdout().document({"runs": [run_document(run) for run in runs], "next": more})
@@ -70,7 +66,7 @@ def command(
     if not runs:
         stderr().line("no runs")
         return ExitCode.OK
-    _print(runs, texts)
+    _print(runs)
     if more:
         filters = {"status": status, "agent": agent, "session": session, "user": user}
         given = "".join(f" --{name} {shlex.quote(value)}" for name, value in filters.items() if value)
@@ -79,31 +75,29 @@ def command(
     return ExitCode.OK
 
 
-async def _about(client: AsyncClient, run: RunState) -> str:
-    """What tells a run from others: its last error, else its prompt, which its first event holds."""
-    from agentq.errors import NotFound
-    from agentq.events.model import RunQueued
+def _about(run: RunState) -> str:
+    """What tells a run from others: its last error, else its prompt."""
+    from agentq.cli._output import one_line
 
-    if run.last_error:
-        return run.last_error
-    try:
-        async with aclosing(client.events(run.run_id, live=False)) as events:
-            async for event in events:
-                return event.prompt if isinstance(event, RunQueued) else ""
-    except NotFound:  # it expired in this moment
-        pass
-    return ""
+    return one_line(run.last_error or run.prompt)
 
 
-def _print(runs: tuple[RunState, ...], texts: list[str]) -> None:
-    from agentq.cli._output import PIPE_WIDTH, age, clip, columns, one_line, stdout, table
+def _print(runs: tuple[RunState, ...]) -> None:
+    from agentq.cli._output import PIPE_WIDTH, age, clip, columns, stdout, table
     from agentq.cli.show import status_word
 
     out = stdout()
     now_ms = time.time() * 1000
     rows = [
-        (run.run_id, str(run.status), run.agent, age(now_ms - run.created_ms), str(run.iteration), one_line(text))
-        for run, text in zip(runs, texts, strict=True)
+        (
+            run.run_id,
+            str(run.status),
+            run.agent,
+            age(now_ms - run.created_ms),
+            str(run.iteration),
+            _about(run),
+        )
+        for run in runs
     ]
     heads, *lines = table([_HEADS, *rows])
     out.line(out.style("  ".join(heads), "dim"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-Advance = Callable[[str], Awaitable[None]]
+Advance = Callable[[str], Awaitable[object]]
 
 
 class LocalExecutor:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from agentq import _json
 from agentq.decide import CallModel, Failure, Finish, RunCalls, View, decide
-from agentq.errors import AgentQError, LeaseLost, ProviderError, RunNotFound, StoreUnavailable
+from agentq.errors import AgentQError, LeaseLost, ProviderError, RunNotFound, StoreCorrupted, StoreUnavailable
 from agentq.events.model import IterationStarted, ReasoningDelta, ReplyCompleted, RunReleased, TextDelta
 from agentq.loop.calls import Calls
 from agentq.loop.finishing import commit_of, turn_events
@@ -68,7 +68,8 @@ class Iteration:
             coalesce_s=loop.settings.coalesce_ms / 1000,
             on_lost=self._on_lost,
         )
-        steps = read_steps(claim.journal)
+        self._unreadable: str | None = None
+        steps = self._read_steps()
         self._reply = steps.reply
         self._reply_is_journaled = steps.reply is not None
         self._calls = Calls(
@@ -80,6 +81,13 @@ class Iteration:
             clock=loop.clock,
             act_within_s=loop.settings.lease_ms / 3000,
         )
+
+    def _read_steps(self) -> Steps:
+        try:
+            return read_steps(self._claim.journal)
+        except StoreCorrupted as error:
+            self._unreadable = str(error)
+            return Steps()
 
     # --- interrupts
 
@@ -126,6 +134,10 @@ class Iteration:
             self._writer.close()
 
     async def _advance(self) -> Outcome:
+        if self._unreadable is not None:
+            # Nobody can go on from here, and nobody should try for ever. The journal stays for who looks into it.
+            state = self._run
+            return await self._commit(Finish(Status.FAILED, (), state.iteration, state.errors, reason=self._unreadable))
         while True:
             if self._is_lost():
                 return self._outcome("lost", None, "the lease was lost")
@@ -259,7 +271,7 @@ class Iteration:
             lambda: loop.store.commit(lease, commit, wake=loop.wakeup), loop.clock, self._is_lost
         )
         if committed.status is Status.QUEUED and not committed.woken:
-            await loop.executor.schedule_next_iteration(lease.run_id, delay=commit.delay_ms / 1000)
+            await self._wake_next(commit.delay_ms)
         return self._outcome("committed", committed.status, finish.reason)
 
     async def _release(self) -> Outcome:
@@ -268,8 +280,19 @@ class Iteration:
         batch = self._writer.last_batch((*events, RunReleased(worker=lease.owner)), ())
         woken = await patiently(lambda: loop.store.release(lease, batch, wake=loop.wakeup), loop.clock, self._is_lost)
         if not woken:
-            await loop.executor.schedule_next_iteration(lease.run_id)
+            await self._wake_next(0)
         return self._outcome("released", Status.QUEUED)
+
+    async def _wake_next(self, delay_ms: int) -> None:
+        """Have the executor wake the run. What was stored stands even if that fails: the sweeper finds the run."""
+        run_id = self._run.run_id
+        try:
+            # A signal that came in between took the delay away.
+            if delay_ms > 0 and not (await self._loop.store.read(run_id)).not_before_ms:
+                delay_ms = 0
+            await self._loop.executor.schedule_next_iteration(run_id, delay=delay_ms / 1000)
+        except Exception:
+            logger.exception("run %s was not woken; a sweep will do it", run_id, extra={"run_id": run_id})
 
     def _elapsed_ms(self) -> int:
         return int((self._loop.clock.monotonic() - self._started) * 1000)

@@ -133,7 +133,8 @@ class StepWriter:
     async def void_reply(self, reason: str) -> None:
         """Tell viewers to forget what was streamed: the same iteration asks the model again."""
         events, replaced = await self.give_up_reply(reason)
-        await self._write_batch((), events, replaced, using_tools=False)
+        if events:
+            await self._write_batch((), events, replaced, using_tools=False)
 
     async def complete_reply(self, event: ReplyCompleted) -> tuple[tuple[Event, ...], Ranges]:
         """The events that end a reply: what waits, then `event`, which stands for all its deltas; and their numbers.

@@ -12,7 +12,7 @@ from agentq.runs import SCHEMA_VERSION, TRANSITIONS, RunState, Status
 
 if TYPE_CHECKING:
     from agentq.events.memory import MemoryLog
-    from agentq.stores.base import Appended, Commit, Committed, Lease, RunFilter
+    from agentq.stores.base import Appended, Commit, Committed, Lease
 
 
 @dataclass(slots=True)
@@ -89,14 +89,3 @@ def error_after(state: RunState, commit: Commit, status: Status) -> str | None:
     if commit.last_error is not None:
         return commit.last_error
     return None if commit.errors == 0 and status is not Status.FAILED else state.last_error
-
-
-def matches(state: RunState, which: RunFilter) -> bool:
-    """Whether a listing shows the run."""
-    return (
-        (which.before is None or state.run_id < which.before)
-        and which.status in (None, state.status)
-        and which.agent in (None, state.agent)
-        and which.session_id in (None, state.session_id)
-        and which.user_id in (None, state.user_id)
-    )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from agentq import _json
 from agentq.errors import StoreCorrupted
-from agentq.runs import SCHEMA_VERSION, Phase, RunState, Status
+from agentq.runs import PROMPT_EXCERPT, SCHEMA_VERSION, Phase, RunState, Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 def fields_of_new_run(new: NewRun) -> list[str | bytes]:
     """Names and values for the hash of a new run, in one flat list."""
     optional = {
+        "prompt": new.prompt[:PROMPT_EXCERPT],
         "model": new.model,
         "session": new.session_id,
         "user": new.user_id,
@@ -67,6 +68,7 @@ def _run(run_id: str, raw: dict[bytes, bytes]) -> RunState:
         run_id=run_id,
         agent=raw[b"agent"].decode(),
         status=Status(raw[b"status"].decode()),
+        prompt=text(b"prompt") or "",
         queue=raw[b"queue"].decode(),
         model=text(b"model"),
         session_id=text(b"session"),

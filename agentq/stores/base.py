@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from agentq.errors import InvalidInput
-from agentq.messages import unanswered_calls
+from agentq.messages import Role, unanswered_calls
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,6 +34,11 @@ class NewRun:
     idempotency_key: str | None = None
     request_hash: str = ""
     delay_ms: int = 0
+
+    @property
+    def prompt(self) -> str:
+        """What the run was asked: the text of the last message of the user."""
+        return next((message.text for message in reversed(self.messages) if message.role is Role.USER), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +170,16 @@ class RunFilter:
     user_id: str | None = None
     before: str | None = None
     limit: int = 50
+
+    def matches(self, run: RunState) -> bool:
+        """Whether the run is one of those."""
+        return (
+            (self.before is None or run.run_id < self.before)
+            and self.status in (None, run.status)
+            and self.agent in (None, run.agent)
+            and self.session_id in (None, run.session_id)
+            and self.user_id in (None, run.user_id)
+        )
 
 
 class Wakeup(Protocol):

@@ -15,8 +15,8 @@ from agentq._clock import Clock, SystemClock
 from agentq.errors import CancelRequested, IdempotencyConflict, RunAlreadyFinished, RunNotFound
 from agentq.events.memory import LoggedRun, MemoryEventStream, MemoryLog
 from agentq.events.model import CancelRequestedEvent, RunQueued, RunRecovered, RunStarted
-from agentq.messages import Message, Role, encode_message
-from agentq.runs import Phase, RunState, Status
+from agentq.messages import Message, encode_message
+from agentq.runs import PROMPT_EXCERPT, Phase, RunState, Status
 from agentq.stores._memory_run import (
     MemoryRun,
     check_lease,
@@ -25,7 +25,6 @@ from agentq.stores._memory_run import (
     is_claimable,
     is_current,
     is_expired,
-    matches,
 )
 from agentq.stores.base import (
     Appended,
@@ -84,8 +83,7 @@ class MemoryStore:
 
         now = self._clock.now_ms()
         messages = [encode_message(message) for message in new.messages]
-        prompt = next((message.text for message in reversed(new.messages) if message.role is Role.USER), "")
-        queued = RunQueued(agent=new.agent, queue=new.queue, session_id=new.session_id, prompt=prompt)
+        queued = RunQueued(agent=new.agent, queue=new.queue, session_id=new.session_id, prompt=new.prompt)
         metadata = _json.dumps(_json.checked(dict(new.metadata), field="metadata"))
         log = MemoryLog(new.run_id)
         log.write((queued,), at_ms=now)
@@ -94,6 +92,7 @@ class MemoryStore:
             run_id=new.run_id,
             agent=new.agent,
             status=Status.QUEUED,
+            prompt=new.prompt[:PROMPT_EXCERPT],
             queue=new.queue,
             model=new.model,
             session_id=new.session_id,
@@ -267,7 +266,7 @@ class MemoryStore:
     async def list(self, which: RunFilter) -> tuple[RunState, ...]:
         """Runs, newest first."""
         runs = (run for run_id in sorted(self._runs, reverse=True) if (run := self._known(run_id)))
-        return tuple(islice((run.snapshot() for run in runs if matches(run.state, which)), which.limit))
+        return tuple(islice((run.snapshot() for run in runs if which.matches(run.state)), which.limit))
 
     def _known(self, run_id: str) -> MemoryRun | None:
         run = self._runs.get(run_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +11,12 @@ from agentq._redis.hub import Hub, Mark
 from agentq._redis.keys import Keys
 from agentq._redis.pipeline import Pipeline
 from agentq._redis.scripts import Script, script
-from agentq.errors import RunNotFound
-from agentq.events.model import CancelRequestedEvent, Event, ReplyCompleted, RunQueued, encode_event, is_delta
-from agentq.messages import Message, Role, decode_message, encode_message
+from agentq.errors import LeaseLost, RunNotFound, StoreCorrupted
+from agentq.events.model import CancelRequestedEvent, RunFailedEvent, RunQueued
+from agentq.messages import Message, decode_message, encode_message
 from agentq.runs import SCHEMA_VERSION, RunState, Status
+from agentq.stores import _arguments
+from agentq.stores._listing import list_runs
 from agentq.stores._records import fields_of_commit, fields_of_new_run, run_of_hash
 from agentq.stores._transcripts import Transcripts
 from agentq.stores.base import (
@@ -42,11 +45,17 @@ if TYPE_CHECKING:
 
     from agentq._redis.connection import Connection
 
-# Two passes of all workers together come no closer than this.
+# Two passes of all workers together come no closer than this, nor so far apart that it looks like a pause.
 _SWEEP_SPACING_MS = 200
+_SPACINGS_IN_LEASE = 10
 # Workers publish their agents every minute; an agent that nobody has served for a day is forgotten.
 _CATALOGUE_TTL_MS = 86_400_000
-_LIST_PAGE = 200
+# A run that cannot be read is kept as long as one that failed, by default.
+_SET_ASIDE_TTL_MS = 7 * 86_400_000
+# More than any run gets: nothing that was sent into a run that cannot be read changes that it ends.
+_ALL_SIGNALS = 2**53
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +95,7 @@ class RedisStore:
 
     async def create(self, new: NewRun, *, wake: Wakeup | None = None) -> Created:
         check_answered(new.messages)
-        prompt = next((m.text for m in reversed(new.messages) if m.role is Role.USER), "")
-        queued = RunQueued(agent=new.agent, queue=new.queue, session_id=new.session_id, prompt=prompt)
+        queued = RunQueued(agent=new.agent, queue=new.queue, session_id=new.session_id, prompt=new.prompt)
         run_id, existed, woken = await self.pipeline.run(
             self._script("create"),
             about=f"idempotency key {new.idempotency_key!r}",
@@ -99,10 +107,10 @@ class RedisStore:
             run_id=new.run_id,
             hash=new.request_hash,
             delay_ms=new.delay_ms,
-            wakeup=_template(wake),
+            wakeup=_arguments.template(wake),
             fields=fields_of_new_run(new),
             contents=[encode_message(message) for message in new.messages],
-            items=_items((queued,)),
+            items=_arguments.items((queued,)),
         )
         return Created(run_id.decode(), existed=bool(existed), woken=bool(woken))
 
@@ -156,11 +164,38 @@ class RedisStore:
             agents=agents or (),
             run_ids=run_ids,
         )
+        readable = [await self._readable(owner, claim) for claim in claims]
         return ClaimedWakeups(
-            tuple([await self._read_claim(owner, *claim) for claim in claims]),
+            tuple(claim for claim in readable if claim is not None),
             popped,
-            tuple(job_id.decode() for job_id in foreign),
+            tuple(job_id.decode(errors="backslashreplace") for job_id in foreign),
         )
+
+    async def _readable(self, owner: str, answer: list[Any]) -> Claim | None:
+        """The claim, or None when this version cannot read the run: then the run has failed, and says so.
+
+        One bad run must not keep the others of its batch, nor go from worker to worker for ever.
+        """
+        try:
+            return await self._read_claim(owner, *answer)
+        except StoreCorrupted as error:
+            run_id, state = answer[0].decode(), dict(zip(answer[1][::2], answer[1][1::2], strict=True))
+            logger.error("run %s is set aside: %s", run_id, error, extra={"run_id": run_id, "worker": owner})  # noqa: TRY400
+            await self._set_aside(Lease(run_id, int(state[b"fence"]), owner), str(error))
+            return None
+
+    async def _set_aside(self, lease: Lease, reason: str) -> None:
+        try:
+            await self._commit(
+                lease,
+                status=Status.FAILED,
+                signals=_ALL_SIGNALS,
+                ttl_ms=_SET_ASIDE_TTL_MS,
+                fields=("last_error", reason),
+                closing=_arguments.items((RunFailedEvent(reason=reason),)),
+            )
+        except LeaseLost:
+            logger.info("run %s was taken over before it could be set aside", lease.run_id)
 
     async def _read_claim(
         self, owner: str, run_id: bytes, state: list[bytes], journal: list[bytes], contents: list[bytes], first: int
@@ -185,8 +220,10 @@ class RedisStore:
     async def renew(self, leases: Sequence[Lease], *, lease_ms: int) -> tuple[Renewal, ...]:
         if not leases:
             return ()
-        answers = await self.pipeline.run(self._script("renew"), **_renewal(self.keys.prefix, leases, lease_ms))
-        return _renewals(leases, answers)
+        answers = await self.pipeline.run(
+            self._script("renew"), **_arguments.renewal(self.keys.prefix, leases, lease_ms)
+        )
+        return _arguments.renewals(leases, answers)
 
     async def journal(
         self, lease: Lease, records: Sequence[StepRecord], batch: EventBatch, *, using_tools: bool = False
@@ -202,33 +239,25 @@ class RedisStore:
             effect=int(any(record.starts_effect for record in records)),
             phase="using_tools" if using_tools else "",
             records=[item for record in records for item in (record.name, record.value)],
-            items=_items(batch.events),
-            ranges=_ranges(batch),
+            items=_arguments.items(batch.events),
+            ranges=_arguments.ranges(batch),
         )
         return Appended(last, at_ms)
 
     async def commit(self, lease: Lease, commit: Commit, *, wake: Wakeup | None = None) -> Committed:
         check_commit(commit)
-        status, last, woken = await self.pipeline.run(
-            self._script("commit"),
-            about=f"run {lease.run_id}",
-            run=self.keys.run(lease.run_id),
-            messages=self.keys.messages(lease.run_id),
-            journal=self.keys.journal(lease.run_id),
-            events=self.keys.events(lease.run_id),
-            prefix=self.keys.prefix,
-            run_id=lease.run_id,
-            fence=lease.fence,
+        status, last, woken = await self._commit(
+            lease,
             status=commit.status,
             signals=commit.signals_seen,
             delay_ms=commit.delay_ms,
             ttl_ms=commit.ttl_ms,
-            wakeup=_template(wake),
+            wakeup=_arguments.template(wake),
             fields=fields_of_commit(commit),
             contents=[encode_message(message) for message in commit.messages],
-            items=_items(commit.batch.events),
-            closing=_items(commit.closing),
-            ranges=_ranges(commit.batch),
+            items=_arguments.items(commit.batch.events),
+            closing=_arguments.items(commit.closing),
+            ranges=_arguments.ranges(commit.batch),
         )
         outcome = Committed(Status(status.decode()), last, woken=bool(woken))
         if outcome.status is Status.QUEUED:
@@ -236,6 +265,22 @@ class RedisStore:
         else:
             self._transcripts.drop(lease.run_id)
         return outcome
+
+    async def _commit(self, lease: Lease, **arguments: Any) -> Any:
+        run_id = lease.run_id
+        nothing = {"delay_ms": 0, "wakeup": b"", "fields": (), "contents": (), "items": (), "closing": (), "ranges": ()}
+        return await self.pipeline.run(
+            self._script("commit"),
+            about=f"run {run_id}",
+            run=self.keys.run(run_id),
+            messages=self.keys.messages(run_id),
+            journal=self.keys.journal(run_id),
+            events=self.keys.events(run_id),
+            prefix=self.keys.prefix,
+            run_id=run_id,
+            fence=lease.fence,
+            **(nothing | arguments),
+        )
 
     async def release(self, lease: Lease, batch: EventBatch, *, wake: Wakeup | None = None) -> bool:
         (woken,) = await self.pipeline.run(
@@ -246,8 +291,8 @@ class RedisStore:
             prefix=self.keys.prefix,
             run_id=lease.run_id,
             fence=lease.fence,
-            wakeup=_template(wake),
-            items=_items(batch.events),
+            wakeup=_arguments.template(wake),
+            items=_arguments.items(batch.events),
         )
         self._transcripts.drop(lease.run_id)
         return bool(woken)
@@ -261,7 +306,7 @@ class RedisStore:
             prefix=self.keys.prefix,
             run_id=run_id,
             reason=reason,
-            items=_items((CancelRequestedEvent(reason=reason),)),
+            items=_arguments.items((CancelRequestedEvent(reason=reason),)),
         )
         return Signalled(Status(status.decode()), held=bool(held))
 
@@ -272,9 +317,9 @@ class RedisStore:
             last=self.keys.sweep,
             prefix=self.keys.prefix,
             lease_ms=lease_ms,
-            wakeup=_template(wake),
+            wakeup=_arguments.template(wake),
             limit=limit,
-            spacing_ms=_SWEEP_SPACING_MS,
+            spacing_ms=min(_SWEEP_SPACING_MS, lease_ms // _SPACINGS_IN_LEASE),
         )
         return Sweep(tuple(run.decode() for run in woken), tuple(run.decode() for run in to_wake), pruned)
 
@@ -295,29 +340,7 @@ class RedisStore:
         return tuple(decode_message(content) for content in contents)
 
     async def list(self, which: RunFilter) -> tuple[RunState, ...]:
-        found: list[RunState] = []
-        before = f"({which.before}" if which.before else "+"
-        while len(found) < which.limit:
-            page: list[bytes] = await self.pipeline.execute(
-                "ZREVRANGEBYLEX", self._listing(which), before, "-", "LIMIT", 0, _LIST_PAGE
-            )
-            for run_id in page:
-                # Runs whose time to live has passed stand in the listings until the next sweep.
-                state = await self._find(run_id.decode())
-                if state is not None and _matches(state, which):
-                    found.append(state)
-                    if len(found) == which.limit:
-                        break
-            if len(page) < _LIST_PAGE:
-                break
-            before = f"({page[-1].decode()}"
-        return tuple(found)
-
-    def _listing(self, which: RunFilter) -> str:
-        narrowing = (
-            ("session", which.session_id), ("user", which.user_id), ("agent", which.agent), ("status", which.status),
-        )  # fmt: skip
-        return next((self.keys.listing(kind, value) for kind, value in narrowing if value), self.keys.listing())
+        return await list_runs(self.pipeline, self.keys, self._find, which)
 
     async def next_wake(self, run_id: str) -> int:
         """Count a wake-up that somebody else writes."""
@@ -353,44 +376,5 @@ class RedisStore:
 def renew_blocking(client: redis.Redis, prefix: str, leases: Sequence[Lease], lease_ms: int) -> tuple[Renewal, ...]:
     """Renew from a thread. Raises redis-py's own exceptions: the caller tries again before the lease runs out."""
     renew = script("renew")
-    keys, arguments = renew(**_renewal(prefix, leases, lease_ms))
-    return _renewals(leases, client.eval(renew.source.decode(), len(keys), *keys, *arguments))
-
-
-def _renewal(prefix: str, leases: Sequence[Lease], lease_ms: int) -> dict[str, Any]:
-    return {
-        "prefix": prefix,
-        "lease_ms": lease_ms,
-        "run_ids": [lease.run_id for lease in leases],
-        "fences": [str(lease.fence) for lease in leases],
-    }
-
-
-def _renewals(leases: Sequence[Lease], answers: Any) -> tuple[Renewal, ...]:
-    return tuple(
-        Renewal(lease.run_id, held=bool(held), signals=signals, cancel_requested=bool(cancelled))
-        for lease, (held, signals, cancelled) in zip(leases, answers, strict=True)
-    )
-
-
-def _template(wake: Wakeup | None) -> bytes:
-    return wake.template if wake is not None else b""
-
-
-def _items(events: Sequence[Event]) -> list[bytes]:
-    """Events as emit() takes them: deltas whose reply is completed in the same batch are `f`, folded from the start."""
-    delta = b"f" if any(isinstance(event, ReplyCompleted) for event in events) else b"d"
-    return [(delta if is_delta(event) else b"e") + encode_event(event) for event in events]
-
-
-def _ranges(batch: EventBatch) -> list[str]:
-    return [f"{first}-{last}" for first, last in batch.fold]
-
-
-def _matches(state: RunState, which: RunFilter) -> bool:
-    return (
-        which.status in (None, state.status)
-        and which.agent in (None, state.agent)
-        and which.session_id in (None, state.session_id)
-        and which.user_id in (None, state.user_id)
-    )
+    keys, arguments = renew(**_arguments.renewal(prefix, leases, lease_ms))
+    return _arguments.renewals(leases, client.eval(renew.source.decode(), len(keys), *keys, *arguments))

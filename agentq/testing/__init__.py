@@ -6,6 +6,7 @@ The suites need pytest and pytest-asyncio and are loaded when asked for.
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 from agentq.testing.clock import FakeClock
@@ -33,6 +34,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import pytest
 
-    # Their asserts explain themselves like those of any test.
-    pytest.register_assert_rewrite(*(f"{__name__}.{module}" for module in (*_SUITES.values(), *_PARTS)))
+    # Their asserts explain themselves like those of any test; a module that is imported already is past that.
+    modules = [f"{__name__}.{module}" for module in (*_SUITES.values(), *_PARTS)]
+    pytest.register_assert_rewrite(*(module for module in modules if module not in sys.modules))
     return getattr(importlib.import_module(f"{__name__}.{_SUITES[name]}"), name)

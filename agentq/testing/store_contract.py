@@ -82,6 +82,7 @@ class StoreContract(LeaseRules, CommitRules):
         assert run == RunState(
             run_id=new.run_id,
             agent="calculator",
+            prompt="Take 7 + 9.",
             status=Status.QUEUED,
             queue="fast",
             model="mock",

@@ -141,7 +141,10 @@ async def _value(tool: Tool, arguments: dict[str, Any], ctx: ToolContext) -> Any
 
 
 def _failure(error: BaseException, call: ToolCallPart, ctx: ToolContext) -> str:
-    _logger.warning("tool %s failed", call.name, exc_info=error, extra={"run_id": ctx.run_id, "call_id": call.call_id})
+    # A ToolError is what the tool had to say; anything else is news for whoever wrote it.
+    trace = None if isinstance(error, ToolError) else error
+    extra = {"run_id": ctx.run_id, "call_id": call.call_id}
+    _logger.warning("tool %s failed: %s", call.name, _words(error), exc_info=trace, extra=extra)
     return _words(error)
 
 

@@ -40,6 +40,7 @@ logger = logging.getLogger(__name__)
 _PUBLISH_S = 60.0
 # A claim that is under way when the worker is stopped may still be answered; its runs are handed back then.
 _LAST_CLAIM_S = 2.0
+_CLOSE_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Worker:
     """One asyncio process that advances runs: up to `concurrency` iterations in flight, `queues` in order of urgency.
 
     Any number of workers may share queues. With `burst` it ends when there is nothing left to do.
-    Raises `InvalidInput` when the app has no agents or a queue's name is not valid.
+    Raises `InvalidInput` when the app has no agents, an agent's model has no provider, or a queue's name is not valid.
     """
 
     def __init__(
@@ -78,6 +79,13 @@ class Worker:
         self.name = name or worker_name()
         if not app.agents:
             raise InvalidInput("the app has no agents, so a worker has nothing to do", field="agents")
+        if app.store is not None or app.executor is not None:
+            raise InvalidInput(
+                "this app has a store or an executor of its own, and a worker serves Redis and RQ only; "
+                "advance its runs with app.advance(run_id), or leave store= and executor= out",
+                field="executor",
+            )
+        app.check_models()
         if self.concurrency < 1:
             raise InvalidInput(f"concurrency must be at least 1, not {self.concurrency}", field="concurrency")
         for queue in self.queues:
@@ -103,7 +111,7 @@ class Worker:
         try:
             return await self._run(parts)
         finally:
-            await parts.aclose()
+            await _close(parts)
 
     async def _run(self, parts: Parts) -> WorkerReport:
         settings, where = self.settings, parts.connection.where
@@ -119,7 +127,7 @@ class Worker:
         )
         burst = Burst(parts.store, sweeper)
         slots = Slots(
-            self.app.loop(parts.store, parts.executor),
+            self.app.loop(parts.store, parts.executor, settings),
             renewal,
             concurrency=self.concurrency,
             worker=self.name,
@@ -139,8 +147,7 @@ class Worker:
                 await drain(slots, settings, hurry=self._hurry, nudge=self._nudge)
         finally:
             await slots.abandon()
-            await renewal.stop()
-            await registration.stop()
+            await asyncio.gather(renewal.stop(), registration.stop())
         return self._farewell(slots)
 
     async def _claim(self, parts: Parts, slots: Slots, sweeper: Sweeper, burst: Burst, outage: Outage) -> None:
@@ -239,6 +246,15 @@ def lease_renewal(parts: Parts, settings: Settings, outage: Outage) -> LeaseRene
     return LeaseRenewal(
         renew, lease_ms=settings.lease_ms, stall_limit_ms=settings.stall_limit_ms, outage=outage, close=client.close
     )
+
+
+async def _close(parts: Parts) -> None:
+    """Close connections, without waiting long for a Redis that hangs."""
+    try:
+        async with asyncio.timeout(_CLOSE_S):
+            await parts.aclose()
+    except TimeoutError:
+        await parts.connection.aclose()
 
 
 @contextlib.asynccontextmanager

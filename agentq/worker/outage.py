@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import threading
 import time
 
@@ -36,7 +37,9 @@ class Outage:
                 self._since = time.monotonic()
                 reason = str(error.__cause__ or error).rstrip(".")
                 logger.warning("Redis at %s is away; waiting (%s)", self._where, reason, extra=self._extra)
-        return min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2.0 ** min(failures - 1, 10))
+        wait_s = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2.0 ** min(failures - 1, 10))
+        # Spread, so that a Redis which comes back is not asked by everybody at once.
+        return wait_s * random.uniform(0.6, 1.0)  # noqa: S311
 
     def worked(self, who: str) -> None:
         """Note that Redis answered `who`."""

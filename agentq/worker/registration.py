@@ -30,7 +30,8 @@ _BEAT_S = 1.0
 _HEARTBEAT_S = 30.0
 # RQ adds a minute, so the record of a worker that was killed is gone after 90 s.
 _WORKER_TTL_S = 30
-_STOP_PATIENCE_S = 2.5
+# The thread may hang in a socket; the process ends without it.
+_STOP_PATIENCE_S = 1.0
 
 
 class _Record(BaseWorker):

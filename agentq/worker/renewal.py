@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 # One script call renews this many, so that thousands of leases do not hold Redis up for long.
 _BATCH = 500
-_STOP_PATIENCE_S = 2.5
+# The thread may hang in a socket; the process ends without it.
+_STOP_PATIENCE_S = 1.0
 
 Renew = Callable[[Sequence[Lease]], tuple[Renewal, ...]]
 

@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 _AFTER_BUG_S = 1.0
+# Half a lease without a sweep counts as a pause of all workers, which puts recovery off: sweep well within that.
+_SWEEPS_IN_LEASE = 8
 
 
 class Sweeper:
-    """Sweeps every `sweep_ms`, from `start` to `stop`."""
+    """Sweeps every `sweep_ms`, or more often where leases are short, from `start` to `stop`."""
 
     def __init__(
         self, store: Store, executor: Executor, *, wakeup: Wakeup | None, lease_ms: int, sweep_ms: int, outage: Outage
@@ -29,7 +31,7 @@ class Sweeper:
         self._executor = executor
         self._wakeup = wakeup
         self._lease_ms = lease_ms
-        self._sweep_ms = sweep_ms
+        self._sweep_ms = min(sweep_ms, lease_ms / _SWEEPS_IN_LEASE)
         self._outage = outage
         self._task: asyncio.Task[None] | None = None
 

@@ -53,7 +53,7 @@ class ScriptedRun:
 
 
 def run_state(run_id: str = RUN, status: Status = Status.COMPLETED, **fields: Any) -> RunState:
-    return RunState(run_id, "calculator", status, **{"created_ms": T0, **fields})
+    return RunState(run_id, "calculator", status, **{"created_ms": T0, "prompt": "hi", **fields})
 
 
 class ScriptedClient:

@@ -40,7 +40,7 @@ def effect_of(call: ToolCallPart) -> Effect:
 def see(**given: Any) -> View:
     """A view; fields of the run may be given among its own."""
     of_run = {name: given.pop(name) for name in tuple(given) if name in RunState.__dataclass_fields__}
-    whole = {"messages": ASKED, "steps": Steps(), "limits": LIMITS, "effect_of": effect_of} | given
+    whole: dict[str, Any] = {"messages": ASKED, "steps": Steps(), "limits": LIMITS, "effect_of": effect_of} | given
     return View(run=replace(RUN, **of_run), **whole)
 
 
@@ -54,8 +54,7 @@ def calls(*names: str, turn: int = 1, stop_reason: StopReason = StopReason.TOOL_
 
 
 def finished(call: ToolCallPart, content: str = "16", *, raised: bool = False, effect: Effect = "once") -> CallStep:
-    outcome = "error" if raised else "ok"
-    result = ToolResultPart(call_id=call.call_id, name=call.name, content=content, outcome=outcome)
+    result = ToolResultPart(call_id=call.call_id, name=call.name, content=content, outcome="error" if raised else "ok")
     return CallStep(effect=effect, result=result, raised=raised)
 
 
@@ -85,7 +84,7 @@ class TestTurns:
 
     def test_a_reply_with_calls_is_committed_with_its_results_in_order(self):
         reply = calls("once", "none", "idempotent")
-        steps = Steps(reply, dict(reversed(all_finished(reply).calls.items())))
+        steps = Steps(reply, dict(reversed(list(all_finished(reply).calls.items()))))
         done = finish(see(steps=steps, iteration=2, errors=3))
         assert (done.status, done.iteration, done.errors, done.note) == (Status.QUEUED, 3, 0, None)
         assert done.messages[0] == reply
@@ -292,7 +291,7 @@ class TestCancel:
 # Every view that a store could hold, and many that it could not.
 
 names = st.lists(st.sampled_from(EFFECTS), max_size=4)
-outcomes = st.sampled_from(("ok", "error", "unknown", "cancelled"))
+outcomes: st.SearchStrategy[Any] = st.sampled_from(("ok", "error", "unknown", "cancelled"))
 
 
 @st.composite

@@ -200,10 +200,19 @@ async def test_a_failure_is_logged_with_its_traceback(caplog: pytest.LogCaptureF
 
     await outcome_of(act)
     (record,) = caplog.records
-    assert (record.levelno, record.message) == (logging.WARNING, "tool act failed")
+    assert (record.levelno, record.message) == (logging.WARNING, "tool act failed: ValueError: no such city")
     assert record.exc_info is not None
     assert isinstance(record.exc_info[1], ValueError)
     assert (vars(record)["run_id"], vars(record)["call_id"]) == ("R", "R.1.0")
+
+
+async def test_what_a_tool_has_to_say_is_logged_without_a_traceback(caplog: pytest.LogCaptureFixture):
+    def act() -> None:
+        raise ToolError("ask for a city first")
+
+    await outcome_of(act)
+    (record,) = caplog.records
+    assert (record.message, record.exc_info) == ("tool act failed: ask for a city first", None)
 
 
 async def test_an_unfit_call_is_not_logged(caplog: pytest.LogCaptureFixture):

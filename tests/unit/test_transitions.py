@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from lupa import lua51
 
 from agentq.runs import FINAL, TRANSITIONS, Status
 from tests.helpers import LUA
@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 def tables() -> Mapping[str, Any]:
     """What _status.lua holds after it has run: its locals are gone with the chunk, so it is made to return them."""
     source = (LUA / "_status.lua").read_text()
-    return dict(lua51.LuaRuntime().execute(f"{source}\nreturn {{transitions = TRANSITIONS, final = FINAL}}"))
+    return dict(
+        importlib.import_module("lupa.lua51")
+        .LuaRuntime()
+        .execute(f"{source}\nreturn {{transitions = TRANSITIONS, final = FINAL}}")
+    )
 
 
 def test_both_tables_hold_the_same_transitions(tables: Mapping[str, Any]):

@@ -81,9 +81,7 @@ class Bench:
         self.run_id = claim.lease.run_id
         self.lost: list[Exception] = []
         self.clock = clock or FakeClock()
-        self.writer = StepWriter(
-            store, claim.lease, clock=self.clock, coalesce_s=coalesce_s, on_lost=self.lost.append
-        )
+        self.writer = StepWriter(store, claim.lease, clock=self.clock, coalesce_s=coalesce_s, on_lost=self.lost.append)
 
     async def events(self, after: int = 2) -> list[Event]:
         """What a viewer sees after run.queued and run.started."""
@@ -200,8 +198,8 @@ class TestSteps:
         first = patient.start(record("c1"), events=[finished("c1")])
         await turns()
         others = [patient.start(record(name), events=[finished(name)]) for name in ("c2", "c3")]
-        patient.writer.emit(progress())
         await turns()
+        patient.writer.emit(progress())
         assert not any(task.done() for task in (first, *others))
         patient.store.gate.set()
         await asyncio.gather(first, *others)
@@ -256,7 +254,7 @@ class TestCancelRequested:
         await turns()
         eager.writer.emit(text("b"))
         eager.store.gate.set()
-        await wait_until(lambda: announcement.done())
+        await wait_until(announcement.done)
         eager.writer.emit(text("c"))
         assert isinstance(announcement.exception(), CancelRequested)
         await wait_until(lambda: any(event.text.endswith("c") for event in _texts(eager)))

@@ -14,7 +14,7 @@ from agentq.runs import Status
 from agentq.wiring import redis_parts
 from agentq.worker import Worker
 from tests.helpers import wait_until
-from tests.worker.harness import Gate, app_at, client_at, worker_process, working
+from tests.worker.harness import LEASE_MS, Gate, app_at, client_at, worker_process, working
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -231,3 +231,48 @@ async def test_a_burst_waits_for_its_own_run_that_backs_off(redis_url: str, clie
         report = await running.ended()
     assert await run.status() is Status.COMPLETED
     assert report.committed == 2
+
+
+async def test_a_redis_that_hangs_longer_than_a_lease_costs_no_run_and_repeats_no_tool(server: RedisServer, gate: Gate):
+    async with working(app_at(server.url, gate)) as running, client_at(server.url) as client:
+        run = await client.enqueue("echo", "call put {}\nsay $1")
+        await wait_until(lambda: gate.entered)
+        server.pause()
+        await asyncio.sleep(2 * LEASE_MS / 1000)
+        server.resume()
+        gate.open.set()
+        assert (await run.result(20)).output == "put passed"
+        report = await running.stopped()
+    assert gate.entered == ["put"]
+    assert (report.committed, report.lost, report.failed) == (2, 0, 0)
+
+
+async def test_a_hanging_redis_does_not_hold_up_a_stop_at_once(server: RedisServer, gate: Gate):
+    async with working(app_at(server.url, gate)) as running, client_at(server.url) as client:
+        run = await client.enqueue("echo", "call put {}\nsay $1")
+        await wait_until(lambda: gate.entered)
+        server.pause()
+        running.worker.stop_now()
+        try:
+            await asyncio.wait_for(asyncio.shield(running.task), 8)
+        finally:
+            server.resume()
+        gate.open.set()
+        async with working(app_at(server.url, gate)):
+            assert (await run.result(20)).output == "put passed"
+
+
+async def test_a_worker_whose_task_is_cancelled_leaves_no_task_and_its_runs_are_recovered(
+    redis_url: str, gate: Gate, client: AsyncClient
+):
+    app = app_at(redis_url, gate)
+    task = asyncio.create_task(Worker(app).run())
+    run = await client.enqueue("echo", "call put {}\nsay $1")
+    await wait_until(lambda: gate.entered)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    gate.open.set()
+    async with working(app):
+        assert (await run.result(20)).output == "put passed"
+    assert "run.recovered" in [event.type async for event in run.events(live=False)]

@@ -1,0 +1,138 @@
+"""`AgentQ` in process: runs without Redis, with an executor and a store of one's own."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from agentq import Agent, AgentQ, Callbacks, RunFailed, tool
+from agentq.errors import InvalidInput, UnknownAgent, UnknownProvider
+from agentq.stores.memory import MemoryStore
+from agentq.testing import ScriptedModel, call
+from agentq.worker import Worker
+
+
+@tool(effect="none")
+def double(x: int) -> int:
+    """Double a number."""
+    return 2 * x
+
+
+def calculator(**settings: object) -> Agent:
+    return Agent("calculator", tools=[double], retry_backoff_s=0.01, **settings)  # type: ignore[arg-type]
+
+
+SCRIPT = 'call double {"x": 4}\nfail 503\nsay It is $1.'
+
+
+async def test_a_prompt_is_carried_to_its_answer_without_redis():
+    events: list[str] = []
+    result = await AgentQ([calculator()]).run("calculator", SCRIPT, on_event=lambda event: events.append(event.type))
+    assert result.output == "It is 8."
+    assert [message.role for message in result.messages] == ["user", "assistant", "tool", "system", "assistant"]
+    assert (events[0], events[-1]) == ("run.queued", "run.completed")
+    assert result.usage.output_tokens > 0
+
+
+async def test_callbacks_are_called_in_process():
+    said: list[object] = []
+    callbacks = Callbacks(
+        on_partial_reply=said.append,
+        on_tool_start=lambda event: said.append(event.name),
+        on_tool_result=lambda event: said.append(event.content),
+        on_done=lambda event: said.append(event.type),
+    )
+    await AgentQ([calculator()]).run("calculator", SCRIPT, callbacks=callbacks)
+    assert said[:2] == ["double", "8"]
+    assert "".join(map(str, said[2:-1])) == "It is 8."
+    assert said[-1] == "run.completed"
+
+
+async def test_what_a_callback_raises_comes_out_and_stops_the_run():
+    def fail(_: object) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await AgentQ([calculator()]).run("calculator", SCRIPT, on_event=fail)
+
+
+async def test_a_run_that_fails_raises_its_reason():
+    with pytest.raises(RunFailed, match=r"max_error_retries=1"):
+        await AgentQ([calculator(max_error_retries=1)]).run("calculator", "fail! 503")
+
+
+async def test_models_of_ones_own_are_used():
+    model = ScriptedModel([[call("double", x=21)], "Done."])
+    app = AgentQ([calculator(model="house:best")], models={"house": model})
+    assert (await app.run("calculator", "Double 21.")).output == "Done."
+    assert model.requests[-1].messages[-1].tool_results[0].content == "42"
+    assert model.requests[0].model == "best"
+
+
+class TaskExecutor:
+    """Iterations as tasks of the event loop: an executor in ten lines."""
+
+    def __init__(self) -> None:
+        self.app: AgentQ | None = None
+        self.scheduled: list[float] = []
+
+    async def schedule_next_iteration(self, run_id: str, *, delay: float = 0) -> None:
+        self.scheduled.append(delay)
+        self.task = asyncio.create_task(self._later(run_id, delay))
+
+    async def _later(self, run_id: str, delay: float) -> None:
+        await asyncio.sleep(delay)
+        assert self.app is not None
+        assert await self.app.advance(run_id)
+
+
+async def test_an_executor_of_ones_own_schedules_every_iteration():
+    executor = TaskExecutor()
+    executor.app = app = AgentQ([calculator()], executor=executor)
+    assert (await app.run("calculator", SCRIPT)).output == "It is 8."
+    assert executor.scheduled == [0, 0, 0.01]
+    await executor.task
+
+
+async def test_a_store_of_ones_own_keeps_its_runs():
+    store = MemoryStore()
+    result = await AgentQ([calculator()], store=store).run("calculator", "hello there")
+    assert (await store.read(result.run_id)).status == "completed"
+
+
+async def test_advancing_what_is_not_to_be_advanced_does_nothing():
+    executor = TaskExecutor()
+    app = AgentQ([calculator()], executor=executor)
+    executor.app = app
+    result = await app.run("calculator", "hello")
+    assert not await app.advance(result.run_id)
+    await executor.task
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "words"),
+    [
+        (lambda: AgentQ([calculator(), calculator()]), InvalidInput, "two agents are named 'calculator'"),
+        (lambda: Agent("no spaces"), InvalidInput, "name 'no spaces' is not a name"),
+        (lambda: Agent("a", tools=[double, double]), InvalidInput, "two tools named 'double'"),
+        (lambda: Agent("a", max_iterations=0), InvalidInput, "max_iterations must be at least 1"),
+        (lambda: Agent("a", model="not a model"), InvalidInput, "names no model"),
+        (lambda: Agent("a", model_settings={"x": object()}), InvalidInput, "model_settings cannot be stored as JSON"),
+        (lambda: Worker(AgentQ([Agent("a", model="nobody:x")])), UnknownProvider, "nobody"),
+        (lambda: Worker(AgentQ([calculator()], store=MemoryStore())), InvalidInput, "a store or an executor"),
+    ],
+)
+async def test_bad_input_is_refused_before_anything_runs(make, error, words):
+    with pytest.raises(error, match=words):
+        make()
+
+
+async def test_running_what_there_is_not_is_refused():
+    app = AgentQ([calculator()])
+    with pytest.raises(UnknownAgent, match="this app has: calculator"):
+        await app.run("poet", "hello")
+    with pytest.raises(UnknownProvider, match="nobody"):
+        await app.run("calculator", "hello", model="nobody:x")
+    with pytest.raises(InvalidInput, match="advance"):
+        await app.advance("x")

@@ -54,7 +54,7 @@ bench: $(DEV)  ## measure; BENCH_ARGS are handed on
 
 chaos: $(DEV)  ## the crash tests of `make test`, many more rounds (AGENTQ_CHAOS_ROUNDS)
 	@scripts/ensure-redis
-	@AGENTQ_CHAOS_ROUNDS=$(AGENTQ_CHAOS_ROUNDS) $(PYTEST) tests/chaos --timeout 0
+	@AGENTQ_CHAOS_ROUNDS=$(AGENTQ_CHAOS_ROUNDS) $(PYTEST) tests/chaos --timeout 0 -o log_cli=true --log-cli-level=INFO
 
 clean:  ## remove .venv, caches and what was built
 	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .loq_cache .hypothesis .coverage .coverage.* htmlcov build dist

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+logger = logging.getLogger(__name__)
 RUNS_PER_ROUND = 4
 
 
@@ -50,7 +53,7 @@ def test_killed_workers_lose_nothing_and_repeat_nothing(fleet: Fleet, client: Cl
     outputs = {client.get(run_id).result(timeout=60).output for run_id in run_ids}
     assert outputs == {OUTPUT}, f"seed {seed}: {fleet.log()[-2000:]}"
     check(client, run_ids, fleet.happened())
-    print(f"{chaos_rounds} kills over {len(run_ids)} runs, seed {seed}")
+    logger.info("%d kills over %d runs and %d tool calls, seed %d", chaos_rounds, len(run_ids), 6 * len(run_ids), seed)
 
 
 def test_at_default_settings_another_worker_goes_on_within_a_lease(fleet: Fleet, client: Client) -> None:
@@ -76,8 +79,12 @@ def test_a_run_that_kills_its_workers_is_set_aside(fleet: Fleet, client: Client)
     run = client.enqueue("shop", 'call send {"name": "bomb", "seconds": 30}\nsay Never.')
     for crashes in range(1, 4):
         worker = fleet.start()
-        wait_until_sync(lambda n=crashes: sum(what == "send-start" for what, *_ in fleet.happened()) == n, timeout=30)
+        wait_until_sync(partial(_has_started, fleet, crashes), timeout=30)
         fleet.kill(worker)
     fleet.start()
     wait_until_sync(lambda: run.status() == "failed", timeout=30)
     assert "worker died 3 times" in (run.read().last_error or "")
+
+
+def _has_started(fleet: Fleet, times: int) -> bool:
+    return sum(what == "send-start" for what, *_ in fleet.happened()) == times

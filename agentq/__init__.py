@@ -14,7 +14,16 @@ if TYPE_CHECKING:
     from agentq.callbacks import Callbacks
     from agentq.client import Client
     from agentq.client_async import AsyncClient
-    from agentq.errors import AgentQError, RunCancelled, RunFailed, ToolError
+    from agentq.errors import (
+        AgentQError,
+        Conflict,
+        InvalidInput,
+        RunCancelled,
+        RunFailed,
+        RunNotFound,
+        StoreUnavailable,
+        ToolError,
+    )
     from agentq.loop import Agent
     from agentq.results import RunResult
     from agentq.settings import Settings
@@ -30,10 +39,14 @@ __all__ = [
     "AsyncClient",
     "Callbacks",
     "Client",
+    "Conflict",
+    "InvalidInput",
     "RunCancelled",
     "RunFailed",
+    "RunNotFound",
     "RunResult",
     "Settings",
+    "StoreUnavailable",
     "Tool",
     "ToolContext",
     "ToolError",
@@ -47,10 +60,14 @@ _HOMES = {
     "AsyncClient": "client_async",
     "Callbacks": "callbacks",
     "Client": "client",
+    "Conflict": "errors",
+    "InvalidInput": "errors",
     "RunCancelled": "errors",
     "RunFailed": "errors",
+    "RunNotFound": "errors",
     "RunResult": "results",
     "Settings": "settings",
+    "StoreUnavailable": "errors",
     "Tool": "tools.function",
     "ToolContext": "tools.context",
     "ToolError": "errors",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import subprocess
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -43,6 +44,12 @@ def wait_until_sync(predicate: Callable[[], T], timeout: float = 10, message: st
             raise AssertionError(_complaint(predicate, value, timeout, message))
         time.sleep(_POLL_S)
     return value
+
+
+def processes_naming(text: str) -> list[str]:
+    """The command lines, of all processes of this machine, that hold `text`."""
+    listed = subprocess.run(["ps", "-A", "-ww", "-o", "command="], capture_output=True, text=True, check=True).stdout
+    return [command for command in listed.splitlines() if text in command]
 
 
 def _complaint(predicate: object, seen: object, timeout: float, message: str) -> str:

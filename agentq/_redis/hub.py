@@ -73,14 +73,14 @@ class Hub:
         inbox = Inbox()
         inboxes = self._inboxes.setdefault(channel, set())
         inboxes.add(inbox)
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._run(), name="agentq-hub")
-        elif len(inboxes) == 1:
-            await self._command("subscribe", channel)
-        else:
-            # The channel is subscribed, or will be, in which case one more mark comes: reading twice does no harm.
-            inbox.put(Mark.RESYNC)
         try:
+            if self._task is None or self._task.done():
+                self._task = asyncio.create_task(self._run(), name="agentq-hub")
+            elif len(inboxes) == 1:
+                await self._command("subscribe", channel)
+            else:
+                # The channel is subscribed, or will be, in which case one more mark comes: reading twice does no harm.
+                inbox.put(Mark.RESYNC)
             yield inbox
         finally:
             inboxes.discard(inbox)
@@ -90,6 +90,7 @@ class Hub:
 
     async def _command(self, name: str, channel: str) -> None:
         if self._pubsub is None or not self._pubsub.subscribed:
+            # It is being connected, see `_subscribe`.
             return
         try:
             await getattr(self._pubsub, name)(channel)
@@ -103,7 +104,7 @@ class Hub:
             client = self._connection.blocking_client()
             try:
                 self._pubsub = client.pubsub()
-                await self._pubsub.subscribe(self._own_channel, *self._inboxes)
+                await self._subscribe(self._pubsub)
                 async for message in self._pubsub.listen():
                     delay = _RECONNECT_S[0]
                     self._deliver(message)
@@ -117,6 +118,15 @@ class Hub:
                     await client.aclose()
             await asyncio.sleep(delay)
             delay = min(delay * 2, _RECONNECT_S[1])
+
+    async def _subscribe(self, pubsub: redis.asyncio.client.PubSub) -> None:
+        """Subscribe all channels, those too whose listeners came or went while the connection was being made."""
+        asked = set(self._inboxes)
+        await pubsub.subscribe(self._own_channel, *asked)
+        if late := self._inboxes.keys() - asked:
+            await pubsub.subscribe(*late)
+        if left := asked - self._inboxes.keys():
+            await pubsub.unsubscribe(*left)
 
     def _deliver(self, message: dict[str, Any]) -> None:
         inboxes = self._inboxes.get(message["channel"].decode(), ())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
 
 from agentq.errors import InvalidInput, RunNotFound, StoreUnavailable
@@ -41,10 +42,11 @@ class RedisEventStream:
         if not 0 <= after <= last:
             raise InvalidInput(f"run {run_id} has no event {after}; its last is {last}", field="after")
         reader = _Reader(run_id, after)
+        reader.known = last if is_final else 0
         if not live or is_final:
-            async for event in self._replay(reader):
+            async for event in self._patient_replay(reader) if live else self._replay(reader):
                 yield event
-            if not live or (await self._look(run_id)) == (reader.cursor, True):
+            if not live or await self._has_ended(run_id, reader):
                 return
         async with self._hub.listen(self._keys.live(run_id)) as inbox:
             while True:
@@ -71,15 +73,17 @@ class RedisEventStream:
             last, is_final = await self._look(run_id)
         except StoreUnavailable:
             return False
-        return is_final and last == reader.cursor
+        return is_final and last == reader.cursor and not reader.undelivered
 
     async def _is_up_to_date(self, run_id: str, reader: _Reader) -> bool:
         try:
             last, is_final = await self._look(run_id)
         except StoreUnavailable:
             return True
-        reader.at_end = reader.at_end or is_final
-        return last == reader.cursor
+        if is_final:
+            reader.at_end = True
+            reader.known = last
+        return last == reader.cursor and not reader.undelivered
 
     async def _patient_replay(self, reader: _Reader) -> AsyncIterator[Event]:
         """Replay as far as Redis lets us; whoever is idle or hears of a new connection tries again."""
@@ -90,14 +94,19 @@ class RedisEventStream:
             return
 
     async def _replay(self, reader: _Reader) -> AsyncIterator[Event]:
+        complete = False
         while True:
+            while reader.undelivered:
+                event = await self._filled(reader.undelivered[0])
+                reader.undelivered.popleft()
+                yield event
+            if complete:
+                return
             page = await self._pipeline.execute(
                 "XRANGE", self._keys.events(reader.run_id), f"{reader.fed + 1}-0", "+", "COUNT", _PAGE
             )
-            for event in reader.stored(page, complete=len(page) < _PAGE):
-                yield await self._filled(event)
-            if len(page) < _PAGE:
-                return
+            complete = len(page) < _PAGE
+            reader.undelivered.extend(reader.stored(page, complete=complete))
 
     async def _filled(self, event: Event) -> Event:
         if isinstance(event, Gap):
@@ -106,11 +115,17 @@ class RedisEventStream:
 
 
 class _Reader:
-    """One viewer's place in a run's events."""
+    """One viewer's place in a run's events.
+
+    `undelivered` are events that the cursor has passed and the viewer has not got yet. `known` is the number of an
+    event that there is, by the run's own word.
+    """
 
     def __init__(self, run_id: str, after: int) -> None:
         self.run_id = run_id
         self.at_end = False
+        self.known = 0
+        self.undelivered: deque[Event] = deque()
         self._replayer = Replayer(after)
 
     @property
@@ -127,12 +142,17 @@ class _Reader:
             decode_event(fields[1], run_id=self.run_id, seq=int(entry_id.partition(b"-")[0]), at_ms=int(fields[3]))
             for entry_id, fields in map(_entry, page)
         ]
-        return self._deliver(events, complete=complete)
+        delivered = self._deliver(events, complete=complete)
+        if complete and self.cursor < self.known:
+            # The end of the stream is gone, so no event follows that would show it.
+            delivered.append(Gap(run_id=self.run_id, seq=self.known, first=self.cursor + 1, last=self.known))
+            self._replayer = Replayer(self.known)
+        return delivered
 
     def takes(self, message: bytes) -> bool:
         """Whether a published message follows on what was read; otherwise the stream must be read."""
         first, _, _ = message.partition(b" ")
-        return not self._replayer.is_holding and int(first) <= self.cursor + 1
+        return not (self.undelivered or self._replayer.is_holding) and int(first) <= self.cursor + 1
 
     def pushed(self, message: bytes) -> list[Event]:
         """What to deliver after a published message that `takes` accepted."""

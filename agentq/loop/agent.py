@@ -10,7 +10,7 @@ from agentq import _json
 from agentq.decide import Limits
 from agentq.errors import InvalidInput
 from agentq.providers.registry import parse_model
-from agentq.settings import DEFAULT_QUEUE, check_name
+from agentq.settings import check_name
 from agentq.tools.function import Tool, tool
 
 if TYPE_CHECKING:
@@ -26,7 +26,8 @@ _BACKOFF_MAX_MS = 30_000
 class Agent:
     """An agent by name. Validated when it is built; raises `InvalidInput` naming the field.
 
-    `model` is "provider:model"; `model_settings` go to the provider as they are. `queue` is where its runs wait.
+    `model` is "provider:model"; `model_settings` go to the provider as they are. `queue` is where its runs wait,
+    if not on the queue that the settings name.
     `max_iterations` counts turns that made progress, `max_error_retries` consecutive turns that failed.
     `retry_backoff_s` is the first wait after a model call failed; it doubles up to 30 s.
     """
@@ -37,13 +38,14 @@ class Agent:
     tools: Sequence[Tool | Any] = ()
     max_iterations: int = 16
     max_error_retries: int = 10
-    queue: str = DEFAULT_QUEUE
+    queue: str | None = None
     model_settings: Mapping[str, Any] = field(default_factory=dict)
     retry_backoff_s: float = 1.0
 
     def __post_init__(self) -> None:
         check_name(self.name, field="name")
-        check_name(self.queue, field="queue")
+        if self.queue is not None:
+            check_name(self.queue, field="queue")
         parse_model(self.model)
         if self.max_iterations < 1:
             raise InvalidInput(f"max_iterations must be at least 1, not {self.max_iterations}", field="max_iterations")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agentq import _json
+from agentq._clock import SystemClock
 from agentq._redis.hub import Hub, Mark
 from agentq._redis.keys import Keys
 from agentq._redis.pipeline import Pipeline
@@ -91,6 +92,7 @@ class RedisStore:
         self.hub = hub or Hub(connection)
         self.pipeline = Pipeline(connection)
         self._script = scripts
+        self._clock = SystemClock()
         self._transcripts = Transcripts()
 
     async def create(self, new: NewRun, *, wake: Wakeup | None = None) -> Created:
@@ -98,7 +100,7 @@ class RedisStore:
         queued = RunQueued(agent=new.agent, queue=new.queue, session_id=new.session_id, prompt=new.prompt)
         run_id, existed, woken = await self.pipeline.run(
             self._script("create"),
-            about=f"idempotency key {new.idempotency_key!r}",
+            about=repr(new.idempotency_key),
             run=self.keys.run(new.run_id),
             messages=self.keys.messages(new.run_id),
             events=self.keys.events(new.run_id),
@@ -357,16 +359,20 @@ class RedisStore:
                     continue
 
     async def publish_agents(self, manifests: Mapping[str, Mapping[str, Any]]) -> None:
-        """Say which agents a worker serves, for clients without agent code."""
+        """Say which agents a worker serves, for clients without agent code. To be repeated well within a day."""
         if manifests:
-            flat = [item for name, manifest in manifests.items() for item in (name, _json.dumps(manifest))]
+            now = {"published_ms": self._clock.now_ms()}
+            flat = [item for name, manifest in manifests.items() for item in (name, _json.dumps({**manifest, **now}))]
             await self.pipeline.execute("HSET", self.keys.agents, *flat)
             await self.pipeline.execute("PEXPIRE", self.keys.agents, _CATALOGUE_TTL_MS)
 
     async def known_agents(self) -> Mapping[str, Mapping[str, Any]]:
         """The agents that workers have published within a day: name → manifest."""
         raw: Mapping[bytes, bytes] = await self.pipeline.execute("HGETALL", self.keys.agents)
-        return {name.decode(): _json.loads(manifest) for name, manifest in raw.items()}
+        manifests = {name.decode(): _json.loads(manifest) for name, manifest in raw.items()}
+        # One that nobody serves any more stays in the hash as long as another is published.
+        since = self._clock.now_ms() - _CATALOGUE_TTL_MS
+        return {name: manifest for name, manifest in manifests.items() if manifest["published_ms"] > since}
 
     async def aclose(self) -> None:
         await self.hub.aclose()

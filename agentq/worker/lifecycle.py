@@ -208,7 +208,7 @@ class Worker:
             extra=extra,
         )
         for agent in self.app.agents.values():
-            if agent.queue not in self.queues:
+            if agent.queue is not None and agent.queue not in self.queues:
                 logger.info(
                     "runs of agent %s wait on queue %s, which this worker does not serve",
                     agent.name,

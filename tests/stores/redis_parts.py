@@ -24,6 +24,18 @@ local function int(number)
   return string.format('%.0f', number)
 end
 """
+_PASS_TIME = """
+local ms = tonumber(ARGV[1])
+redis.call('INCRBY', KEYS[1], ms)
+for _, key in ipairs(redis.call('KEYS', '*')) do
+  local left = redis.call('PTTL', key)
+  if left > ms then
+    redis.call('PEXPIRE', key, left - ms)
+  elseif left >= 0 then
+    redis.call('DEL', key)
+  end
+end
+"""
 
 
 @cache
@@ -42,13 +54,7 @@ class TimedParts:
 
     async def pass_time(self, seconds: float) -> None:
         """Put the scripts' clock forward, and bring every time to live nearer by as much."""
-        ms = round(seconds * 1000)
-        client = self.connection.client
-        await client.incrby(_OFFSET_KEY, ms)
-        async for key in client.scan_iter():
-            left = await client.pttl(key)
-            if left >= 0:
-                await client.pexpire(key, max(left - ms, 0)) if left > ms else await client.delete(key)
+        await self.store.pipeline.execute("EVAL", _PASS_TIME, 1, _OFFSET_KEY, round(seconds * 1000))
 
     async def aclose(self) -> None:
         await self.store.aclose()

@@ -1,0 +1,121 @@
+"""agentq's own worker on runs of three iterations: tool, tool, answer; transcripts of 20 messages of 1 KB.
+
+Run as a module it is the worker process: `python -m bench.peers.agentq_worker REDIS_URL RUNS`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from contextlib import aclosing
+
+import redis
+
+from agentq import Agent, AgentQ, Settings, tool
+from agentq._ids import new_run_id
+from agentq._redis.keys import Keys
+from agentq.cli import _logs
+from agentq.messages import Message, Role, TextPart, user_message
+from agentq.private_redis import RedisServer
+from agentq.stores.base import NewRun
+from agentq.wiring import redis_parts
+from agentq.worker import Worker
+from bench.measure import Sample, in_child, server_cpu_s, throughput
+
+ITERATIONS = 3
+MESSAGES = 20
+MESSAGE_BYTES = 1000
+# Imports at first use, caches, the first connection: paid once in the life of a worker, and not of interest here.
+_WARM_UP_RUNS = 10
+_CREATED_AT_ONCE = 100
+_LOOK_S = 0.01
+_PATIENCE_S = 300
+
+
+@tool(effect="none")
+async def look_up(key: str) -> str:
+    """Look a word up."""
+    return f"the meaning of {key}"
+
+
+def app(settings: Settings) -> AgentQ:
+    agent = Agent("bench", instructions="Look the words up.", model="mock", tools=[look_up])
+    return AgentQ(agents=[agent], settings=settings)
+
+
+class AgentqWorker:
+    name = "agentq worker"
+
+    @property
+    def settings(self) -> str:
+        defaults = Settings()
+        return f"defaults: {defaults.concurrency} iterations in flight, leases of {defaults.lease_ms / 1000:.0f} s, log level info"
+
+    def measure(self, server: RedisServer, runs: int) -> Sample:
+        asyncio.run(_seed(Settings(redis_url=server.url), runs))
+        figures = in_child("bench.peers.agentq_worker", server.url, runs)
+        return throughput(runs * ITERATIONS, **figures)
+
+
+async def _seed(settings: Settings, runs: int) -> None:
+    """Queue the runs, and before them some to warm up with, on a queue of their own."""
+    parts = redis_parts(settings)
+    async with aclosing(parts):
+        queues = ["warm-up"] * _WARM_UP_RUNS + ["bench"] * runs
+        for start in range(0, len(queues), _CREATED_AT_ONCE):
+            batch = [_new_run(queue) for queue in queues[start : start + _CREATED_AT_ONCE]]
+            await asyncio.gather(*[parts.store.create(new, wake=parts.executor.wakeup) for new in batch])
+
+
+def _new_run(queue: str) -> NewRun:
+    return NewRun(new_run_id(), "bench", (*_TALK, user_message(_SCRIPT)), queue=queue)
+
+
+def _talk() -> tuple[Message, ...]:
+    """What was said before: user and model in turn."""
+    text = ("Once more, and with more feeling this time. " * 30)[:MESSAGE_BYTES]
+    roles = [Role.USER, Role.ASSISTANT] * MESSAGES
+    return tuple(Message(role=role, parts=(TextPart(text=text),)) for role in roles[: MESSAGES - 1])
+
+
+_TALK = _talk()
+_SCRIPT = """\
+call look_up {"key": "a"}
+call look_up {"key": "b"}
+say It is $1 and $2."""
+_SCRIPT = f"# {'x' * (MESSAGE_BYTES - len(_SCRIPT))}\n{_SCRIPT}"
+
+
+async def _work(url: str, runs: int) -> dict[str, float]:
+    """Warm up, then advance the runs until all have ended."""
+    settings = Settings(redis_url=url)
+    await Worker(app(settings), queues=["warm-up"], burst=True).run()
+    worker = Worker(app(settings), queues=["bench"])
+    with redis.Redis.from_url(url) as client:
+        redis_cpu_s, worker_cpu_s, began = server_cpu_s(client), time.process_time(), time.perf_counter()
+        working = asyncio.create_task(worker.run())
+        completed = Keys(settings.prefix).listing("status", "completed")
+        async with asyncio.timeout(_PATIENCE_S):
+            while client.zcard(completed) < _WARM_UP_RUNS + runs:
+                await asyncio.sleep(_LOOK_S)
+        seconds = time.perf_counter() - began
+        figures = {
+            "seconds": seconds,
+            "worker_cpu_s": time.process_time() - worker_cpu_s,
+            "redis_cpu_s": server_cpu_s(client) - redis_cpu_s,
+        }
+        worker.stop()
+        await working
+    return figures
+
+
+def main() -> None:
+    """The worker process. It logs as `agentq worker` does, to a stderr that nobody reads."""
+    _logs.configure(as_json=False, level="info")
+    print(json.dumps(asyncio.run(_work(sys.argv[1], int(sys.argv[2])))))
+
+
+if __name__ == "__main__":
+    main()

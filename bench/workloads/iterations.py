@@ -1,0 +1,21 @@
+"""How many durable iterations one worker process does in a second, and what each costs."""
+
+from __future__ import annotations
+
+from bench.measure import REDIS_CPU, THROUGHPUT, WORKER_CPU, Workload
+from bench.peers.agentq_worker import AgentqWorker
+from bench.peers.rq_simple import RqSimpleWorker
+
+WORKLOAD = Workload(
+    name="iterations",
+    question="How many iterations does one worker process do in a second?",
+    description=(
+        "A step of agentq is one durable iteration. A run has three: tool, tool, answer, on the instant mock model, "
+        'each tool with effect="none", the transcript begun with 20 messages of 1 KB. A step of RQ is one empty job of '
+        "a chain, without any state."
+    ),
+    figures=(THROUGHPUT, WORKER_CPU, REDIS_CPU),
+    peers=(AgentqWorker(), RqSimpleWorker()),
+    runs=1000,
+    runs_quick=200,
+)

@@ -1,0 +1,101 @@
+"""Events: what happens in a run, in order, live and afterwards, from any place on."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from agentq import Agent, AgentQ, AsyncClient, Callbacks, Client, ToolContext, tool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ADD = 'call add_numbers {"a": 7, "b": 9}\nsay The answer is $1.'
+
+
+@tool(effect="none")
+async def count(ctx: ToolContext, to: int) -> str:
+    """Count, and say how far it is."""
+    for number in range(1, to + 1):
+        await ctx.progress(f"{number} of {to}", number / to)
+    return "done"
+
+
+APP = AgentQ(agents=[Agent("counter", model="mock", tools=[count])])
+
+
+async def test_a_run_tells_everything_in_order():
+    seen: list[str] = []
+    await APP.run("counter", 'call count {"to": 1}', on_event=lambda event: seen.append(event.type))
+    assert seen == [
+        "run.queued",
+        "run.started",
+        "iteration.started",
+        "reply.completed",
+        "tool.called",
+        "tool.progress",
+        "tool.finished",
+        "iteration.finished",
+        "iteration.started",
+        "text.delta",
+        "reply.completed",
+        "iteration.finished",
+        "run.completed",
+    ]
+
+
+async def test_callbacks_get_what_they_are_there_for():
+    said: list[str] = []
+    await APP.run(
+        "counter",
+        'call count {"to": 2}\nsay All of it.',
+        callbacks=Callbacks(
+            on_tool_start=lambda event: said.append(f"{event.name} {event.arguments}"),
+            on_tool_result=lambda event: said.append(event.content),
+            on_partial_reply=said.append,
+            on_done=lambda event: said.append(event.type),
+        ),
+    )
+    assert said[:2] == ["count {'to': 2}", "done"]
+    assert "".join(said[2:-1]) == "All of it."
+    assert said[-1] == "run.completed"
+
+
+def test_whoever_comes_late_sees_the_same_as_who_was_there(redis_url: str, work: Callable[[], None]):
+    with Client(redis_url) as client:
+        run = client.enqueue("calculator", ADD)
+        work()
+        events = list(run.events())
+        assert [event.seq for event in events] == list(range(1, len(events) + 1))
+        assert list(run.events()) == events
+
+
+def test_a_cursor_is_the_number_of_the_last_event_that_was_seen(redis_url: str, work: Callable[[], None]):
+    with Client(redis_url) as client:
+        run = client.enqueue("calculator", ADD)
+        work()
+        events = list(run.events())
+        for event in events:
+            assert list(run.events(after=event.seq)) == events[event.seq :]
+
+
+async def test_text_is_seen_as_it_streams_and_the_same_pieces_are_seen_later(
+    redis_url: str, agentq: Callable[..., str]
+):
+    async with AsyncClient(redis_url) as client:
+        run = await client.enqueue("calculator", 'stream 20 "tick " 0.02')
+        working = asyncio.create_task(asyncio.to_thread(agentq, "worker", "--burst"))
+        live = [event async for event in run.events()]
+        await working
+        pieces = [event.text for event in live if event.type == "text.delta"]
+        assert len(pieces) > 1
+        assert "".join(pieces) == "tick " * 20
+        assert [event async for event in run.events()] == live
+        assert all(before.at_ms <= after.at_ms for before, after in pairwise(live))
+
+
+def test_without_live_it_stops_at_the_last_event_there_is(redis_url: str):
+    with Client(redis_url) as client:
+        run = client.enqueue("calculator", ADD)
+        assert [event.type for event in run.events(live=False)] == ["run.queued"]

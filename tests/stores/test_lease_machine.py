@@ -1,0 +1,436 @@
+"""The lease scripts against plain Python: whatever is called in whatever order, store and model agree."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
+
+from agentq._ids import new_run_id, new_token
+from agentq._redis.connection import Connection
+from agentq.errors import CancelRequested, IllegalTransition, LeaseLost, RunAlreadyFinished, RunNotFound
+from agentq.events.fold import ranges
+from agentq.events.model import IterationFinished, RunCompleted, TextDelta, ToolProgress
+from agentq.runs import TRANSITIONS, RunState, Status
+from agentq.stores.base import Appended, Claim, Commit, Committed, EventBatch, NewRun, StepRecord
+from agentq.testing._contract import completed, events_of, new_run, reply_message
+from agentq.testing.fake_redis import FakeConnection
+from tests.stores.crash_parts import MemoryBackend, RedisBackend
+from tests.stores.redis_parts import TimedParts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from tests.stores.crash_parts import Backend
+
+# Everything happens at whole ticks, far apart, so that the time that a test takes decides nothing.
+TICK_S = 20
+LEASE_MS = 3 * TICK_S * 1000
+TTL_MS = 5 * TICK_S * 1000
+OWNERS = ("worker-1", "worker-2")
+
+
+@dataclass
+class Run:
+    """A run as the model knows it. Times are ticks."""
+
+    new: NewRun
+    not_before: int
+    status: Status = Status.QUEUED
+    fence: int = 0
+    owner: str | None = None
+    lease_until: int = 0
+    iteration: int = 0
+    recoveries: int = 0
+    signals: int = 0
+    cancel_reason: str | None = None
+    seq: int = 1
+    messages: int = 1
+    expires: int | None = None
+    journal: dict[str, bytes] = field(default_factory=dict)
+    open: list[TextDelta] = field(default_factory=list)
+    committed: dict[int, Committed] = field(default_factory=dict)
+    released: set[int] = field(default_factory=set)
+
+    def is_claimable(self, now: int) -> bool:
+        if self.status is Status.QUEUED:
+            return self.not_before <= now or self.cancel_reason is not None
+        return self.status is Status.RUNNING and self.lease_until <= now
+
+
+@dataclass
+class Held:
+    """A claim that some worker believes in, stale or not, and the batches it has sent."""
+
+    claim: Claim
+    sent: list[tuple[tuple[StepRecord, ...], EventBatch, Appended]] = field(default_factory=list)
+    numbers: int = 0
+    last: Commit | None = None
+
+    @property
+    def run_id(self) -> str:
+        return self.claim.lease.run_id
+
+    @property
+    def fence(self) -> int:
+        return self.claim.lease.fence
+
+
+class LeaseMachine(RuleBasedStateMachine):
+    """Workers claim, write and hand back two runs in every order; some of them live in the past."""
+
+    runs = Bundle("runs")
+    claims = Bundle("claims")
+
+    def __init__(self, backend: Callable[[], Coroutine[Any, Any, tuple[Backend, Any]]]) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.backend, self.close = self.runner.run(backend())
+        self.store = self.backend.store
+        self.now = 0
+        self.known: dict[str, Run] = {}
+        self.gone: list[str] = []
+        self.last_claim: dict[str, tuple[str, list[str], int]] = {}
+
+    def do(self, work: Any) -> Any:
+        async def wait() -> Any:
+            return await work
+
+        return self.runner.run(wait())
+
+    def refused(self, work: Any, *errors: type[Exception]) -> None:
+        """The call is refused; that it changed nothing shows at the next comparison."""
+        try:
+            answer = self.do(work)
+        except errors:
+            return
+        raise AssertionError(f"it was accepted, with {answer}, and {errors} was expected")
+
+    def teardown(self) -> None:
+        self.everything_comes_back()
+        for run_id in self.known:
+            events = self.do(events_of(self.backend.stream, run_id))
+            assert all(event.type != "gap" for event in events)
+            assert [event.seq for event in events] == sorted({event.seq for event in events})
+        if self.close is not None:
+            self.do(self.close())
+        self.runner.close()
+
+    def run_of(self, held: Held) -> Run | None:
+        return self.known.get(held.run_id)
+
+    def is_current(self, held: Held) -> bool:
+        run = self.run_of(held)
+        return run is not None and run.status is Status.RUNNING and run.fence == held.fence
+
+    # --- rules
+
+    @initialize(target=runs)
+    def first_runs(self) -> Any:
+        return multiple(self._create(0), self._create(2))
+
+    @rule(target=runs, delay=st.sampled_from((0, 0, 2)))
+    def create(self, delay: int) -> str:
+        return self._create(delay)
+
+    def _create(self, delay: int) -> str:
+        new = new_run(run_id=new_run_id(), delay_ms=delay * TICK_S * 1000)
+        created = self.do(self.store.create(new))
+        assert (created.run_id, created.existed) == (new.run_id, False)
+        self.known[new.run_id] = Run(new, self.now + delay if delay else 0)
+        return new.run_id
+
+    @rule(run_id=runs)
+    def create_again(self, run_id: str) -> None:
+        run = self.known.get(run_id)
+        if run is not None:
+            again = self.do(self.store.create(run.new))
+            assert (again.run_id, again.existed) == (run_id, True)
+
+    @rule(target=claims, wanted=st.lists(runs, min_size=1, max_size=3, unique=True), owner=st.sampled_from(OWNERS))
+    def claim(self, wanted: list[str], owner: str) -> Any:
+        claim_id = new_token()
+        claims = self.do(self.store.claim(wanted, owner=owner, claim_id=claim_id, lease_ms=LEASE_MS))
+        expected = [run_id for run_id in wanted if run_id in self.known and self.known[run_id].is_claimable(self.now)]
+        assert [claim.lease.run_id for claim in claims] == expected
+        for claim in claims:
+            self._taken(self.known[claim.lease.run_id], claim, owner)
+        if claims:
+            self.last_claim[owner] = (claim_id, wanted, self.now)
+        return multiple(*(Held(claim) for claim in claims))
+
+    def _taken(self, run: Run, claim: Claim, owner: str) -> None:
+        if run.status is Status.RUNNING:
+            run.recoveries += 1
+            run.seq += 2 if run.open else 1
+            run.open = []
+        elif run.fence == 0:
+            run.seq += 1
+        run.fence += 1
+        run.status, run.owner, run.lease_until = Status.RUNNING, owner, self.now + 3
+        assert (claim.lease.fence, claim.lease.owner) == (run.fence, owner)
+        assert dict(claim.journal) == run.journal
+        assert len(claim.messages) == run.messages
+        assert claim.run.signals == run.signals
+
+    @rule(owner=st.sampled_from(OWNERS))
+    def claim_again(self, owner: str) -> None:
+        """The reply was lost. What the worker holds of that claim is told again, and nothing is taken."""
+        claim_id, wanted, at = self.last_claim.get(owner, ("", [], -9))
+        if self.now - at < 3:
+            claims = self.do(self.store.claim(wanted, owner=owner, claim_id=claim_id, lease_ms=LEASE_MS))
+            for claim in claims:
+                run = self.known[claim.lease.run_id]
+                assert (run.status, run.fence) == (Status.RUNNING, claim.lease.fence)
+                assert dict(claim.journal) == run.journal
+
+    @rule(held=st.lists(claims, min_size=1, max_size=3))
+    def renew(self, held: list[Held]) -> None:
+        renewals = self.do(self.store.renew([each.claim.lease for each in held], lease_ms=LEASE_MS))
+        for each, renewal in zip(held, renewals, strict=True):
+            run = self.run_of(each)
+            assert (renewal.run_id, renewal.held) == (each.run_id, self.is_current(each))
+            if run is not None:
+                assert renewal.signals == run.signals
+                assert renewal.cancel_requested == (run.cancel_reason is not None)
+            if run is not None and renewal.held:
+                run.lease_until = self.now + 3
+
+    @rule(
+        held=claims,
+        name=st.sampled_from(("reply", "call-1", "call-2")),
+        value=st.sampled_from((b"1", b"2")),
+        effect=st.booleans(),
+        pieces=st.integers(0, 3),
+        others=st.integers(0, 2),
+    )
+    def journal(self, held: Held, name: str, value: bytes, effect: bool, pieces: int, others: int) -> None:
+        record = StepRecord(name, value, starts_effect=effect)
+        deltas = tuple(TextDelta(text="x" * (size + 1)) for size in range(pieces))
+        progress = tuple(ToolProgress(call_id="c", name="roll_dice") for _ in range(others))
+        batch = EventBatch(held.numbers + 1, deltas + progress)
+        work = self.store.journal(held.claim.lease, [record], batch)
+        run = self.run_of(held)
+        if run is None:
+            self.refused(work, RunNotFound)
+        elif not self.is_current(held):
+            self.refused(work, LeaseLost)
+        elif effect and run.cancel_reason is not None and run.journal.get(name) != value:
+            self.refused(work, CancelRequested)
+            held.numbers += 1
+        else:
+            appended = self.do(work)
+            first = run.seq + 1
+            run.seq += len(batch.events)
+            assert appended.last_seq == run.seq
+            run.journal[name] = value
+            run.open += [
+                delta.model_copy(update={"seq": seq, "run_id": held.run_id, "at_ms": appended.at_ms})
+                for seq, delta in enumerate(deltas, start=first)
+            ]
+            held.numbers += 1
+            held.sent.append(((record,), batch, appended))
+
+    @rule(held=claims)
+    def journal_again(self, held: Held) -> None:
+        """The last batch once more."""
+        if held.sent:
+            records, batch, answer = held.sent[-1]
+            work = self.store.journal(held.claim.lease, records, batch)
+            if self.is_current(held) and batch.number == held.numbers:
+                assert self.do(work) == answer
+            elif not self.is_current(held):
+                self.refused(work, LeaseLost, RunNotFound)
+            else:
+                work.close()
+
+    @rule(
+        held=claims,
+        status=st.sampled_from(sorted(TRANSITIONS[Status.RUNNING])),
+        speaks=st.booleans(),
+        saw_signals=st.booleans(),
+        delay=st.sampled_from((0, 0, 2)),
+    )
+    def commit(self, held: Held, status: Status, speaks: bool, saw_signals: bool, delay: int) -> None:
+        run = self.run_of(held)
+        deltas = run.open if run is not None and self.is_current(held) else []
+        folding = (completed(deltas),) if deltas else ()
+        commit = Commit(
+            status=status,
+            messages=(reply_message("16"),) if speaks else (),
+            batch=EventBatch(held.numbers + 1, (*folding, IterationFinished(iteration=1)), ranges(deltas)),
+            iteration=held.claim.run.iteration + 1,
+            turn=0,
+            errors=0,
+            usage={},
+            signals_seen=run.signals if run is not None and saw_signals else held.claim.run.signals,
+            closing=(RunCompleted(output="16"),) if status.is_final else (),
+            delay_ms=delay * TICK_S * 1000 if status is Status.QUEUED else 0,
+            ttl_ms=TTL_MS if status.is_final else 0,
+        )
+        work = self.store.commit(held.claim.lease, commit)
+        if run is None:
+            self.refused(work, RunNotFound)
+        elif max(run.committed, default=0) == held.fence:
+            assert self.do(work) == run.committed[held.fence]
+        elif not self.is_current(held):
+            self.refused(work, LeaseLost)
+        else:
+            self._committed(run, held, commit, self.do(work))
+
+    def _committed(self, run: Run, held: Held, commit: Commit, answer: Committed) -> None:
+        is_signalled = run.signals > commit.signals_seen
+        run.status = Status.QUEUED if is_signalled else commit.status
+        run.seq += len(commit.batch.events) + (0 if is_signalled else len(commit.closing))
+        assert answer == Committed(run.status, run.seq, woken=answer.woken)
+        run.open = []
+        run.messages += len(commit.messages)
+        if commit.messages:
+            run.journal = {}
+        delay = 0 if is_signalled else commit.delay_ms // (TICK_S * 1000)
+        run.not_before = self.now + delay if delay else 0
+        run.iteration = commit.iteration
+        run.owner, run.recoveries = None, 0
+        run.expires = self.now + 5 if run.status.is_final else None
+        run.committed[held.fence] = answer
+
+    @rule(held=claims)
+    def commit_to_running(self, held: Held) -> None:
+        if self.is_current(held):
+            commit = Commit(Status.RUNNING, (), EventBatch(99), 1, 1, 0, {}, 0)
+            self.refused(self.store.commit(held.claim.lease, commit), IllegalTransition)
+
+    @rule(held=claims)
+    def release(self, held: Held) -> None:
+        run = self.run_of(held)
+        work = self.store.release(
+            held.claim.lease, EventBatch(held.numbers + 1, (ToolProgress(call_id="c", name="x"),))
+        )
+        if run is None:
+            self.refused(work, RunNotFound)
+        elif max(run.released, default=0) == held.fence:
+            self.do(work)
+        elif not self.is_current(held):
+            self.refused(work, LeaseLost)
+        else:
+            self.do(work)
+            run.seq += 2 if run.open else 1
+            run.open = []
+            run.released.add(held.fence)
+            run.status, run.owner, run.not_before = Status.QUEUED, None, 0
+
+    @rule(held=consumes(claims))
+    def die(self, held: Held) -> None:
+        """A worker that is never heard of again."""
+
+    @rule(run_id=runs, reason=st.sampled_from(("", "enough")))
+    def cancel(self, run_id: str, reason: str) -> None:
+        work = self.store.cancel(run_id, reason=reason)
+        run = self.known.get(run_id)
+        if run is None:
+            self.refused(work, RunNotFound)
+            return
+        if run.status in (Status.COMPLETED, Status.FAILED):
+            self.refused(work, RunAlreadyFinished)
+            return
+        answer = self.do(work)
+        if run.status is not Status.CANCELLED and run.cancel_reason is None:
+            run.cancel_reason = reason
+            run.signals += 1
+            run.seq += 1
+            run.not_before = 0
+            if run.status in (Status.WAITING, Status.PAUSED):
+                run.status = Status.QUEUED
+        held = run.status is Status.RUNNING and run.lease_until > self.now
+        assert (answer.status, answer.held) == (run.status, held)
+
+    @rule(ticks=st.sampled_from((1, 1, 2, 3, 4)))
+    def pass_time(self, ticks: int) -> None:
+        self.do(self.backend.pass_time(ticks * TICK_S))
+        self.now += ticks
+        for run_id, run in list(self.known.items()):
+            if run.expires is not None and run.expires <= self.now:
+                self.gone.append(run_id)
+                del self.known[run_id]
+
+    @rule()
+    def sweep(self) -> None:
+        """It only wakes what can be claimed."""
+        swept = self.do(self.store.sweep(lease_ms=LEASE_MS))
+        assert all(self.known[run_id].is_claimable(self.now) for run_id in swept.to_wake)
+
+    @rule()
+    def everything_comes_back(self) -> None:
+        """Promise P1: in the time of two leases sweeps find every run that can go on."""
+        stuck = {run_id for run_id, run in self.known.items() if run.is_claimable(self.now)}
+        found: set[str] = set()
+        for _ in range(7):
+            self.pass_time(1)
+            found.update(self.do(self.store.sweep(lease_ms=LEASE_MS)).to_wake)
+        assert stuck <= found
+
+    # --- what must hold
+
+    @invariant()
+    def store_and_model_agree(self) -> None:
+        for run_id, run in self.known.items():
+            state: RunState = self.do(self.store.read(run_id))
+            assert state.status is run.status
+            assert (state.fence, state.owner, state.iteration) == (run.fence, run.owner, run.iteration)
+            assert (state.recoveries, state.signals, state.cancel_reason) == (
+                run.recoveries, run.signals, run.cancel_reason
+            )  # fmt: skip
+            assert (state.seq, state.message_count) == (run.seq, run.messages)
+            assert (state.lease_until_ms > 0) == (run.status is Status.RUNNING)
+            assert state.committed == max(run.committed, default=0)
+
+    @invariant()
+    def what_is_gone_is_gone(self) -> None:
+        for run_id in self.gone:
+            self.refused(self.store.read(run_id), RunNotFound)
+
+
+def play(backend: Callable[[], Coroutine[Any, Any, tuple[Backend, Any]]], examples: int) -> None:
+    run_state_machine_as_test(
+        lambda: LeaseMachine(backend),
+        settings=settings(
+            max_examples=examples, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )
+
+
+def test_leases_in_memory():
+    async def make() -> tuple[Backend, Any]:
+        return MemoryBackend(), None
+
+    play(make, examples=100)
+
+
+def test_leases_on_fakeredis():
+    async def make() -> tuple[Backend, Any]:
+        parts = TimedParts(FakeConnection())
+        return RedisBackend(parts), parts.aclose
+
+    play(make, examples=30)
+
+
+def test_leases_on_redis(redis_url: str):
+    async def make() -> tuple[Backend, Any]:
+        parts = TimedParts(Connection(redis_url))
+        await parts.connection.client.flushdb()
+        return RedisBackend(parts), parts.aclose
+
+    play(make, examples=30)

@@ -1,0 +1,79 @@
+"""The deployment's web front: `python -m workers.web` beside a worker, over real HTTP."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from agentq.private_redis import free_port
+from tests.helpers import ROOT, wait_until_sync
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextmanager
+def process(*command: str, **environ: str) -> Iterator[None]:
+    child = subprocess.Popen([sys.executable, *command], cwd=ROOT, env={**os.environ, **environ})
+    try:
+        yield
+    finally:
+        child.terminate()
+        child.wait(timeout=20)
+
+
+@pytest.fixture
+def web(redis_url: str) -> Iterator[str]:
+    port = free_port()
+    with (
+        process("-m", "workers.web", REDIS_URL=redis_url, PORT=str(port)),
+        process("-m", "agentq", "worker", REDIS_URL=redis_url),
+    ):
+        url = f"http://127.0.0.1:{port}/runs"
+        wait_until_sync(lambda: ask(f"{url}/01JD3ZK8W5Q0X9V7T2M4N6P8RA")[0] == 404, timeout=20)
+        yield url
+
+
+def ask(url: str, body: str | None = None, **headers: str) -> tuple[int, str]:
+    request = urllib.request.Request(url, body.encode() if body else None, headers)  # noqa: S310 - our own server
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310 - as above
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+    except urllib.error.URLError as error:
+        return 0, str(error.reason)
+
+
+def test_a_prompt_goes_in_and_its_answer_comes_out(web: str) -> None:
+    status, text = ask(web, 'call add_numbers {"a": 7, "b": 9}\nsay It is $1.', **{"Idempotency-Key": "k"})
+    run_id = json.loads(text)["run_id"]
+    assert status == 202
+    again = ask(web, 'call add_numbers {"a": 7, "b": 9}\nsay It is $1.', **{"Idempotency-Key": "k"})
+    assert json.loads(again[1])["run_id"] == run_id
+
+    status, stream = ask(f"{web}/{run_id}/events")
+    frames = [dict(line.split(": ", 1) for line in frame.splitlines()) for frame in stream.strip().split("\n\n")]
+    assert [int(frame["id"]) for frame in frames] == list(range(1, len(frames) + 1))
+    assert frames[-1]["event"] == "run.completed"
+    _, rest = ask(f"{web}/{run_id}/events", **{"Last-Event-ID": frames[-2]["id"]})
+    assert rest.strip() == stream.strip().split("\n\n")[-1]
+
+    assert json.loads(ask(f"{web}/{run_id}")[1]) == {"status": "completed", "answer": "It is 16.", "error": None}
+
+
+def test_bad_requests_are_answered_in_words(web: str) -> None:
+    assert ask(f"{web}/nonsense")[0] == 404
+    assert ask(f"{web}/01JD3ZK8W5Q0X9V7T2M4N6P8RA/events")[0] == 404
+    assert ask(web, " ") == (400, '{"error": "prompt is empty; say what the agent should do"}')
+    assert ask(web, "x" * 100_001)[0] == 400
+    ask(web, "hello", **{"Idempotency-Key": "other"})
+    assert ask(web, "hello again", **{"Idempotency-Key": "other"})[0] == 409

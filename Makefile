@@ -50,7 +50,7 @@ coverage: $(DEV)  ## the tests again, with the lines that none of them reached
 
 bench: $(DEV)  ## measure; BENCH_ARGS are handed on
 	@scripts/ensure-redis
-	@$(PYTHON) bench/run.py $(BENCH_ARGS)
+	@$(PYTHON) -m bench.run $(BENCH_ARGS)
 
 chaos: $(DEV)  ## the crash tests of `make test`, many more rounds (AGENTQ_CHAOS_ROUNDS)
 	@scripts/ensure-redis

@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-import redis
-
 from agentq.errors import StoreUnavailable
 from agentq.private_redis import INSTALL, RedisServer, find_program
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import redis
 
 # The figures of one round, by name.
 Sample = Mapping[str, float]
@@ -29,7 +29,6 @@ class Figure:
 
     name: str
     digits: int
-    higher_is_better: bool
 
 
 class Peer(Protocol):
@@ -97,6 +96,6 @@ def throughput(steps: int, *, seconds: float, worker_cpu_s: float, redis_cpu_s: 
     }
 
 
-THROUGHPUT = Figure("steps/s", 0, higher_is_better=True)
-WORKER_CPU = Figure("CPU ms per step, worker", 3, higher_is_better=False)
-REDIS_CPU = Figure("CPU ms per step, redis-server", 3, higher_is_better=False)
+THROUGHPUT = Figure("steps/s", 0)
+WORKER_CPU = Figure("CPU ms per step, worker", 3)
+REDIS_CPU = Figure("CPU ms per step, redis-server", 3)

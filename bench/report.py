@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping, Sequence
+import textwrap
 from dataclasses import dataclass
 from importlib.metadata import version
 from statistics import median
+from typing import TYPE_CHECKING
 
-from bench.measure import Figure, Sample, Workload
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
+    from bench.measure import Figure, Sample, Workload
+
+_WIDTH = 118
 _PACKAGES = ("agentq-redis", "redis", "hiredis", "rq", "pydantic")
 
 
@@ -71,14 +76,26 @@ def page(results: Sequence[Result], *, redis_version: str, command: str) -> str:
     """docs/performance.md."""
     parts = [
         "# Performance",
-        "These figures are measured, not promised: they depend on the machine, so read the ratios. Peers are measured in "
-        "turn in the same run. To measure again:",
+        (
+            "These figures are measured, not promised. They depend on the machine, so read the ratios: agentq's figure "
+            "divided by the peer's, both from the same run, in which they were measured in turn. To measure again:"
+        ),
         f"```console\n$ {command}\n```",
     ]
     for result in results:
         parts += [f"## {result.workload.question}", result.workload.description, table(result), setting(result)]
     parts += ["## Versions", f"{versions(redis_version)}."]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(_wrapped(part) for part in parts) + "\n"
+
+
+def _wrapped(part: str) -> str:
+    """Prose and lists in lines of ordinary length; tables, headings and code as they are."""
+    if part.startswith(("|", "#", "```")):
+        return part
+    return "\n".join(
+        textwrap.fill(line, _WIDTH, subsequent_indent="  " if line.startswith("- ") else "", break_on_hyphens=False)
+        for line in part.splitlines()
+    )
 
 
 def _row(cells: Sequence[str], widths: Sequence[int]) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import redis
 
@@ -16,14 +16,20 @@ from bench.measure import Sample, Workload, new_server
 from bench.report import Result, page, sample_line, setting, table, versions
 from bench.workloads import WORKLOADS
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
+_ROUNDS = 5
+_ROUNDS_QUICK = 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     chosen = [workload for workload in WORKLOADS if workload.name in (options.only or workload.name)]
     try:
-        results = [_measure(workload, _runs(workload, options), options.rounds) for workload in chosen]
+        rounds = options.rounds or (_ROUNDS_QUICK if options.quick else _ROUNDS)
+        results = [_measure(workload, _runs(workload, options), rounds) for workload in chosen]
         redis_version = _redis_version()
     except StoreUnavailable as error:
         print(f"error: {error}", file=sys.stderr)
@@ -41,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench/run.py", description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("--quick", action="store_true", help="less work; the figures waver more")
-    parser.add_argument("--rounds", type=_positive, default=3, help="how often each peer is measured [3]")
+    parser.add_argument("--rounds", type=_positive, help="how often each peer is measured [5; with --quick 3]")
     parser.add_argument(
         "--runs", type=_positive, help="how many runs a round has, in place of the workload's own number"
     )
@@ -63,7 +69,7 @@ def _runs(workload: Workload, options: argparse.Namespace) -> int:
 
 
 def _measure(workload: Workload, runs: int, rounds: int) -> Result:
-    """All rounds of a workload, the peers in turn: A B A B A B. Each has a server of its own, emptied before a round."""
+    """All rounds of a workload, the peers in turn: A B A B. Each has a server of its own, emptied before a round."""
     print(f"{workload.name}: {workload.question}", flush=True)
     samples: dict[str, list[Sample]] = {peer.name: [] for peer in workload.peers}
     with ExitStack() as stack:

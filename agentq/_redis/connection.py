@@ -32,6 +32,8 @@ _AWAY = (
     redis.exceptions.MasterDownError,
     OSError,
 )
+# Redis is there and writes nothing for now: its disk is full, its replicas are gone, a script hangs.
+_NOT_NOW = ("MISCONF", "NOREPLICAS", "BUSY ", "CLUSTERDOWN")
 
 
 class Connection:
@@ -91,7 +93,7 @@ def _keepalive() -> dict[str, Any]:
 
 @contextmanager
 def redis_errors(where: str) -> Iterator[None]:
-    """Turn "Redis is away" in all its forms into `StoreUnavailable`."""
+    """Turn "Redis is away" in all its forms, or full, into `StoreUnavailable`."""
     try:
         yield
     except asyncio.CancelledError:
@@ -100,3 +102,9 @@ def redis_errors(where: str) -> Iterator[None]:
         raise StoreUnavailable(f"Redis at {where} refused the password: {error}") from error
     except _AWAY as error:
         raise StoreUnavailable(f"Redis at {where} cannot be reached: {error}") from error
+    except redis.exceptions.OutOfMemoryError as error:
+        raise StoreUnavailable(f"Redis at {where} is out of memory: {error}") from error
+    except redis.exceptions.ResponseError as error:
+        if str(error).startswith(_NOT_NOW):
+            raise StoreUnavailable(f"Redis at {where} writes nothing for now: {error}") from error
+        raise

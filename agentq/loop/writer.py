@@ -280,3 +280,5 @@ def _tell(waiters: Sequence[asyncio.Future[None]], error: Exception) -> None:
     for waiter in waiters:
         if not waiter.done():
             waiter.set_exception(error)
+            # Who waited may have been stopped since; the error has been told to `on_lost` as well.
+            waiter.exception()

@@ -8,12 +8,15 @@ from __future__ import annotations
 import json
 import sys
 import time
+from typing import TYPE_CHECKING
 
 import redis
 from rq import Queue, SimpleWorker, get_current_job
 
-from agentq.private_redis import RedisServer
 from bench.measure import Sample, in_child, server_cpu_s, throughput
+
+if TYPE_CHECKING:
+    from agentq.private_redis import RedisServer
 
 QUEUE = "bench"
 JOBS = 6

@@ -9,7 +9,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
-from agentq import _ids, results
+from agentq import _ids, _json, results
 from agentq.callbacks import Callbacks, calls, finish
 from agentq.errors import InvalidInput, LeaseLost, RunNotFound, UnknownAgent
 from agentq.intake import new_run
@@ -189,7 +189,7 @@ class AsyncClient:
         if not wait >= 0:
             raise InvalidInput(f"wait must be 0 or more seconds, not {wait}", field="wait")
         parts = self._parts()
-        signalled = await parts.store.cancel(_checked_id(run_id), reason=reason)
+        signalled = await parts.store.cancel(_checked_id(run_id), reason=_json.storable(reason))
         if not signalled.held and not signalled.status.is_final:
             await self._settle(parts.store, run_id)
         state = await parts.store.read(run_id)

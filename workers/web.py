@@ -7,6 +7,7 @@ GET  /runs/RUN_ID/events   the events as server-sent events; Last-Event-ID goes 
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from socketserver import ThreadingMixIn
@@ -41,8 +42,15 @@ def look(run_id: str) -> dict[str, Any]:
     return {"status": state.status, "answer": result and result.output, "error": state.last_error}
 
 
-def events(run_id: str, after: str) -> Iterator[bytes]:
-    for event in client.events(run_id, after=int(after)):
+def cursor(environ: dict[str, Any]) -> int:
+    text = environ.get("HTTP_LAST_EVENT_ID") or "0"
+    if not re.fullmatch("[0-9]{1,15}", text):
+        raise InvalidInput(f"Last-Event-ID is the number of an event, not {text[:40]!r}", field="after")
+    return int(text)
+
+
+def events(run_id: str, after: int) -> Iterator[bytes]:
+    for event in client.events(run_id, after=after):
         yield f"id: {event.seq}\nevent: {event.type}\ndata: {event.model_dump_json()}\n\n".encode()
 
 
@@ -54,9 +62,10 @@ def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
             case "GET", ["runs", run_id]:
                 status, body = "200 OK", look(run_id)
             case "GET", ["runs", run_id, "events"]:
+                after = cursor(environ)
                 client.get(run_id)  # a run that is not there is an answer, not a broken stream
                 start_response("200 OK", [("Content-Type", "text/event-stream"), ("Cache-Control", "no-store")])
-                return events(run_id, environ.get("HTTP_LAST_EVENT_ID") or "0")
+                return events(run_id, after)
             case _:
                 status, body = "404 Not Found", {"error": "POST /runs, GET /runs/RUN_ID or GET /runs/RUN_ID/events"}
     except (InvalidInput, RunNotFound, Conflict, StoreUnavailable) as error:

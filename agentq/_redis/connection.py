@@ -69,18 +69,21 @@ class Connection:
     def blocking_client(self) -> redis.asyncio.Redis:
         """A client for one connection that waits: no time limit on replies, nothing sent again behind our back."""
         return redis.asyncio.Redis.from_url(
-            self.url, socket_timeout=None, retry=AsyncRetry(NoBackoff(), 0), **_keepalive()
+            self.url, socket_timeout=None, retry=AsyncRetry(NoBackoff(), 0), **_keepalive(self.url)
         )
 
     def thread_client(self) -> redis.Redis:
         """A synchronous client for a thread of its own, with short time limits."""
-        return redis.Redis.from_url(self.url, socket_timeout=2.0, retry=Retry(NoBackoff(), 0), **_keepalive())
+        return redis.Redis.from_url(self.url, socket_timeout=2.0, retry=Retry(NoBackoff(), 0), **_keepalive(self.url))
 
     async def aclose(self) -> None:
         await self.client.aclose()
 
 
-def _keepalive() -> dict[str, Any]:
+def _keepalive(url: str) -> dict[str, Any]:
+    """How a connection that only waits finds out that the other side is gone. A Unix socket has no need of it."""
+    if url.startswith("unix:"):
+        return {}
     return {
         "socket_connect_timeout": _CONNECT_TIMEOUT_S,
         "socket_keepalive": True,

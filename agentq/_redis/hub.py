@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 # A listener that is this far behind reads the stream again in place of what it missed.
 _INBOX_LIMIT = 1_000
 _RECONNECT_S = (0.05, 1.0)
+_AFTER_BUG_S = 1.0
 
 
 class Mark(Enum):
@@ -66,6 +67,8 @@ class Hub:
         self._own_channel = f"hub:{new_token()}"
         self._pubsub: redis.asyncio.client.PubSub | None = None
         self._task: asyncio.Task[None] | None = None
+        self._delay_s = _RECONNECT_S[0]
+        self._is_connected = False
 
     @contextlib.asynccontextmanager
     async def listen(self, channel: str) -> AsyncIterator[Inbox]:
@@ -99,25 +102,39 @@ class Hub:
             logger.debug("pub/sub connection lost while asking to %s", name)
 
     async def _run(self) -> None:
-        delay = _RECONNECT_S[0]
         while True:
-            client = self._connection.blocking_client()
             try:
-                self._pubsub = client.pubsub()
-                await self._subscribe(self._pubsub)
-                async for message in self._pubsub.listen():
-                    delay = _RECONNECT_S[0]
-                    self._deliver(message)
+                await self._read()
             except (RedisError, OSError) as error:
-                logger.info("pub/sub connection to %s lost (%s); connecting again", self._connection.where, error)
-            finally:
-                pubsub, self._pubsub = self._pubsub, None
-                with contextlib.suppress(RedisError, OSError):
-                    if pubsub is not None:
-                        await pubsub.aclose()  # type: ignore[no-untyped-call]
-                    await client.aclose()
-            await asyncio.sleep(delay)
-            delay = min(delay * 2, _RECONNECT_S[1])
+                self._tell_lost(error)
+            except Exception:  # nobody would hear anything any more
+                logger.exception("the pub/sub connection to %s failed; it is made anew", self._connection.where)
+                self._delay_s = _AFTER_BUG_S
+            await asyncio.sleep(self._delay_s)
+            self._delay_s = min(self._delay_s * 2, _RECONNECT_S[1])
+
+    async def _read(self) -> None:
+        """Connect, subscribe and deliver what comes. Ends by raising."""
+        client = self._connection.blocking_client()
+        try:
+            self._pubsub = client.pubsub()
+            await self._subscribe(self._pubsub)
+            async for message in self._pubsub.listen():
+                self._delay_s, self._is_connected = _RECONNECT_S[0], True
+                self._deliver(message)
+        finally:
+            pubsub, self._pubsub = self._pubsub, None
+            with contextlib.suppress(RedisError, OSError):
+                if pubsub is not None:
+                    await pubsub.aclose()  # type: ignore[no-untyped-call]
+                await client.aclose()
+
+    def _tell_lost(self, error: Exception) -> None:
+        """Log the loss of a connection once. Tries in vain are for those who debug: commands fail at the same time."""
+        if self._is_connected:
+            self._is_connected = False
+            logger.info("pub/sub connection to %s lost; connecting again", self._connection.where)
+        logger.debug("no pub/sub connection: %s", error)
 
     async def _subscribe(self, pubsub: redis.asyncio.client.PubSub) -> None:
         """Subscribe all channels, those too whose listeners came or went while the connection was being made."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from redis.exceptions import NoScriptError
 
 from agentq._redis.connection import Connection, redis_errors
+from agentq.errors import InvalidInput
 
 if TYPE_CHECKING:
     from agentq._redis.scripts import Script
@@ -25,6 +26,8 @@ class Pipeline:
 
     async def execute(self, *command: Any) -> Any:
         """Send one command, return its reply. Raises `StoreUnavailable`, or what Redis answered as an exception."""
+        # Here, and not with the whole batch, so that text without a UTF-8 form is the fault of its own caller alone.
+        command = tuple(_encoded(item) for item in command)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
         if not self._waiting:
@@ -84,3 +87,12 @@ class Pipeline:
         while self._waiting or self._flushes:
             await asyncio.gather(*self._flushes, return_exceptions=True)
             await asyncio.sleep(0)
+
+
+def _encoded(item: Any) -> Any:
+    if not isinstance(item, str):
+        return item
+    try:
+        return item.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput(f"{item[:50]!r} holds half of a surrogate pair, which no text may") from error

@@ -83,7 +83,7 @@ def exit_code(error: BaseException) -> ExitCode:
     for kind in type(error).__mro__:
         if kind in EXIT_CODES:
             return EXIT_CODES[kind]
-    if isinstance(error, click.UsageError):
+    if isinstance(error, click.UsageError) or _is_wrong_database(error):
         return ExitCode.USAGE
     if isinstance(error, KeyboardInterrupt | click.Abort):
         return ExitCode.INTERRUPTED
@@ -122,7 +122,17 @@ def describe(error: BaseException) -> tuple[str, str]:
             return type(error).__name__, f"{message.rstrip('.')} ({fix})" if fix else message
         case KeyboardInterrupt() | click.Abort():
             return "Interrupted", "interrupted"
+        case _ if _is_wrong_database(error):
+            return "InvalidInput", "this Redis has no database of that number; correct the end of --redis or REDIS_URL"
         case _:
             text = one_line(str(error))
             name = type(error).__name__
             return name, f"{name}{f': {text}' if text else ''} (a bug? --debug shows the traceback)"
+
+
+def _is_wrong_database(error: BaseException) -> bool:
+    """Whether Redis refused the number in its URL. By name: redis is not imported to say what went wrong."""
+    text = str(error).lower()
+    return type(error).__name__ == "ResponseError" and (
+        "db index is out of range" in text or "invalid db index" in text
+    )

@@ -47,6 +47,11 @@ class Options:
         finally:
             await client.aclose()
 
+    @property
+    def names_app(self) -> bool:
+        """Whether an app was named, be it the default one: settings tell only which, not whence."""
+        return bool(self.app or os.environ.get("AGENTQ_APP"))
+
     def load_app(self) -> AgentQ:
         """The app that `--app` names. Raises `AppNotFound`."""
         from agentq.loading import load_app

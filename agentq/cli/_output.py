@@ -110,7 +110,7 @@ def stderr() -> Output:
     return Output(sys.stderr)
 
 
-def remark(kind: str, message: str, *, as_json: bool) -> None:
+def remark(kind: str, message: str, *, as_json: bool, style: str = "yellow") -> None:
     """Say something beside the output, on stderr: in JSON where the output is."""
     out = stderr()
     if as_json:
@@ -118,7 +118,7 @@ def remark(kind: str, message: str, *, as_json: bool) -> None:
 
         out.line(json.dumps({"note": {"type": kind, "message": message}}, ensure_ascii=False))
     else:
-        out.line(out.style(message, "yellow"))
+        out.line(out.style(message, style))
 
 
 def printable(text: str) -> str:

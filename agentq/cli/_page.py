@@ -17,7 +17,7 @@ class Page:
         self._label = f"{out.style(label, colour)} {out.style('│', 'dim')} " if label else ""
         self._label_columns = columns(label) + 3 if label else 0
         self._timestamps = timestamps
-        self._can_replace = out.is_tty and not label
+        self.can_replace = out.is_tty and not label
         self._open: tuple[str, ...] | None = None
         self._buffer = ""
         self._is_replaceable = False
@@ -43,7 +43,7 @@ class Page:
 
     def replaceable(self, text: str) -> None:
         """Write a line that the next one replaces; where that cannot be, an ordinary line. `text` has no styles."""
-        if not self._can_replace:
+        if not self.can_replace:
             self.line(self.style(text, "dim"))
             return
         self.close()

@@ -34,6 +34,8 @@ from agentq.events.model import (
 )
 from agentq.messages import NoteKind, StopReason
 
+# Where each step of a tool's progress is a line of its own.
+_PROGRESS_EVERY_MS = 1000
 _ENDS = {
     "run.completed": ("✓ completed", "green"),
     "run.failed": ("✗ failed", "red"),
@@ -48,6 +50,7 @@ class _Seen:
     # False when the events do not begin with the run's first: then totals are not known.
     from_start: bool = False
     created_ms: int | None = None
+    prompt: str = ""
     worker: str = ""
     iteration: int = 0
     cancel_reason: str = ""
@@ -56,6 +59,9 @@ class _Seen:
     has_streamed: bool = False
     calls: set[str] = field(default_factory=set)
     running: dict[str, ToolCalled] = field(default_factory=dict)
+    # By call: when progress was written last, and what has come since then.
+    told_ms: dict[str, int] = field(default_factory=dict)
+    untold: dict[str, ToolProgress] = field(default_factory=dict)
 
 
 class Renderer:
@@ -80,6 +86,7 @@ class Renderer:
 
     def close(self) -> None:
         """End an open line, so that something else can be printed."""
+        self._tell_rest()
         self._page.close()
 
     def show(self, event: Event) -> None:  # noqa: C901 - one arm per kind of event
@@ -129,6 +136,7 @@ class Renderer:
     def _queued(self, event: RunQueued) -> None:
         self._seen.from_start = event.seq <= 1
         self._seen.created_ms = event.at_ms
+        self._seen.prompt = event.prompt
         prompt = clip(one_line(event.prompt), self._limit(len(event.agent) + 2))
         self._page.line(f"{self._page.style(event.agent, 'bold')}: {prompt}")
 
@@ -161,6 +169,7 @@ class Renderer:
 
     def _reset(self, event: AttemptReset) -> None:
         """Say that what was shown of a reply is void; a viewer who came later was shown nothing of it."""
+        self._tell_rest()
         self._page.close()
         if self._seen.is_reply_open:
             reason = f": {one_line(event.reason)}" if event.reason else ""
@@ -179,11 +188,33 @@ class Renderer:
         self._page.line(f"{arrow} {bold}{bracket}{rest}{self._page.style(attempt, 'yellow')}")
 
     def _progress(self, event: ToolProgress) -> None:
+        """Show how far a call is; where lines stay, once a second, and the last of it in any case."""
+        seen = self._seen
+        last_ms = seen.told_ms.get(event.call_id)
+        if not self._page.can_replace and last_ms is not None and event.at_ms - last_ms < _PROGRESS_EVERY_MS:
+            seen.untold[event.call_id] = event
+            return
+        seen.told_ms[event.call_id] = event.at_ms
+        seen.untold.pop(event.call_id, None)
+        self._draw_progress(event)
+
+    def _tell_rest(self, call_id: str | None = None) -> None:
+        """Write the progress that was held back, of one call or of all."""
+        untold = self._seen.untold
+        now_ms = self._page.at_ms
+        for held in [call_id] if call_id else list(untold):
+            if event := untold.pop(held, None):
+                self._page.at_ms = self._seen.told_ms[held] = event.at_ms
+                self._draw_progress(event)
+        self._page.at_ms = now_ms
+
+    def _draw_progress(self, event: ToolProgress) -> None:
         share = "" if event.fraction is None else f"  {event.fraction:.0%}"
         message = f"  {one_line(event.message)}" if event.message else ""
         self._page.replaceable(f"⋯ {one_line(event.name)}{share}{message}")
 
     def _result(self, event: ToolFinished | ToolFailed) -> None:
+        self._tell_rest(event.call_id)
         label = self._label_of(event)
         self._seen.calls.add(event.call_id)
         self._seen.running.pop(event.call_id, None)
@@ -232,10 +263,13 @@ class Renderer:
 
     def _final(self, event: FinalEvent) -> None:
         word, colour = _ENDS[event.type]
+        self._tell_rest()
         self._page.close()
         if not isinstance(event, RunCompleted) and event.reason not in ("", self._seen.cancel_reason):
             self._page.line(self._page.style(f"! {_words.content(event.reason)}", colour))
         seen = self._seen
+        if isinstance(event, RunCompleted) and seen.prompt and event.output == seen.prompt:
+            self._echo(seen.prompt)
         figures = _words.figures(
             iterations=event.iterations,
             tools=len(seen.calls) if seen.from_start else None,
@@ -243,6 +277,12 @@ class Renderer:
             elapsed_ms=None if seen.created_ms is None else event.at_ms - seen.created_ms,
         )
         self._page.line(f"{self._page.style(word, colour, 'bold')}{self._page.style(f' · {figures}', 'dim')}")
+
+    def _echo(self, prompt: str) -> None:
+        """The mock model gave the prompt back; say so where a script was meant."""
+        if why := _words.unread_script(prompt):
+            hint = f"! an echo: the first line is no line of a mock script: {why}"
+            self._page.line(self._page.style(hint, "yellow"))
 
     def _gap(self, event: Gap) -> None:
         self._seen.is_reply_open = self._seen.has_streamed = False

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 _COLOURS = ("cyan", "magenta", "yellow", "blue", "green")
 _WORKER_MISSING_AFTER_S = 2.0
+_PROBE_EVERY_S = 2.0
 # A shorter delay passes before one has read of it.
 _WORTH_TELLING_MS = 1000
 
@@ -62,6 +63,7 @@ class _View:
     end: Status | None = None
     is_queued: bool = False
     changed_at: float = field(default_factory=time.monotonic)
+    heard_at: float = field(default_factory=time.monotonic)
 
     def take(self, event: Event) -> None:
         match event:
@@ -75,7 +77,7 @@ class _View:
                 self.end = Status.FAILED
             case RunCancelledEvent():
                 self.end = Status.CANCELLED
-        self.changed_at = time.monotonic()
+        self.changed_at = self.heard_at = time.monotonic()
         self.show(event)
         self.cursor = event.seq
 
@@ -84,12 +86,18 @@ class Watch:
     """Shows runs until they end."""
 
     def __init__(
-        self, options: Options, look: Look, *, worker_missing_after_s: float = _WORKER_MISSING_AFTER_S
+        self,
+        options: Options,
+        look: Look,
+        *,
+        worker_missing_after_s: float = _WORKER_MISSING_AFTER_S,
+        probe_every_s: float = _PROBE_EVERY_S,
     ) -> None:
         self._options = options
         self._look = look
         self._out = stdout()
         self._missing_after_s = worker_missing_after_s
+        self._probe_every_s = probe_every_s
         self._views: list[_View] = []
 
     async def follow(
@@ -103,12 +111,14 @@ class Watch:
         self._views = [
             self._view(state, label, n, after) for n, (state, label) in enumerate(zip(states, labels, strict=True))
         ]
+        probe = asyncio.create_task(self._tell_of_absence(client)) if live else None
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._one(client, view, live=live)) for view in self._views]
         except BaseExceptionGroup as errors:
             raise _first(errors) from errors
         finally:
+            await _stop(probe)
             self.close()
         return worst([task.result() for task in tasks])
 
@@ -168,9 +178,7 @@ class Watch:
                 async for event in events:
                     view.take(event)
         finally:
-            if watcher:
-                watcher.cancel()
-                await asyncio.gather(watcher, return_exceptions=True)
+            await _stop(watcher)
         if view.end is None:
             state = await client.read(view.run_id)
             if not state.status.is_final:
@@ -180,21 +188,54 @@ class Watch:
 
     async def _warn_without_worker(self, client: AsyncClient, view: _View) -> None:
         """Say once that nobody serves the queue, when the run has waited in it and nothing has come."""
-        with contextlib.suppress(StoreUnavailable):
-            while True:
-                await asyncio.sleep(self._missing_after_s / 4)
-                if not view.is_queued or time.monotonic() - view.changed_at < self._missing_after_s:
-                    continue
+        while True:
+            await asyncio.sleep(self._missing_after_s / 4)
+            if not view.is_queued or time.monotonic() - view.changed_at < self._missing_after_s:
+                continue
+            workers = None
+            with contextlib.suppress(StoreUnavailable):
                 workers = await client.workers(view.queue)
                 if workers is None:
                     return
-                if not workers:
-                    break
-                view.changed_at = time.monotonic()
-            view.close()
-            option = "" if view.queue == DEFAULT_QUEUE else f" -q {view.queue}"
-            message = f"no worker on queue {view.queue}; start: agentq worker{option}"
-            remark("no_worker", message, as_json=self._look.json)
+            if workers == ():
+                break
+            view.changed_at = time.monotonic()
+        view.close()
+        remark("no_worker", no_worker(view.queue), as_json=self._look.json)
+
+    async def _tell_of_absence(self, client: AsyncClient) -> None:
+        """Say once that Redis is away, and once that it is back: the events come through it without a word."""
+        is_away = False
+        while True:
+            await asyncio.sleep(self._probe_every_s)
+            view = next((view for view in self._views if view.end is None), None)
+            if view is None:
+                continue
+            is_quiet = time.monotonic() - max(view.heard_at for view in self._views) >= self._probe_every_s
+            was_away = is_away
+            try:
+                if is_quiet or is_away:
+                    await client.read(view.run_id)
+                is_away = False
+            except StoreUnavailable:
+                is_away = True
+            except RunNotFound:
+                return  # the events say so
+            if is_away != was_away:
+                self.close()
+                message = "Redis is away; waiting" if is_away else "Redis is back"
+                remark("redis", message, as_json=self._look.json)
+
+
+def no_worker(queue: str) -> str:
+    """What to do where nobody serves the queue."""
+    return f"no worker on queue {queue}; start: agentq worker{'' if queue == DEFAULT_QUEUE else f' -q {queue}'}"
+
+
+async def _stop(task: asyncio.Task[None] | None) -> None:
+    if task:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 def watch(watch_: Watch, main: Callable[[], Coroutine[Any, Any, ExitCode]]) -> ExitCode:

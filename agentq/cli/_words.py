@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from agentq.cli._output import Output, clip, count, duration, one_line, printable
@@ -41,6 +42,26 @@ def figures(*, iterations: int, tools: int | None, usage: Usage, elapsed_ms: int
         "" if elapsed_ms is None else duration(elapsed_ms),
     ]
     return " · ".join(part for part in parts if part)
+
+
+def unread_script(prompt: str) -> str | None:
+    """Why the mock model cannot read a prompt that looks like a script of its; None where it does not look so."""
+    lines = (line.strip() for line in prompt.split("\n"))
+    first = next((line for line in lines if line and not line.startswith("#")), "")
+    if not _LIKE_A_SCRIPT.match(first):
+        return None
+    from agentq.errors import ProviderError
+    from agentq.providers._script import parse_script
+
+    try:
+        parse_script(f"refuse\n{first}")  # after a line that can be read, the parser says what is wrong
+    except ProviderError as error:
+        return one_line(str(error.__cause__))
+    return None
+
+
+# More than the verb, which begins many a sentence.
+_LIKE_A_SCRIPT = re.compile(r"call\s.*[{&]|stream\s.*\"|sleep\s+[\d.]|fail!?\s+\d")
 
 
 def transcript(messages: Sequence[Message], out: Output, *, width: int | None) -> Iterator[str]:

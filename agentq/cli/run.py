@@ -29,7 +29,7 @@ def command(
 ) -> int:
     """Run an agent in this process, without Redis; nothing is kept. PROMPT `-` reads standard input.
 
-    Where there is no app, the agent is a plain `assistant` without tools.
+    Where no app is named and none is there, the agent is a plain `assistant` without tools.
     """
     import asyncio
 
@@ -79,9 +79,12 @@ def _app(options: Options) -> AgentQ:
         missing = error.__cause__
         module = DEFAULT_APP.partition(":")[0]
         is_absent = isinstance(missing, ModuleNotFoundError) and f"{module}.".startswith(f"{missing.name}.")
-        if options.settings().app != DEFAULT_APP or not is_absent:
+        if options.names_app or not is_absent:
             raise
     from agentq.app import AgentQ
+    from agentq.cli._output import remark
     from agentq.loop import Agent
 
+    path = f"{module.replace('.', '/')}.py"
+    remark("no_app", f"no {path} here: using a plain assistant without tools", as_json=options.json, style="dim")
     return AgentQ(agents=[Agent("assistant", instructions="You are a helpful assistant.")], settings=options.settings())

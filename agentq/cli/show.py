@@ -25,20 +25,30 @@ if TYPE_CHECKING:
 def command(options: Options, run: str, full: bool) -> int:
     """Show a run: its state and its transcript."""
     import asyncio
+    import contextlib
 
     from agentq.cli import _words
     from agentq.cli._errors import ExitCode
-    from agentq.cli._output import PIPE_WIDTH, stdout
-    from agentq.cli._watch import checked_run_id
+    from agentq.cli._output import PIPE_WIDTH, remark, stdout
+    from agentq.cli._watch import checked_run_id, no_worker
+    from agentq.errors import StoreUnavailable
+    from agentq.runs import Status
 
     run_id = checked_run_id(run)
 
-    async def main() -> tuple[RunState, tuple[Message, ...]]:
+    async def main() -> tuple[RunState, tuple[Message, ...], bool]:
         async with options.connected() as client:
-            return await client.read(run_id), await client.messages(run_id)
+            state, messages = await client.read(run_id), await client.messages(run_id)
+            is_unserved = False
+            if state.status is Status.QUEUED:
+                with contextlib.suppress(StoreUnavailable):
+                    is_unserved = await client.workers(state.queue) == ()
+            return state, messages, is_unserved
 
-    state, messages = asyncio.run(main())
+    state, messages, is_unserved = asyncio.run(main())
     out = stdout()
+    if is_unserved:
+        remark("no_worker", no_worker(state.queue), as_json=options.json)
     if options.json:
         transcript = [message.model_dump(mode="json", exclude_none=True) for message in messages]
         out.document({"run": run_document(state), "messages": transcript})

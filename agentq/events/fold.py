@@ -80,7 +80,7 @@ class Replayer:
         self._cursor = after
         self._fed = after
         self._ahead: dict[int, Event] = {}
-        self._resets: list[tuple[int, int]] = []
+        self._resets: list[AttemptReset] = []
 
     @property
     def cursor(self) -> int:
@@ -112,7 +112,7 @@ class Replayer:
                 for delta in unfold(event):
                     self._take(delta)
             elif isinstance(event, AttemptReset):
-                self._resets.append((event.first, event.last))
+                self._resets.append(event)
         return list(self._deliver(complete))
 
     def _take(self, event: Event) -> None:
@@ -125,17 +125,25 @@ class Replayer:
             if (event := self._ahead.pop(number, None)) is not None:
                 self._cursor = number
                 yield event
-            elif any(first <= number <= last for first, last in self._resets):
+            elif any(reset.covers(number) for reset in self._resets):
                 self._cursor = number
             elif complete:
                 yield self._gap(number)
             else:
                 break
-        self._resets = [(first, last) for first, last in self._resets if last > self._cursor]
+        self._resets = [reset for reset in self._resets if reset.last > self._cursor]
 
     def _gap(self, first: int) -> Gap:
         """Move the cursor over the numbers from `first` on that nothing accounts for."""
         following = self._ahead[min(self._ahead)]
-        known = [start for start, _ in self._resets if start > first]
+        known = [number for reset in self._resets if (number := _next_covered(reset, first)) is not None]
         self._cursor = min(following.seq, *known) - 1 if known else following.seq - 1
         return Gap(run_id=following.run_id, seq=self._cursor, at_ms=following.at_ms, first=first, last=self._cursor)
+
+
+def _next_covered(reset: AttemptReset, after: int) -> int | None:
+    """The first delta past `after` that `reset` dropped."""
+    number = max(after + 1, reset.first)
+    while number in reset.kept:
+        number += 1
+    return number if number <= reset.last else None

@@ -61,7 +61,9 @@ class MemoryLog:
         gone = {seq for seq in self._open if any(first <= seq <= last for first, last in fold)}
         abandoned = self._open - gone if drop is not None else set()
         if drop is not None and abandoned:
-            events = (AttemptReset(first=min(abandoned), last=self.seq, reason=drop), *events)
+            first = min(abandoned)
+            kept = tuple(number for number in range(first, self.seq + 1) if number not in abandoned)
+            events = (AttemptReset(first=first, last=self.seq, reason=drop, kept=kept), *events)
         is_folded = any(isinstance(event, ReplyCompleted) for event in events)
         added = [
             (event, _Entry(seq, at_ms, encode_event(event)))

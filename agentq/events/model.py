@@ -91,12 +91,20 @@ class ReplyCompleted(_Event):
 
 
 class AttemptReset(_Event):
-    """The deltas from `first` to `last` belong to a reply that was given up; forget what they said."""
+    """The deltas from `first` to `last` belong to a reply that was given up; forget what they said.
+
+    `kept` are the numbers in between that other events have, which stay.
+    """
 
     type: Literal["attempt.reset"] = "attempt.reset"
     first: int
     last: int
     reason: str
+    kept: tuple[int, ...] = ()
+
+    def covers(self, number: int) -> bool:
+        """Whether `number` was one of the deltas that are gone."""
+        return self.first <= number <= self.last and number not in self.kept
 
 
 class ToolCalled(_Event):

@@ -80,6 +80,8 @@ class RedisEventStream:
             last, is_final = await self._look(run_id)
         except StoreUnavailable:
             return True
+        if last < reader.cursor:
+            reader.rewind(last)
         if is_final:
             reader.at_end = True
             reader.known = last
@@ -135,6 +137,11 @@ class _Reader:
     @property
     def fed(self) -> int:
         return self._replayer.fed
+
+    def rewind(self, last: int) -> None:
+        """Redis came back with an older state (a failover, a lost second of its log): go on from its last event."""
+        self.undelivered.append(Gap(run_id=self.run_id, seq=last, first=last + 1, last=self.cursor))
+        self._replayer = Replayer(last)
 
     def stored(self, page: list[tuple[bytes, list[bytes]]], *, complete: bool) -> list[Event]:
         """What to deliver after a page of the stream."""

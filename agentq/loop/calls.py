@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from agentq.loop.interrupts import Interrupt
 from agentq.steps import CallStep, arguments_hash, encode_call_step
 from agentq.stores.base import StepRecord
 from agentq.tools.context import ToolContext
-from agentq.tools.execution import CallOutcome, batches, execute_call
+from agentq.tools.execution import CallOutcome, CallWithdrawn, batches, execute_call
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping, Sequence
@@ -41,6 +42,7 @@ class Calls:
         *,
         clock: Clock,
         act_within_s: float,
+        max_result_chars: int,
     ) -> None:
         self.steps = dict(steps)
         self.made = 0
@@ -50,6 +52,7 @@ class Calls:
         self._interrupts = interrupts
         self._clock = clock
         self._act_within_s = act_within_s
+        self._max_result_chars = max_result_chars
 
     def effect_of(self, call: ToolCallPart) -> Effect:
         """A call that will never enter a tool (there is none, or no arguments) has no effect."""
@@ -73,23 +76,39 @@ class Calls:
         call = plan.call
         step = CallStep(attempt=plan.attempt, effect=plan.effect, arguments_hash=arguments_hash(call))
         called = ToolCalled(call_id=call.call_id, name=call.name, arguments=call.arguments, attempt=plan.attempt)
+        start_by = math.inf
         if plan.effect == "none":
             self._writer.emit(called)
-        elif not await self._announce(call, step, called):
-            return
+        else:
+            announced = await self._announce(call, step, called)
+            if announced is None:
+                return
+            start_by = announced
         flag = threading.Event()
-        outcome = await self._interrupts.run(self._execute(plan, flag), plan.effect, flag)
+        try:
+            outcome = await self._interrupts.run(self._execute(plan, flag, start_by), plan.effect, flag)
+        except CallWithdrawn:
+            await self._withdraw(call)
+            return
         if outcome is None:
             return
         self.made += 1
-        finished = step.model_copy(update={"result": outcome.result, "raised": outcome.raised})
-        await self._journal(outcome.result, finished, outcome.duration_ms)
+        result = self._within_limit(outcome.result)
+        finished = step.model_copy(update={"result": result, "raised": outcome.raised})
+        await self._journal(result, finished, outcome.duration_ms)
 
-    async def _announce(self, call: ToolCallPart, step: CallStep, called: ToolCalled) -> bool:
-        """Journal that a call with an effect starts; whether it still may, by the store and by our own clock.
+    def _within_limit(self, result: ToolResultPart) -> ToolResultPart:
+        """A result that is too large to be stored is cut: the call has been made, so it must not fail for that."""
+        limit, total = self._max_result_chars, len(result.content)
+        if total <= limit:
+            return result
+        notice = f"[Truncated: {total} chars total, showing first {limit}]"
+        return result.model_copy(update={"content": f"{result.content[:limit]}\n{notice}"})
 
-        A worker that was held up since it asked may have lost its lease without knowing, so it asks again. A call that
-        was announced and is then not made is withdrawn, so that nobody takes its outcome for unknown.
+    async def _announce(self, call: ToolCallPart, step: CallStep, called: ToolCalled) -> float | None:
+        """Journal that a call with an effect starts; until when it may, by our own clock, or None for not at all.
+
+        A worker that was held up since it asked may have lost its lease without knowing, so it asks again.
         """
         events = [called]
         while self._interrupts.current is None:
@@ -101,17 +120,22 @@ class Calls:
                 break
             self.steps[call.call_id] = step
             if self._interrupts.current is None and self._clock.monotonic() - sent_at < self._act_within_s:
-                return True
+                return sent_at + self._act_within_s
             # Another record than the one that stands, or the store would let it pass after a cancel too.
             step = step.model_copy(update={"asked": (step.asked or 1) + 1})
             events = []
-        if call.call_id in self.steps and self._interrupts.current is not Interrupt.LOSE:
+        await self._withdraw(call)
+        return None
+
+    async def _withdraw(self, call: ToolCallPart) -> None:
+        """Journal that an announced call was not made, so that nobody takes its outcome for unknown."""
+        step = self.steps.get(call.call_id)
+        if step is not None and self._interrupts.current is not Interrupt.LOSE:
             withdrawn = step.model_copy(update={"withdrawn": True})
             await self._writer.write([StepRecord(call.call_id, encode_call_step(withdrawn))])
             self.steps[call.call_id] = withdrawn
-        return False
 
-    async def _execute(self, plan: PlannedCall, flag: threading.Event) -> CallOutcome:
+    async def _execute(self, plan: PlannedCall, flag: threading.Event, start_by: float) -> CallOutcome:
         call = plan.call
         event_loop = asyncio.get_running_loop()
 
@@ -131,7 +155,13 @@ class Calls:
             cancel_event=flag,
             report=report,
         )
-        return await execute_call(self._agent.tool_named(call.name), call, ctx, known=self._agent.tool_names)
+
+        def may_start() -> bool:
+            """A call that waited for a thread may come too late, after a cancel or by the clock."""
+            return self._interrupts.current is None and self._clock.monotonic() < start_by
+
+        tool = self._agent.tool_named(call.name)
+        return await execute_call(tool, call, ctx, known=self._agent.tool_names, may_start=may_start)
 
     async def _journal(self, result: ToolResultPart, step: CallStep, duration_ms: int) -> None:
         event: ToolFinished | ToolFailed

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from agentq.stores.base import Claim
 
 logger = logging.getLogger(__name__)
+# What a provider asks for beyond this is a mistake in a unit.
+_LONGEST_WAIT_S = 86_400.0
 OutcomeKind = Literal["committed", "released", "lost", "failed_to_store"]
 
 
@@ -80,6 +82,7 @@ class Iteration:
             self._interrupts,
             clock=loop.clock,
             act_within_s=loop.settings.lease_ms / 3000,
+            max_result_chars=loop.settings.max_value_bytes,
         )
 
     def _read_steps(self) -> Steps:
@@ -314,7 +317,7 @@ class Iteration:
 def _wait_ms(error: ProviderError) -> int | None:
     """How long the provider asked to wait; what is no length of time counts as not asked."""
     wait_s = error.retry_after_s
-    return int(wait_s * 1000) if wait_s is not None and 0 <= wait_s < math.inf else None
+    return int(min(wait_s, _LONGEST_WAIT_S) * 1000) if wait_s is not None and 0 <= wait_s < math.inf else None
 
 
 def _storable(chunk: Chunk) -> Chunk:

@@ -20,6 +20,7 @@ from agentq.events.model import (
     ReasoningDelta,
     ReplyCompleted,
     TextDelta,
+    ToolProgress,
     numbered,
 )
 from agentq.stores.base import Appended, EventBatch, Lease, StepRecord, Store
@@ -89,6 +90,9 @@ class StepWriter:
         last = events[-1] if events else None
         if isinstance(event, TextDelta | ReasoningDelta) and type(last) is type(event):
             events[-1] = event.model_copy(update={"text": last.text + event.text})
+        elif isinstance(event, ToolProgress) and isinstance(last, ToolProgress) and last.call_id == event.call_id:
+            # Who reports faster than anybody can read is heard now and then.
+            events[-1] = event
         else:
             events.append(event)
         self._send_soon()
@@ -151,7 +155,10 @@ class StepWriter:
         kept = await self.leave()
         if not self._deltas:
             return kept, ()
-        reset = AttemptReset(first=self._deltas[0].seq, last=self._deltas[-1].seq, reason=reason)
+        numbers = {delta.seq for delta in self._deltas}
+        first, last = min(numbers), max(numbers)
+        others = tuple(number for number in range(first, last) if number not in numbers)
+        reset = AttemptReset(first=first, last=last, reason=reason, kept=others)
         return (*kept, reset), self._take_deltas()
 
     async def leave(self) -> tuple[Event, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, assert_never
 
@@ -18,6 +19,9 @@ UNNAMED = "unnamed"
 
 # Room for a look at broken arguments; whole ones can be megabytes, and the model reads this text back.
 _EXCERPT_CHARS = 80
+
+# No tool needs more, and pydantic's JSON parser gives up at 200, of which the message around it takes some.
+_MAX_DEPTH = 100
 
 
 @dataclass(slots=True)
@@ -163,7 +167,20 @@ def _parse_arguments(text: str) -> tuple[dict[str, Any], str | None]:
         return {}, f"the arguments are not valid JSON ({error}): {_excerpt(text)}"
     if not isinstance(value, dict):
         return {}, f"the arguments must be a JSON object: {_excerpt(text)}"
+    if not _can_be_stored(value, _MAX_DEPTH):
+        return {}, f"the arguments are nested too deep, or hold a number beyond the range of JSON: {_excerpt(text)}"
     return value, None
+
+
+def _can_be_stored(value: Any, depth: int) -> bool:
+    """Whether what was parsed can be written and parsed again: 1e999 is infinity, and readers limit the depth."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, dict):
+        value = value.values()
+    elif not isinstance(value, list):
+        return True
+    return depth > 0 and all(_can_be_stored(each, depth - 1) for each in value)
 
 
 def _excerpt(text: str) -> str:

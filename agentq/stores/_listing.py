@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from typing import TYPE_CHECKING
+
+from agentq.errors import StoreCorrupted
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -13,6 +17,9 @@ if TYPE_CHECKING:
     from agentq.stores.base import RunFilter
 
 _PAGE = 200
+_AT_ONCE = 50
+
+logger = logging.getLogger(__name__)
 
 
 async def list_runs(
@@ -30,13 +37,22 @@ async def list_runs(
     before = f"({which.before}" if which.before else "+"
     while True:
         page: list[bytes] = await pipeline.execute("ZREVRANGEBYLEX", listing, before, "-", "LIMIT", 0, _PAGE)
-        for run_id in page:
-            # Runs whose time to live has passed stand in the listings until the next sweep.
-            state = await find(run_id.decode())
-            if state is not None and which.matches(state):
-                found.append(state)
-            if len(found) == which.limit:
-                return tuple(found)
+        for start in range(0, len(page), _AT_ONCE):
+            states = await asyncio.gather(
+                *[_readable(find, run_id.decode()) for run_id in page[start : start + _AT_ONCE]]
+            )
+            found += [state for state in states if state is not None and which.matches(state)]
+            if len(found) >= which.limit:
+                return tuple(found[: which.limit])
         if len(page) < _PAGE:
             return tuple(found)
         before = f"({page[-1].decode()}"
+
+
+async def _readable(find: Callable[[str], Awaitable[RunState | None]], run_id: str) -> RunState | None:
+    """The run, or None: one that has expired stands here until the next sweep, one that is broken until its time."""
+    try:
+        return await find(run_id)
+    except StoreCorrupted as error:
+        logger.warning("left out of the list: %s", error, extra={"run_id": run_id})
+        return None

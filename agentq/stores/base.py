@@ -266,8 +266,14 @@ class Store(Protocol):
         """Ask to cancel. Again: no effect. Raises `RunAlreadyFinished` when the run has completed or failed."""
         ...
 
-    async def sweep(self, *, lease_ms: int, wake: Wakeup | None = None, limit: int = 100) -> Sweep:
-        """Find expired leases, due timers and lost wake-ups, wake those runs, and prune listings."""
+    async def sweep(
+        self, *, lease_ms: int, wake: Wakeup | None = None, limit: int = 100, agents: Sequence[str] = ()
+    ) -> Sweep:
+        """Find expired leases, due timers and lost wake-ups, wake those runs, and prune listings.
+
+        Runs that others had to leave because they lack the agent are woken when it is one of `agents`. A pass that
+        wakes `limit` runs has left some: sweep again.
+        """
         ...
 
     async def read(self, run_id: str) -> RunState:

@@ -243,7 +243,9 @@ class MemoryStore:
             if not watchers:
                 self._watchers.pop(owner, None)
 
-    async def sweep(self, *, lease_ms: int, wake: Wakeup | None = None, limit: int = 100) -> Sweep:
+    async def sweep(
+        self, *, lease_ms: int, wake: Wakeup | None = None, limit: int = 100, agents: Sequence[str] = ()
+    ) -> Sweep:
         """Find what has to be woken, and forget runs whose time to live has passed; see `Store.sweep`."""
         now = self._clock.now_ms()
         expired = [run for run in self._runs.values() if is_expired(run, now)]

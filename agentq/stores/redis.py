@@ -312,7 +312,9 @@ class RedisStore:
         )
         return Signalled(Status(status.decode()), held=bool(held))
 
-    async def sweep(self, *, lease_ms: int, wake: Wakeup | None = None, limit: int = 100) -> Sweep:
+    async def sweep(
+        self, *, lease_ms: int, wake: Wakeup | None = None, limit: int = 100, agents: Sequence[str] = ()
+    ) -> Sweep:
         woken, to_wake, pruned = await self.pipeline.run(
             self._script("sweep"),
             due=self.keys.due,
@@ -322,6 +324,7 @@ class RedisStore:
             wakeup=_arguments.template(wake),
             limit=limit,
             spacing_ms=min(_SWEEP_SPACING_MS, lease_ms // _SPACINGS_IN_LEASE),
+            agents=agents,
         )
         return Sweep(tuple(run.decode() for run in woken), tuple(run.decode() for run in to_wake), pruned)
 

@@ -168,7 +168,7 @@ class LeaseRules:
         ]  # fmt: skip
         reset = events[4]
         assert isinstance(reset, AttemptReset)
-        assert (reset.first, reset.last, reset.reason) == (3, 7, "recovered")
+        assert (reset.first, reset.last, reset.kept, reset.reason) == (3, 7, (5, 7), "recovered")
 
     async def test_recoveries_grow_until_a_commit(self, store: Store, pass_time: PassTime) -> None:
         run_id = await queued(store)

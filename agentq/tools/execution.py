@@ -6,7 +6,6 @@ No journal, no retries, no events: those are the loop's.
 from __future__ import annotations
 
 import asyncio
-import functools
 import inspect
 import itertools
 import logging
@@ -40,20 +39,30 @@ class _CallRefused(Exception):
     """The call is unfit: the tool was not entered."""
 
 
+class CallWithdrawn(Exception):
+    """The call was not allowed to start any more, and did not."""
+
+
 async def execute_call(
-    tool: Tool | None, call: ToolCallPart, ctx: ToolContext, *, known: Iterable[str] = ()
+    tool: Tool | None,
+    call: ToolCallPart,
+    ctx: ToolContext,
+    *,
+    known: Iterable[str] = (),
+    may_start: Callable[[], bool] = lambda: True,
 ) -> CallOutcome:
     """Run one call and return what became of it; `known` are the names to offer where there is no such tool.
 
     Whatever goes wrong is an error result for the model to read; only the cancellation of this task, KeyboardInterrupt
     and their like are raised. A synchronous tool runs in a thread. A thread cannot be stopped: on timeout or
-    cancellation `ctx.cancelled` becomes true and nobody waits for it any more.
+    cancellation `ctx.cancelled` becomes true and nobody waits for it any more. `may_start` is asked right before the
+    tool is entered, in its thread, which it may have waited for: if not, `CallWithdrawn` is raised.
     """
     started = time.monotonic()
     outcome: Literal["ok", "error"] = "error"
     raised = False
     try:
-        content = await _content(tool, call, ctx, known)
+        content = await _content(tool, call, ctx, known, may_start)
         outcome = "ok"
     except _CallRefused as refused:
         content = str(refused)
@@ -64,7 +73,9 @@ async def execute_call(
             raise
         # Nobody cancelled this task: the tool awaited something that was cancelled, or raised it by hand.
         content, raised = _failure(error, call, ctx), True
-    except Exception as error:  # noqa: BLE001 - a tool may raise anything, and the model is told
+    except CallWithdrawn:
+        raise
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a tool may raise anything, and the model is told
         content, raised = _failure(error, call, ctx), True
     return CallOutcome(
         ToolResultPart(
@@ -94,7 +105,9 @@ def batches(
                 yield (call,)
 
 
-async def _content(tool: Tool | None, call: ToolCallPart, ctx: ToolContext, known: Iterable[str]) -> str:
+async def _content(
+    tool: Tool | None, call: ToolCallPart, ctx: ToolContext, known: Iterable[str], may_start: Callable[[], bool]
+) -> str:
     if tool is None:
         names = ", ".join(known)
         raise _CallRefused(f"There is no tool named {call.name}; " + (f"there are: {names}" if names else "use none"))
@@ -106,16 +119,16 @@ async def _content(tool: Tool | None, call: ToolCallPart, ctx: ToolContext, know
         raise _CallRefused(f"The arguments do not fit {call.name}:\n{error}") from error
     if tool.context_parameter is not None:
         arguments[tool.context_parameter] = ctx
-    return dump_result(await _in_time(tool, arguments, ctx))
+    return dump_result(await _in_time(tool, arguments, ctx, may_start))
 
 
-async def _in_time(tool: Tool, arguments: dict[str, Any], ctx: ToolContext) -> Any:
+async def _in_time(tool: Tool, arguments: dict[str, Any], ctx: ToolContext, may_start: Callable[[], bool]) -> Any:
     if tool.timeout_s is None:
-        return await _value(tool, arguments, ctx)
+        return await _value(tool, arguments, ctx, may_start)
     limit = asyncio.timeout(tool.timeout_s)
     try:
         async with limit:
-            return await _value(tool, arguments, ctx)
+            return await _value(tool, arguments, ctx, may_start)
     except TimeoutError:
         if not limit.expired():  # the tool's own
             raise
@@ -123,9 +136,14 @@ async def _in_time(tool: Tool, arguments: dict[str, Any], ctx: ToolContext) -> A
         raise ToolError(f"{tool.name} did not finish within {tool.timeout_s:g} s") from None
 
 
-async def _value(tool: Tool, arguments: dict[str, Any], ctx: ToolContext) -> Any:
+async def _value(tool: Tool, arguments: dict[str, Any], ctx: ToolContext, may_start: Callable[[], bool]) -> Any:
+    def enter() -> Any:
+        if not may_start():
+            raise CallWithdrawn
+        return tool.function(**arguments)
+
     if tool.is_async:
-        return await tool.function(**arguments)
+        return await enter()
 
     def abandoned() -> None:
         ctx.cancel_event.set()
@@ -135,7 +153,7 @@ async def _value(tool: Tool, arguments: dict[str, Any], ctx: ToolContext) -> Any
             extra={"run_id": ctx.run_id, "call_id": ctx.call_id},
         )
 
-    value = await pool.run(functools.partial(tool.function, **arguments), abandoned=abandoned)
+    value = await pool.run(enter, abandoned=abandoned)
     # A plain function may wrap an async one: a decorator, a partial, a lambda.
     return await value if inspect.isawaitable(value) else value
 

@@ -56,6 +56,14 @@ class ClaimLoop:
         self._claim_id = _ids.new_token()
 
     async def run(self) -> None:
+        while True:
+            try:
+                return await self._fill()
+            except Exception:  # a worker that renews and sweeps but claims nothing would look alive
+                logger.exception("the claim loop failed; it goes on")
+                await self._nudge.wait(_AFTER_BUG_S)
+
+    async def _fill(self) -> None:
         pause_s = _LOOK_ANYWAY_S if self._is_over is None else _BURST_LOOK_S
         may_wait = True  # wake-ups that were not seen yet
         looked_at = time.monotonic()

@@ -22,6 +22,7 @@ _BLOCK_S = 5
 # A reply that is so much later than promised will not come: the network forgot the connection.
 _OVERDUE_S = 5.0
 _POLL_S = 0.01
+_AFTER_BUG_S = 1.0
 
 
 class Nudge:
@@ -90,6 +91,9 @@ class Doorbell:
                 await self._ring(client, key, who)
             except (RedisError, OSError) as error:
                 await asyncio.sleep(self._outage.failed(who, error))
+            except Exception:  # a bell that is deaf for good would slow the worker down in silence
+                logger.exception("%s failed; it goes on", who)
+                await asyncio.sleep(_AFTER_BUG_S)
             finally:
                 with contextlib.suppress(RedisError, OSError):
                     await client.aclose()

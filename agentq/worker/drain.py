@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import TYPE_CHECKING
+
+from agentq.worker.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -13,6 +16,7 @@ if TYPE_CHECKING:
     from agentq.worker.doorbell import Nudge
     from agentq.worker.slots import Slots
 
+logger = logging.getLogger(__name__)
 # How long iterations may take to release their runs once nothing runs in them any more.
 _RELEASE_S = 2.0
 _LOOK_S = 0.1
@@ -30,6 +34,13 @@ async def drain(slots: Slots, settings: Settings, *, hurry: asyncio.Event, nudge
     if not hurry.is_set():
         slots.hand_back(force=False)
         drain_s = settings.drain_ms / 1000
+        if slots.must_not_repeat and drain_s:
+            logger.info(
+                "waiting up to %g s for %s that must not be repeated",
+                drain_s,
+                counted(slots.must_not_repeat, "iteration"),
+                extra={"worker": slots.worker},
+            )
         await _until_empty(slots, lambda: drain_s if slots.must_not_repeat else _RELEASE_S, hurry, nudge)
     slots.hand_back(force=True)
     await _until_empty(slots, lambda: _RELEASE_S, asyncio.Event(), nudge)

@@ -29,6 +29,7 @@ from agentq.worker.registration import Registration
 from agentq.worker.renewal import LeaseRenewal
 from agentq.worker.slots import Slots, follow_cancels
 from agentq.worker.sweeper import Sweeper, repeat
+from agentq.worker.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Sequence
@@ -123,6 +124,7 @@ class Worker:
             wakeup=parts.executor.wakeup,
             lease_ms=settings.lease_ms,
             sweep_ms=settings.sweep_ms,
+            agents=tuple(self.app.agents),
             outage=outage,
         )
         burst = Burst(parts.store, sweeper)
@@ -131,6 +133,7 @@ class Worker:
             renewal,
             concurrency=self.concurrency,
             worker=self.name,
+            max_recoveries=settings.max_recoveries,
             on_room=self._nudge,
             on_outcome=burst.saw,
         )
@@ -199,9 +202,9 @@ class Worker:
         extra = {"worker": self.name}
         queues = ", ".join(self.queues)
         logger.info(
-            "worker %s: %d slots, queues: %s, agents: %s, Redis at %s",
+            "worker %s: %s, queues: %s, agents: %s, Redis at %s",
             self.name,
-            self.concurrency,
+            counted(self.concurrency, "slot"),
             queues,
             ", ".join(sorted(self.app.agents)),
             where,
@@ -220,9 +223,9 @@ class Worker:
         tally = slots.tally
         report = WorkerReport(self.name, tally.committed, tally.released, tally.lost, tally.failed, tally.tools)
         logger.info(
-            "worker %s ended: %d iterations committed, %d handed back, %d lost, %d failed",
+            "worker %s ended: %s committed, %d handed back, %d lost, %d failed",
             self.name,
-            report.committed,
+            counted(report.committed, "iteration"),
             report.released,
             report.lost,
             report.failed,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from agentq.errors import StoreUnavailable
+from agentq.worker.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -65,6 +66,7 @@ class Slots:
         *,
         concurrency: int,
         worker: str,
+        max_recoveries: int,
         on_room: Callable[[], None] = lambda: None,
         on_outcome: Callable[[Outcome], None] = lambda _: None,
     ) -> None:
@@ -73,7 +75,8 @@ class Slots:
         self._loop = loop
         self._renewal = renewal
         self._concurrency = concurrency
-        self._worker = worker
+        self.worker = worker
+        self._max_recoveries = max_recoveries
         self._on_room = on_room
         self._on_outcome = on_outcome
         self._slots: dict[Lease, _Slot] = {}
@@ -88,19 +91,21 @@ class Slots:
         return self._concurrency - len(self._slots)
 
     @property
-    def must_not_repeat(self) -> bool:
-        """Whether any iteration runs a tool that must not be repeated."""
-        return any(slot.iteration.must_not_repeat for slot in self._slots.values())
+    def must_not_repeat(self) -> int:
+        """How many iterations run a tool that must not be repeated."""
+        return sum(slot.iteration.must_not_repeat for slot in self._slots.values())
 
     def start(self, claim: Claim) -> None:
         """Begin the iteration of a claim and return."""
         lease = claim.lease
+        if claim.run.recoveries:
+            self._tell_taken_over(claim)
         older = self._newest.get(lease.run_id)
         if older is not None:
             self._slots[older].iteration.lose()
         try:
             iteration = self._loop.begin(claim)
-        except Exception as error:  # noqa: BLE001  # one run's data must not harm its neighbours in the batch
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # one run's data must not harm its neighbours in the batch
             self._broke(lease, error)
             return
         task = asyncio.create_task(self._advance(lease, iteration), name=f"agentq-{lease.run_id}-{lease.fence}")
@@ -134,13 +139,13 @@ class Slots:
         except StoreUnavailable as error:
             self.tally.failed_to_store += 1
             logger.warning("run %s could not be stored: %s", lease.run_id, error, extra=self._extra(lease))
-        except Exception as error:  # noqa: BLE001  # a bug that one run triggers must not end the others
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # a bug that one run triggers must not end the others
             self._broke(lease, error)
         else:
             self._tell(outcome)
             self._on_outcome(outcome)
 
-    def _broke(self, lease: Lease, error: Exception) -> None:
+    def _broke(self, lease: Lease, error: BaseException) -> None:
         """Count a bug and log it.
 
         The lease is left to expire. Releasing the run would bring it back at once, and a bug that it triggers would
@@ -154,8 +159,19 @@ class Slots:
             exc_info=error,
         )
 
+    def _tell_taken_over(self, claim: Claim) -> None:
+        """Log that a run lost its worker since its last commit. Told again when it was released in between."""
+        number, allowed = claim.run.recoveries, self._max_recoveries
+        logger.warning(
+            "run %s taken over: its worker stopped renewing its lease (recovery %d%s)",
+            claim.run.run_id,
+            number,
+            f" of {allowed}" if number <= allowed else f", more than {allowed}: the run is set aside",
+            extra=self._extra(claim.lease),
+        )
+
     def _extra(self, lease: Lease) -> dict[str, str]:
-        return {"run_id": lease.run_id, "worker": self._worker}
+        return {"run_id": lease.run_id, "worker": self.worker}
 
     def _end(self, lease: Lease) -> None:
         self._renewal.drop(lease)
@@ -180,18 +196,18 @@ class Slots:
         ended_well = outcome.kind in ("committed", "released")
         logger.log(
             logging.INFO if ended_well else logging.WARNING,
-            "run %s iteration %d %s%s  %d tools  %d ms%s",
+            "run %s iteration %d %s%s  %s  %d ms%s",
             outcome.run_id,
             outcome.iteration,
             outcome.kind,
             f" → {outcome.status}" if outcome.status is not None else "",
-            outcome.tools,
+            counted(outcome.tools, "tool"),
             outcome.duration_ms,
             f"  {outcome.error}" if outcome.error else "",
             extra={
                 "run_id": outcome.run_id,
                 "iteration": outcome.iteration,
-                "worker": self._worker,
+                "worker": self.worker,
                 "status": outcome.status,
                 "tools": outcome.tools,
                 "duration_ms": outcome.duration_ms,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from agentq.errors import RunNotFound, StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from agentq.executors.base import Executor
     from agentq.stores.base import Store, Sweep, Wakeup
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 _AFTER_BUG_S = 1.0
+# How many runs one pass wakes, so that no script keeps Redis to itself for long.
+_LIMIT = 100
 # Half a lease without a sweep counts as a pause of all workers, which puts recovery off: sweep well within that.
 _SWEEPS_IN_LEASE = 8
 
@@ -25,18 +27,27 @@ class Sweeper:
     """Sweeps every `sweep_ms`, or more often where leases are short, from `start` to `stop`."""
 
     def __init__(
-        self, store: Store, executor: Executor, *, wakeup: Wakeup | None, lease_ms: int, sweep_ms: int, outage: Outage
+        self,
+        store: Store,
+        executor: Executor,
+        *,
+        wakeup: Wakeup | None,
+        lease_ms: int,
+        sweep_ms: int,
+        agents: Sequence[str] = (),
+        outage: Outage,
     ) -> None:
         self._store = store
         self._executor = executor
         self._wakeup = wakeup
         self._lease_ms = lease_ms
         self._sweep_ms = min(sweep_ms, lease_ms / _SWEEPS_IN_LEASE)
+        self._agents = agents
         self._outage = outage
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        loop = repeat(self.sweep, every_s=self._sweep_ms / 1000, who="sweeper", outage=self._outage)
+        loop = repeat(self.sweep_all, every_s=self._sweep_ms / 1000, who="sweeper", outage=self._outage)
         self._task = asyncio.create_task(loop, name="agentq-sweeper")
 
     async def stop(self) -> None:
@@ -44,9 +55,15 @@ class Sweeper:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
+    async def sweep_all(self) -> None:
+        """Sweep until a pass finds less than it may wake: after a crash many runs are due at once."""
+        found = await self.sweep()
+        while len(found.woken) + len(found.to_wake) >= _LIMIT:
+            found = await self.sweep()
+
     async def sweep(self) -> Sweep:
         """One pass: wakes every run that it finds. Raises `StoreUnavailable`."""
-        found = await self._store.sweep(lease_ms=self._lease_ms, wake=self._wakeup)
+        found = await self._store.sweep(lease_ms=self._lease_ms, wake=self._wakeup, limit=_LIMIT, agents=self._agents)
         for run_id in found.to_wake:
             try:
                 await self._executor.schedule_next_iteration(run_id)

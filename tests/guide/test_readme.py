@@ -61,13 +61,13 @@ def pasted(project: Path) -> Path:
     return project
 
 
-def request(app: Any, method: str, path: str, body: str = "", **headers: str) -> tuple[str, Any]:
+def request(app: Any, method: str, path: str, body: str | None = None, **headers: str) -> tuple[str, Any]:
     """Ask a WSGI app; returns the status line and the JSON body."""
     environ: dict[str, Any] = {
         "REQUEST_METHOD": method,
         "PATH_INFO": path,
-        "CONTENT_LENGTH": str(len(body.encode())),
-        "wsgi.input": io.BytesIO(body.encode()),
+        "CONTENT_LENGTH": "" if body is None else str(len(body.encode())),  # as wsgiref says it
+        "wsgi.input": io.BytesIO((body or "").encode()),
         **{f"HTTP_{name.upper()}": value for name, value in headers.items()},
     }
     setup_testing_defaults(environ)
@@ -95,6 +95,15 @@ def test_the_web_app_of_the_readme_asks_and_answers(
         assert seen["answer"].startswith("Booked for 4 on Friday")
         assert request(web.app, "GET", "/01JD3ZK8W5Q0X9V7T2M4N6P8RA")[0] == "404 Not Found"
         assert request(web.app, "POST", "/", " ")[0] == "400 Bad Request"
+        assert request(web.app, "POST", "/")[0] == "400 Bad Request"
+        assert request(web.app, "POST", "/", "other", idempotency_key="request-1")[0] == "409 Conflict"
+
+
+def test_the_web_app_of_the_readme_says_that_redis_is_away(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
+    web = block(README, "web.py").executed()
+    with web.client:
+        assert request(web.app, "POST", "/", BOOK)[0] == "503 Service Unavailable"
 
 
 @pytest.mark.usefixtures("pasted")
@@ -125,6 +134,14 @@ async def test_the_executor_of_the_readme_carries_a_run_to_its_end():
     assert result.output == "Hello."
     assert len(app.executor.tasks) == 2
     await asyncio.gather(*app.executor.tasks)
+
+
+async def test_the_client_of_that_executor_starts_a_run():
+    module = block(README, "executor.py").executed()
+    async with module.client as client:
+        run = await client.enqueue("waiter", "hello")
+        assert (await run.result(timeout=20)).output == "hello"
+        await asyncio.gather(*module.app.executor.tasks)
 
 
 # --- commands, links, names

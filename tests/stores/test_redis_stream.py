@@ -429,3 +429,39 @@ async def test_a_viewer_who_was_behind_at_a_take_over_passes_over_what_was_voide
     assert [event.text for event in deltas_of(late)] == ["d"]
     assert [event for event in seen if event.seq not in (3, 4, 5)] == late
     await knife.aclose()
+
+
+async def test_a_viewer_goes_on_when_redis_comes_back_with_an_older_state(parts: TimedParts) -> None:
+    """A failover, or the last second of a log: the numbers begin again, and nobody waits for ever for the old ones."""
+    claim = await running(parts.store)
+    run_id = claim.lease.run_id
+    await parts.store.journal(
+        claim.lease, (), EventBatch(1, (ToolProgress(call_id="c", name="roll_dice", message="kept"),))
+    )
+    key = parts.store.keys
+    dumped = [(name, await parts.connection.client.dump(name)) for name in (key.run(run_id), key.events(run_id))]
+    await parts.store.journal(
+        claim.lease,
+        (),
+        EventBatch(
+            2,
+            (
+                ToolProgress(call_id="c", name="roll_dice", message="lost"),
+                ToolProgress(call_id="c", name="roll_dice", message="lost too"),
+            ),
+        ),
+    )
+    viewer = Viewer(parts, run_id)
+    await wait_until(lambda: len(viewer.seen) == 5)
+
+    for name, value in dumped:
+        assert value is not None
+        await parts.connection.client.restore(name, 0, value, replace=True)
+    await wait_until(lambda: any(isinstance(event, Gap) for event in viewer.seen))
+    gap = next(event for event in viewer.seen if isinstance(event, Gap))
+    assert (gap.seq, gap.first, gap.last) == (3, 4, 5)
+    await parts.store.commit(
+        claim.lease, commit_of(claim, status=Status.COMPLETED, ttl_ms=60_000, closing=(RunCompleted(output="Done."),))
+    )
+    await viewer.ended()
+    assert (viewer.seen[-1].type, viewer.seen[-1].seq) == ("run.completed", 4)

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from agentq.worker.slots import Begins
 
 
-def claim(run_id: str = "R1", fence: int = 1) -> Claim:
-    return Claim(Lease(run_id, fence, "w1"), RunState(run_id, "echo", Status.RUNNING, fence=fence), (), {})
+def claim(run_id: str = "R1", fence: int = 1, *, recoveries: int = 0) -> Claim:
+    state = RunState(run_id, "echo", Status.RUNNING, fence=fence, recoveries=recoveries)
+    return Claim(Lease(run_id, fence, "w1"), state, (), {})
 
 
 def outcome(run_id: str = "R1", status: Status | None = Status.QUEUED, **changes: object) -> Outcome:
@@ -78,4 +79,4 @@ def renewal(
 
 
 def slots(loop: Begins, *, concurrency: int = 2, **more: Callable[..., None]) -> Slots:
-    return Slots(loop, renewal(), concurrency=concurrency, worker="w1", **more)
+    return Slots(loop, renewal(), concurrency=concurrency, worker="w1", max_recoveries=5, **more)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 from click.testing import CliRunner, Result
 
 from agentq.cli import cli
+from agentq.cli._output import columns
 from agentq.errors import IdempotencyConflict, RunAlreadyFinished, StoreUnavailable
 from agentq.events.model import (
     Event,
@@ -20,7 +22,7 @@ from agentq.events.model import (
 )
 from agentq.messages import Message, Role, TextPart, user_message
 from agentq.runs import Status
-from tests.unit._cli import OTHER, RUN, ScriptedClient, ScriptedOptions, ScriptedRun, numbered, run_state
+from tests.unit._cli import OTHER, RUN, ScriptedClient, ScriptedOptions, ScriptedRun, Terminal, numbered, run_state
 
 ANSWERED: list[Event] = [
     RunQueued(agent="calculator", prompt="hi"),
@@ -237,6 +239,15 @@ def test_show_prints_state_and_transcript():
     assert transcript == "> hi\nhello\n"
 
 
+def test_show_of_a_queued_run_says_when_no_worker_is_there():
+    run = ScriptedRun(run_state(status=Status.QUEUED, queue="slow"))
+    assert invoke(ScriptedClient(run, workers=()), "show", RUN).stderr == (
+        "no worker on queue slow; start: agentq worker -q slow\n"
+    )
+    assert invoke(ScriptedClient(run), "show", RUN).stderr == ""
+    assert invoke(ScriptedClient(answered(), workers=()), "show", RUN).stderr == ""
+
+
 def test_show_json_is_the_run_and_its_messages():
     run = ScriptedRun(run_state(metadata={"a": 1}), messages=(user_message("hi"),))
     document = json.loads(invoke(ScriptedClient(run), "show", RUN, "--json").stdout)
@@ -252,6 +263,31 @@ def test_ls_is_a_table_with_the_prompt_or_the_last_error():
         (RUN, "completed", "calculator", "0", "hi"),
         (OTHER, "failed", "calculator", "0", "no luck"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("width", "heads"),
+    [
+        (80, ["RUN", "STATUS", "AGENT", "AGE", "ITER", "PROMPT"]),
+        (70, ["RUN", "STATUS", "AGENT", "AGE", "PROMPT"]),
+        (60, ["RUN", "STATUS", "AGE", "PROMPT"]),
+        (50, ["RUN", "STATUS", "PROMPT"]),
+    ],
+)
+def test_ls_fits_a_narrow_terminal(
+    width: int, heads: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    stream = Terminal()
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr(sys, "stdout", stream)
+    runs = (run_state(prompt="漢" * 80), run_state(OTHER, Status.CANCELLED, last_error="x" * 80))
+    client = ScriptedClient(*(ScriptedRun(run) for run in runs))
+    assert cli.main(["ls"], standalone_mode=False, obj=ScriptedOptions(client=client)) == 0
+    lines = stream.getvalue().splitlines()
+    assert max(columns(line) for line in lines) <= width
+    assert lines[0].replace("…", " ").split()[: len(heads)] == heads
+    assert capsys.readouterr().err == ""
 
 
 def test_ls_filters_pages_and_says_how_to_go_on():

@@ -8,6 +8,7 @@ import json
 
 import click
 import pytest
+import redis
 
 from agentq import errors
 from agentq.cli._errors import EXIT_CODES, STATUS_CODES, ExitCode, describe, exit_code, report, worst
@@ -94,6 +95,14 @@ def test_the_traceback_comes_with_debug_only():
     error = errors.RunNotFound("gone")
     assert reported(error) == "error: gone\n"
     assert reported(error, debug=True) == "agentq.errors.RunNotFound: gone\nerror: gone\n"
+
+
+@pytest.mark.parametrize("said", ["DB index is out of range", "ERR invalid DB index"])
+def test_a_database_that_redis_does_not_have_is_a_wrong_url(said: str):
+    error = redis.exceptions.ResponseError(said)
+    assert exit_code(error) == 2
+    assert describe(error)[1] == "this Redis has no database of that number; correct the end of --redis or REDIS_URL"
+    assert exit_code(redis.exceptions.ResponseError("WRONGTYPE")) == 1
 
 
 def test_an_unforeseen_error_says_what_it_is():

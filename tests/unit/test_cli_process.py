@@ -120,11 +120,21 @@ def without_app(tmp_path: Path) -> Path:
 
 def test_run_needs_neither_redis_nor_an_app(without_app: Path):
     done = agentq("run", "--model", "mock", "hello there", cwd=without_app, environ=NO_REDIS)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0
+    assert done.stderr == "no workers/app.py here: using a plain assistant without tools\n"
     lines = done.stdout.splitlines()
     assert lines[0] == "assistant: hello there"
     assert lines[-2] == "hello there"
     assert lines[-1].startswith("✓ completed · 1 iteration · 0 tools · ")
+
+
+@pytest.mark.parametrize(
+    ("args", "environ"), [(["--app", "workers.app:app"], {}), ([], {"AGENTQ_APP": "workers.app:app"})]
+)
+def test_an_app_that_was_named_is_not_passed_over(args: list[str], environ: dict[str, str], without_app: Path):
+    done = agentq("run", *args, "hi", cwd=without_app, environ=environ)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: there is no module 'workers.app'")
 
 
 def test_run_reads_the_prompt_from_standard_input_and_uses_the_app_of_this_directory(tmp_path: Path):

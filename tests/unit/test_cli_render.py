@@ -200,6 +200,30 @@ CASES: dict[str, tuple[list[Event], str]] = {
         ],
         "⋯ slow  25%  1 of 4\n⋯ slow\n",
     ),
+    "progress that comes faster than once a second": (
+        [
+            *(ToolProgress(call_id="c", name="slow", message=f"{step} of 13") for step in range(1, 14)),
+            ToolProgress(call_id="d", name="other"),
+            ToolFinished(call_id="c", name="slow", content="done"),
+        ],
+        "⋯ slow  1 of 13\n⋯ slow  11 of 13\n⋯ other\n⋯ slow  13 of 13\n← slow: done\n",
+    ),
+    "an echo where a script was meant": (
+        [
+            RunQueued(agent="a", prompt='call menu {"day": }'),
+            RunCompleted(output='call menu {"day": }', iterations=1),
+        ],
+        (
+            'a: call menu {"day": }\n'
+            "! an echo: the first line is no line of a mock script: "
+            "the arguments are not JSON (Expecting value at '}')\n"
+            "✓ completed · 1 iteration · 0 tools · 100 ms\n"
+        ),
+    ),
+    "an echo of a plain sentence": (
+        [RunQueued(agent="a", prompt="call me, maybe"), RunCompleted(output="call me, maybe", iterations=1)],
+        "a: call me, maybe\n✓ completed · 1 iteration · 0 tools · 100 ms\n",
+    ),
     "a note": (
         [
             Note(

@@ -1,4 +1,4 @@
-"""The warning that no worker is there: when it comes, and when not."""
+"""The warnings that no worker is there and that Redis is away: when they come, and when not."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from agentq.cli._watch import Look, Watch
+from agentq.errors import StoreUnavailable
 from agentq.events.model import Event, IterationStarted, RunQueued
 from agentq.runs import Status
 from tests.helpers import wait_until
@@ -39,7 +40,7 @@ async def following() -> AsyncIterator[list[asyncio.Task[object]]]:
 
 
 def follow(client: ScriptedClient, *run_ids: str, as_json: bool = False) -> asyncio.Task[object]:
-    view = Watch(ScriptedOptions(client=client), Look(json=as_json), worker_missing_after_s=0.02)
+    view = Watch(ScriptedOptions(client=client), Look(json=as_json), worker_missing_after_s=0.02, probe_every_s=0.02)
     return asyncio.create_task(view.follow(cast("AsyncClient", client), run_ids))
 
 
@@ -106,3 +107,18 @@ async def test_a_running_run_is_not_asked_about(
     following.append(follow(running, RUN, OTHER))
     assert "queue q" in await said(capsys)
     assert ("workers", "default") not in running.calls
+
+
+async def test_redis_that_goes_away_and_comes_back_is_told_once_each(
+    capsys: pytest.CaptureFixture[str], following: list[asyncio.Task[object]]
+):
+    client = ScriptedClient(waiting_run(QUEUED, STARTED))
+    following.append(follow(client, RUN))
+    await asyncio.sleep(0.1)
+    assert capsys.readouterr().err == ""
+    client.raises = StoreUnavailable("Redis went away")
+    assert await said(capsys) == "Redis is away; waiting\n"
+    await asyncio.sleep(0.1)
+    assert capsys.readouterr().err == ""
+    client.raises = None
+    assert await said(capsys) == "Redis is back\n"

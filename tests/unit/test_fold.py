@@ -223,8 +223,11 @@ class Readers(RuleBasedStateMachine):
     @precondition(lambda self: self.open)
     @rule()
     def give_up(self) -> None:
-        event = AttemptReset(first=self.open[0].seq, last=len(self.log), reason="recovered")
-        self.dropped |= {delta.seq for delta in self.open}
+        dropped = {delta.seq for delta in self.open}
+        numbers = range(self.open[0].seq, len(self.log) + 1)
+        kept = tuple(number for number in numbers if number not in dropped)
+        event = AttemptReset(first=numbers[0], last=numbers[-1], reason="recovered", kept=kept)
+        self.dropped |= dropped
         self.append(event)
         self.remove(self.open)
 

@@ -219,3 +219,12 @@ def test_any_stream_gives_a_message_that_can_be_stored(chunks):
     assert [call.call_id for call in reply.tool_calls] == [f"RUN.3.{i}" for i in range(len(reply.tool_calls))]
     assert all(call.name for call in reply.tool_calls)
     assert decode_message(encode_message(reply)) == reply
+
+
+@pytest.mark.parametrize("arguments", ['{"a": 1e999}', '{"a": [-1e999]}', f'{{"a": {"[" * 150}{"]" * 150}}}'])
+def test_arguments_that_could_not_be_read_back_are_an_error(arguments):
+    reply = build(ToolCallChunk(0, "t", arguments), END)
+    (made,) = reply.tool_calls
+    assert made.arguments == {}
+    assert "nested too deep" in (made.arguments_error or "")
+    assert decode_message(encode_message(reply)) == reply

@@ -152,7 +152,19 @@ async def test_awaiting_something_that_was_cancelled_is_a_failure_of_the_tool():
     assert (outcome.result.content, outcome.raised) == ("CancelledError", True)
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+async def test_a_tool_that_wants_to_exit_has_failed_and_ends_nothing():
+    def leave() -> None:
+        raise SystemExit(2)
+
+    async def leave_async() -> None:
+        raise SystemExit(2)
+
+    for function in (leave, leave_async):
+        outcome = await outcome_of(function)
+        assert (outcome.result.content, outcome.result.outcome, outcome.raised) == ("SystemExit: 2", "error", True)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt])
 async def test_the_end_of_the_process_is_not_held_up(error: type[BaseException]):
     def leave() -> None:
         raise error

@@ -11,9 +11,8 @@ from agentq.stores.redis import ClaimedWakeups
 from agentq.worker.claiming import ClaimLoop
 from agentq.worker.doorbell import Doorbell, Nudge
 from agentq.worker.outage import Outage
-from agentq.worker.slots import Slots
 from tests.helpers import wait_until
-from tests.unit._worker import ScriptedLoop, claim, renewal
+from tests.unit._worker import ScriptedLoop, claim, slots
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -75,7 +74,7 @@ class Claiming:
     def __init__(self, queue: Queue, *, concurrency: int, burst: list[bool | Exception] | None = None) -> None:
         self.queue = queue
         self.loop = ScriptedLoop()
-        self.slots = Slots(self.loop, renewal(), concurrency=concurrency, worker="w1", on_room=queue.nudge)
+        self.slots = slots(self.loop, concurrency=concurrency, on_room=queue.nudge)
         self.stopping = asyncio.Event()
         self.answers = burst
 
@@ -172,6 +171,16 @@ async def test_data_that_cannot_be_read_does_not_end_the_work(caplog: pytest.Log
         await wait_until(lambda: running.begun == ["R1"])
     assert "a stored message cannot be read" in caplog.text
     assert len({claim_id for claim_id, _ in queue.asked}) == 2
+
+
+async def test_a_bug_of_the_loop_is_logged_and_the_loop_goes_on(caplog: pytest.LogCaptureFixture):
+    queue = Queue("R1")
+    async with claiming(queue, burst=[TypeError("a bug"), True]) as running:
+        await wait_until(lambda: running.begun == ["R1"])
+        running.loop.begun[0].finish()
+        await wait_until(lambda: "the claim loop failed" in caplog.text)
+        await asyncio.wait_for(running.task, 5)
+    assert "TypeError: a bug" in caplog.text
 
 
 async def test_foreign_jobs_are_rejected_and_others_go_on():

@@ -17,6 +17,7 @@ from tests.helpers import wait_until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    import pytest
     import redis.asyncio
 
 
@@ -27,6 +28,7 @@ class Server:
         self.full: set[str] = set()
         self.commands: list[str] = []
         self.failures = 0
+        self.bugs = 0
         self._is_fake = is_fake
         self._changed = asyncio.Event()
 
@@ -40,6 +42,9 @@ class Server:
 
     async def info(self, section: str) -> dict[str, str]:
         assert section == "server"
+        if self.bugs:
+            self.bugs -= 1
+            raise TypeError("a bug")
         if self.failures:
             self.failures -= 1
             raise ConnectionLost("connection refused")
@@ -118,6 +123,19 @@ async def test_a_lost_connection_is_replaced():
         await nudge.wait(5)
         assert bell.has_rung()
     assert server.commands[:5] == ["connect", "close", "connect", "close", "connect"]
+
+
+async def test_a_bug_is_logged_and_the_bell_is_hung_anew(caplog: pytest.LogCaptureFixture):
+    server = Server()
+    server.bugs = 1
+    server.push("q")
+    async with hung(server) as (bell, nudge):
+        bell.arm()
+        await nudge.wait(5)
+        assert bell.has_rung()
+    assert server.commands[:3] == ["connect", "close", "connect"]
+    assert "doorbell q failed; it goes on" in caplog.text
+    assert "TypeError: a bug" in caplog.text
 
 
 async def test_a_server_without_info_is_polled():

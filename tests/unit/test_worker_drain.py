@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+
+import pytest
 
 from agentq.settings import Settings
 from agentq.worker.doorbell import Nudge
 from agentq.worker.drain import drain
-from agentq.worker.slots import Slots
 from tests.helpers import wait_until
-from tests.unit._worker import ScriptedLoop, claim, renewal
+from tests.unit._worker import ScriptedLoop, claim, slots
 
 
 class Draining:
@@ -19,7 +21,7 @@ class Draining:
         self.loop = ScriptedLoop()
         self.nudge = Nudge()
         self.hurry = asyncio.Event()
-        self.slots = Slots(self.loop, renewal(), concurrency=9, worker="w1", on_room=self.nudge)
+        self.slots = slots(self.loop, concurrency=9, on_room=self.nudge)
         for number in range(runs):
             self.slots.start(claim(f"R{number}"))
         self.settings = Settings(handover_ms=handover_ms, drain_ms=drain_ms)
@@ -62,6 +64,22 @@ async def test_what_must_not_be_repeated_is_waited_for():
     draining.loop.begun[0].finish()
     await task
     assert draining.slots.tally.committed == 1
+
+
+@pytest.mark.parametrize(("once", "said"), [(0, []), (1, ["1 iteration that"]), (2, ["2 iterations that"])])
+async def test_the_wait_is_announced(once: int, said: list[str], caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.INFO, logger="agentq.worker.drain")
+    draining = Draining(runs=3, drain_ms=25_000)
+    for iteration in draining.loop.begun[:once]:
+        iteration.must_not_repeat = True
+    task = draining.begin()
+    await wait_until(lambda: len(draining.slots) == once)
+    for iteration in draining.loop.begun:
+        iteration.finish()
+    await task
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines == [f"waiting up to 25 s for {what} must not be repeated" for what in said]
+    assert {record.__dict__["worker"] for record in caplog.records} <= {"w1"}
 
 
 async def test_but_not_for_ever():

@@ -62,6 +62,29 @@ async def test_the_line_says_how_it_ended(ended: Outcome, line: str, level: str,
     assert getattr(running.tally, ended.kind) == running.tally.iterations == 1
 
 
+async def test_one_tool_is_not_1_tools(caplog: pytest.LogCaptureFixture):
+    loop = ScriptedLoop()
+    running = slots(loop)
+    running.start(claim())
+    loop.begun[0].end.set_result(outcome(tools=1))
+    await wait_until(lambda: len(running) == 0)
+    assert caplog.messages == ["run R1 iteration 2 committed → queued  1 tool  41 ms"]
+
+
+@pytest.mark.parametrize(
+    ("recoveries", "said"), [(1, "recovery 1 of 5"), (6, "recovery 6, more than 5: the run is set aside")]
+)
+async def test_a_take_over_is_told(recoveries: int, said: str, caplog: pytest.LogCaptureFixture):
+    running = slots(ScriptedLoop())
+    running.start(claim("R1", recoveries=recoveries))
+    running.start(claim("R2"))
+    await running.abandon()
+    (record,) = caplog.records
+    assert record.getMessage() == f"run R1 taken over: its worker stopped renewing its lease ({said})"
+    data = [record.__dict__[name] for name in ("levelname", "run_id", "worker")]
+    assert data == ["WARNING", "R1", "w1"]
+
+
 async def test_room_is_told_when_a_full_house_gets_a_free_slot():
     told: list[int] = []
     loop = ScriptedLoop()
@@ -79,18 +102,21 @@ async def test_room_is_told_when_a_full_house_gets_a_free_slot():
     assert told == [1]
 
 
-async def test_a_bug_is_logged_with_its_traceback_and_ends_only_its_run(caplog: pytest.LogCaptureFixture):
+@pytest.mark.parametrize("bug", [ValueError("a bug"), SystemExit(3)])
+async def test_a_bug_is_logged_with_its_traceback_and_ends_only_its_run(
+    bug: BaseException, caplog: pytest.LogCaptureFixture
+):
     loop = ScriptedLoop()
     running = slots(loop)
     running.start(claim("R1"))
     running.start(claim("R2"))
-    loop.begun[0].end.set_exception(ValueError("a bug"))
+    loop.begun[0].end.set_exception(bug)
     await wait_until(lambda: len(running) == 1)
     (record,) = caplog.records
     assert record.levelname == "ERROR"
     assert "recovered when its lease has expired" in record.getMessage()
     assert record.exc_info is not None
-    assert record.exc_info[0] is ValueError
+    assert record.exc_info[1] is bug
     assert loop.begun[0].told == loop.begun[1].told == []
     assert running.tally.broken == running.tally.failed == 1
     loop.begun[1].finish()

@@ -15,6 +15,8 @@ from tests.helpers import wait_until
 from tests.unit._worker import outcome
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pytest
 
     from agentq.stores.base import Wakeup
@@ -29,8 +31,10 @@ class Redis:
         self.woken: list[str] = []
         self.status: dict[str, Status] = {}
 
-    async def sweep(self, *, lease_ms: int, wake: Wakeup | None = None, limit: int = 100) -> Sweep:
-        assert (lease_ms, wake) == (1000, None)
+    async def sweep(
+        self, *, lease_ms: int, wake: Wakeup | None = None, limit: int = 100, agents: Sequence[str] = ()
+    ) -> Sweep:
+        assert (lease_ms, wake, agents) == (1000, None, ())
         self.sweeps += 1
         found = self.finds.pop(0) if self.finds else Sweep()
         if isinstance(found, Exception):

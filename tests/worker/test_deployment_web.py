@@ -75,5 +75,7 @@ def test_bad_requests_are_answered_in_words(web: str) -> None:
     assert ask(f"{web}/01JD3ZK8W5Q0X9V7T2M4N6P8RA/events")[0] == 404
     assert ask(web, " ") == (400, '{"error": "prompt is empty; say what the agent should do"}')
     assert ask(web, "x" * 100_001)[0] == 400
-    ask(web, "hello", **{"Idempotency-Key": "other"})
+    run_id = json.loads(ask(web, "hello", **{"Idempotency-Key": "other"})[1])["run_id"]
+    for cursor in ("abc", "-1", "1" * 5000):
+        assert ask(f"{web}/{run_id}/events", **{"Last-Event-ID": cursor})[0] == 400
     assert ask(web, "hello again", **{"Idempotency-Key": "other"})[0] == 409

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -169,16 +170,46 @@ async def test_a_killed_worker_is_recovered_and_finished_tools_are_not_repeated(
     assert len(set(lines)) == 3
 
 
-async def test_a_worker_that_starts_before_redis_waits(server: RedisServer, caplog: pytest.LogCaptureFixture):
+def said(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What a worker logs at the usual level."""
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.INFO]
+
+
+async def test_a_worker_that_starts_before_redis_says_so_once_and_waits(
+    server: RedisServer, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level(logging.DEBUG, logger="agentq")
     server.kill()
     async with working(app_at(server.url)) as running, client_at(server.url) as client:
-        await wait_until(lambda: "is away; waiting" in caplog.text)
+        await wait_until(lambda: caplog.text.count("no pub/sub connection") > 5)
         assert not running.task.done()
+        greeting, away = said(caplog)
+        assert "100 slots" in greeting
+        assert "is away; waiting" in away
         server.start()
         run = await client.enqueue("echo", "hello")
         assert (await run.result(20)).output == "hello"
         await wait_until(lambda: "is back after" in caplog.text)
     assert caplog.text.count("is away; waiting") == 1
+
+
+async def test_an_outage_is_two_lines_and_not_one_for_each_try(server: RedisServer, caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.DEBUG, logger="agentq")
+    async with working(app_at(server.url)):
+        # The client is gone before the outage: it has a pub/sub connection of its own to lose.
+        async with client_at(server.url) as client:
+            run = await client.enqueue("echo", "hello")
+            await run.result(20)
+        await wait_until(lambda: "committed" in caplog.text)
+        caplog.clear()
+        server.kill()
+        await wait_until(lambda: caplog.text.count("no pub/sub connection") > 5)
+        where = server.url.removeprefix("redis://").partition("/")[0]
+        lost, away = sorted(said(caplog), reverse=True)
+        assert lost == f"pub/sub connection to {where}/0 lost; connecting again"
+        assert away.startswith(f"Redis at {where}/0 is away; waiting")
+        server.start()
+        await wait_until(lambda: "is back after" in caplog.text)
 
 
 async def test_nothing_is_lost_when_redis_restarts(server: RedisServer, gate: Gate, caplog: pytest.LogCaptureFixture):

@@ -49,15 +49,20 @@ local function reset(run, events, reason, now)
   if not open then
     return false
   end
-  local ids = {}
+  local ids, kept = {}, {}
   for _, entry in ipairs(redis.call('XRANGE', events, open .. '-0', '+')) do
     if entry[2][1] == 'd' then
       ids[#ids + 1] = entry[1]
+    else
+      kept[#kept + 1] = string.match(entry[1], '^%d+')
     end
   end
   call_many('XDEL', events, ids)
   redis.call('HDEL', run, 'open')
   local last = redis.call('HGET', run, 'seq')
-  emit(run, events, {'e{"type":"attempt.reset","first":' .. open .. ',"last":' .. last .. ',"reason":"' .. reason .. '"}'}, now)
+  emit(run, events, {
+    'e{"type":"attempt.reset","first":' .. open .. ',"last":' .. last .. ',"kept":[' .. table.concat(kept, ',')
+      .. '],"reason":"' .. reason .. '"}',
+  }, now)
   return true
 end

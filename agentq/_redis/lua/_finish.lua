@@ -3,6 +3,7 @@ local function finish(prefix, run, run_id, now, ttl)
   local of = redis.call('HMGET', run, 'status', 'agent', 'session', 'user', 'key')
   redis.call('HSET', run, 'finished', int(now))
   redis.call('ZREM', prefix .. ':due', run_id)
+  redis.call('ZREM', prefix .. ':unserved:' .. of[2], run_id)
   for _, key in ipairs({run, run .. ':messages', run .. ':journal', run .. ':events'}) do
     redis.call('PEXPIRE', key, ttl)
   end

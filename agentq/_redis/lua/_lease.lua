@@ -9,6 +9,11 @@ local function read(run, ...)
   return state
 end
 
+-- A field as a number; 0 where it is missing or is none: one odd run must not stop a script that serves many.
+local function number(field)
+  return tonumber(field) or 0
+end
+
 local function holds(state, fence)
   return state.status == 'running' and state.fence == fence
 end

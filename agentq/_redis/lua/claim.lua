@@ -3,7 +3,8 @@ Take the leases of many runs: of those named, then of those whose wake-ups wait 
 
 Run ids are discovered here, so their keys are built from the prefix. A run can be taken when it is queued and due, or
 running with an expired lease. A wake-up that cannot be claimed is dropped: whoever holds the run wakes it next, and
-the due times catch the rest. Wake-ups of agents that this worker has not are put off for other workers to find.
+the due times catch the rest. Runs of agents that this worker has not wait in <prefix>:unserved:<agent> until a worker
+that serves the agent sweeps.
 
 KEYS[1]    batch       the last batch of this owner: claim id, leases, foreign jobs
 KEYS[2..]  queues      RQ lists of job ids, most urgent first
@@ -27,8 +28,10 @@ foreign the job ids that are not wake-ups of ours.
 -- @include status
 -- @include lease
 
--- A wake-up for which this worker has no agent is looked at again after this long.
-local UNSERVED_MS = 1000
+-- A run that only a newer worker can read is looked at again after this long.
+local NEWER_MS = 10000
+-- One claim takes no more messages than this, beyond its first run: reading them must not outlast a lease.
+local MESSAGES = 5000
 
 local prefix, owner, lease_ms = ARGV[1], ARGV[2], tonumber(ARGV[4])
 local names, run_ids = lists(8, 2)
@@ -55,16 +58,20 @@ end
 
 local function take(run_id)
   local run = key_of(run_id)
-  local state = read(run, 'status', 'lease_until', 'agent', 'not_before', 'cancel', 'version', 'owner')
+  local state = read(run, 'status', 'lease_until', 'agent', 'not_before', 'cancel', 'version', 'owner', 'fence', 'length')
   local cancelled = state.cancel ~= nil
-  local expired = state.status == 'running' and tonumber(state.lease_until) <= now
-  local due = state.status == 'queued' and (tonumber(state.not_before) <= now or cancelled)
-  if not (expired or due) then
+  local expired = state.status == 'running' and number(state.lease_until) <= now
+  local due = state.status == 'queued' and (number(state.not_before) <= now or cancelled)
+  if not (expired or due) or not tonumber(state.fence) or not state.agent then
     return nil
   end
-  if (#names > 0 and not agents[state.agent]) or tonumber(state.version) > tonumber(ARGV[7]) then
-    redis.call('ZADD', prefix .. ':due', int(now + UNSERVED_MS), run_id)
+  if number(state.version) > tonumber(ARGV[7]) then
+    redis.call('ZADD', prefix .. ':due', int(now + NEWER_MS), run_id)
     redis.call('HSET', run, 'woken', '0')
+    return nil
+  elseif #names > 0 and not agents[state.agent] then
+    redis.call('ZREM', prefix .. ':due', run_id)
+    redis.call('ZADD', prefix .. ':unserved:' .. state.agent, int(now), run_id)
     return nil
   end
   local fence = redis.call('HINCRBY', run, 'fence', 1)
@@ -75,32 +82,37 @@ local function take(run_id)
     emit(run, run .. ':events', {'e' .. cjson.encode({type = 'run.started', agent = state.agent, worker = owner})}, now)
   end
   if expired then
-    local recoveries = redis.call('HINCRBY', run, 'recoveries', 1)
+    local recoveries = number(redis.call('HGET', run, 'recoveries')) + 1
+    redis.call('HSET', run, 'recoveries', recoveries)
     reset(run, run .. ':events', 'recovered', now)
     emit(run, run .. ':events', {'e' .. cjson.encode({
       type = 'run.recovered', recoveries = recoveries, previous_owner = state.owner,
     })}, now)
   end
-  return fence
+  return fence, number(state.length)
 end
 
 local stored = redis.call('GET', KEYS[1])
 local batch = stored and cjson.decode(stored)
 if not batch or batch.id ~= ARGV[3] then
   batch = {id = ARGV[3], taken = {}, foreign = {}, popped = 0}
+  local messages = 0
   local function try(run_id)
-    local fence = take(run_id)
+    local fence, length = take(run_id)
     if fence then
       batch.taken[#batch.taken + 1] = {run_id, fence}
+      messages = messages + length
     end
   end
   for _, run_id in ipairs(run_ids) do
     try(run_id)
   end
-  local wanted = tonumber(ARGV[5])
   for i = 2, #KEYS do
-    local jobs = wanted > 0 and redis.call('LPOP', KEYS[i], wanted) or {}
-    for _, job_id in ipairs(jobs or {}) do
+    while batch.popped < tonumber(ARGV[5]) and messages < MESSAGES do
+      local job_id = redis.call('LPOP', KEYS[i])
+      if not job_id then
+        break
+      end
       local run_id = string.match(job_id, '^([0-7][0-9A-HJKMNP-TV-Z]+)%-%d+$')
       if run_id and #run_id == 26 then
         redis.call('DEL', ARGV[6] .. job_id)
@@ -108,7 +120,6 @@ if not batch or batch.id ~= ARGV[3] then
       else
         batch.foreign[#batch.foreign + 1] = job_id
       end
-      wanted = wanted - 1
       batch.popped = batch.popped + 1
     end
   end

@@ -44,9 +44,7 @@ if ARGV[3] == '1' and state.cancel then
 end
 
 local now = now_ms()
-if #records > 0 then
-  redis.call('HSET', KEYS[2], unpack(records))
-end
+call_many('HSET', KEYS[2], records)
 if ARGV[4] ~= '' then
   redis.call('HSET', run, 'phase', ARGV[4])
 end

@@ -1,9 +1,10 @@
 --[[
-Find runs that nobody is about to advance, and wake them: expired leases, due delays, lost wake-ups. Prune listings.
+Find runs that nobody is about to advance, and wake them: expired leases, due delays, lost wake-ups, runs that waited
+for a worker with their agent. Prune listings.
 
 Run ids are discovered here, so their keys are built from the prefix. Every worker sweeps; a pass that comes too soon
-after another does nothing. After a pause of more than half a lease (Redis was away, or all workers were) leases are
-given one lease more, so that workers that are alive can renew them first.
+after another does nothing, unless that one had to stop at its limit. After a pause of more than half a lease (Redis was
+away, or all workers were) leases are given one lease more, so that workers that are alive can renew them first.
 
 KEYS[1]  due         runs and when to look at them
 KEYS[2]  last        {time of the last pass, time until which leases are not recovered}
@@ -13,6 +14,7 @@ ARGV[2]  lease_ms    lease length
 ARGV[3]  wakeup      template of the wake-up, or empty
 ARGV[4]  limit       how many runs to wake at most
 ARGV[5]  spacing_ms  least time between two passes
+ARGV[6]  agents*     agents that the caller serves
 
 Returns {woken run ids, run ids that the caller has to wake, how many were pruned}.
 ]]
@@ -27,74 +29,107 @@ Returns {woken run ids, run ids that the caller has to wake, how many were prune
 local LOOKS = 1000
 -- A queued run whose wake-up is in line behind others is looked at again after this long.
 local IN_LINE_MS = 10000
+local PRUNE = 1000
 local DAY_MS = 86400000
 
-local prefix, template, limit = ARGV[1], ARGV[3], tonumber(ARGV[4])
+local prefix, template, limit, spacing = ARGV[1], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
+local agents = lists(6, 1)
 local now = now_ms()
 local last, hold = string.match(redis.call('GET', KEYS[2]) or '', '^(%d+) (%d+)$')
 last, hold = tonumber(last or now), tonumber(hold or 0)
-if now > last and now - last < tonumber(ARGV[5]) then
+if now > last and now - last < spacing then
   return {{}, {}, 0}
 end
 if now - last > tonumber(ARGV[2]) / 2 then
   hold = now + tonumber(ARGV[2])
 end
-redis.call('SET', KEYS[2], int(now) .. ' ' .. int(hold), 'PX', DAY_MS)
 
 local shape = template ~= '' and cjson.decode(template)
 local heads = {}
--- When the wake-up at the head of the run's queue was written: older ones are gone from the list. nil: list is empty.
-local function head_woken(queue)
-  if heads[queue] == nil then
+-- The run at the head of a queue and when its wake-up was written. A head that is not ours, or is not the newest wake-up
+-- of its run, tells nothing and will be popped soon: it counts as old, so that everybody waits for that.
+local function head_of(queue)
+  if not heads[queue] then
     local list = string.gsub(shape.list, '{queue}', function() return queue end)
     local job_id = redis.call('LINDEX', list, 0)
-    local run_id = job_id and string.match(job_id, '^(%w+)%-%d+$')
-    local woken = run_id and redis.call('HGET', prefix .. ':{' .. run_id .. '}', 'woken')
-    -- The head is not ours or names a run that is gone: it will be popped soon, so wait for that.
-    heads[queue] = job_id and tonumber(woken or 0) or math.huge
+    local run_id, number = string.match(job_id or '', '^(%w+)%-(%d+)$')
+    local of = run_id and redis.call('HMGET', prefix .. ':{' .. run_id .. '}', 'wake', 'woken') or {}
+    local newest = number ~= nil and of[1] == number
+    heads[queue] = {empty = not job_id, run_id = run_id, woken = newest and tonumber(of[2]) or 0}
   end
   return heads[queue]
 end
 
-local woken, to_wake = {}, {}
-for _, run_id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', int(now), 'LIMIT', 0, LOOKS)) do
-  if #woken + #to_wake >= limit then
-    break
+-- A list is first in, first out: when its head is younger than a wake-up, that wake-up is gone.
+local function is_lost(run_id, state, popped)
+  local since = number(state.woken)
+  if since == 0 or not shape then
+    return true
   end
+  local head = head_of(state.queue)
+  return head.empty or (head.run_id ~= run_id and (head.woken > since or (popped and head.woken == since)))
+end
+
+-- When to look at a run again, or nil for: wake it now.
+local function when(run_id, state)
+  if state.status == 'running' then
+    local lease_until = number(state.lease_until)
+    if lease_until > now then
+      return lease_until
+    elseif hold > now then
+      return hold
+    end
+    return not is_lost(run_id, state, true) and now + GRACE_MS or nil
+  end
+  local not_before = number(state.not_before)
+  if not_before > now then
+    return not_before
+  end
+  return not_before == 0 and not is_lost(run_id, state, false) and now + IN_LINE_MS or nil
+end
+
+local woken, to_wake = {}, {}
+local function ring(run_id, run, state)
+  if state.status == 'queued' then
+    redis.call('HSET', run, 'not_before', '0')
+  end
+  local list = wake(template, run, run_id, state.queue, now) == 1 and woken or to_wake
+  list[#list + 1] = run_id
+  redis.call('ZADD', KEYS[1], int(now + GRACE_MS), run_id)
+end
+
+local function look(run_id, is_served)
   local run = prefix .. ':{' .. run_id .. '}'
   local state = read(run, 'status', 'lease_until', 'not_before', 'woken', 'queue')
-  local ring, again = false, nil
-  if state.status == 'running' then
-    local lease_until = tonumber(state.lease_until)
-    if lease_until > now then
-      again = lease_until
-    elseif hold > now then
-      again = hold
-    else
-      ring = true
-    end
-  elseif state.status == 'queued' then
-    local since = tonumber(state.woken or 0)
-    if tonumber(state.not_before) > now then
-      again = tonumber(state.not_before)
-    elseif tonumber(state.not_before) > 0 or since == 0 or not shape or head_woken(state.queue) > since then
-      ring = true
-    else
-      again = now + IN_LINE_MS
-    end
-  else
+  if (state.status ~= 'running' and state.status ~= 'queued') or not state.queue then
     redis.call('ZREM', KEYS[1], run_id)
+    return
   end
-  if ring then
-    again = now + GRACE_MS
-    if state.status == 'queued' then
-      redis.call('HSET', run, 'not_before', '0')
-    end
-    local list = wake(template, run, run_id, state.queue, now) == 1 and woken or to_wake
-    list[#list + 1] = run_id
-  end
+  local again = not is_served and when(run_id, state)
   if again then
     redis.call('ZADD', KEYS[1], int(again), run_id)
+  else
+    ring(run_id, run, state)
   end
 end
-return {woken, to_wake, prune(prefix, now, limit)}
+
+local function is_full()
+  return #woken + #to_wake >= limit
+end
+
+for _, run_id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', int(now), 'LIMIT', 0, LOOKS)) do
+  if is_full() then
+    break
+  end
+  look(run_id, false)
+end
+for _, agent in ipairs(agents) do
+  local unserved = prefix .. ':unserved:' .. agent
+  while not is_full() and redis.call('EXISTS', unserved) == 1 do
+    look(redis.call('ZPOPMIN', unserved)[1], true)
+  end
+end
+
+-- After a pass that was cut short the next one may come at once.
+redis.call('SET', KEYS[2], int(is_full() and now - spacing or now) .. ' ' .. int(hold), 'PX', DAY_MS)
+return {woken, to_wake, prune(prefix, now, PRUNE)}

@@ -1,0 +1,94 @@
+"""Tool calls at the edges: threads that are all busy, results that are too large, progress in a flood."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from agentq import ToolContext, tool
+from agentq.testing import ScriptedModel, call
+from agentq.tools import threads
+from tests.helpers import wait_until
+from tests.unit._loop import Stage, outcome_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def busy_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """The only thread that tools may use is taken until the event is set."""
+    pool = threads.ThreadPool(limit=1)
+    monkeypatch.setattr(threads, "pool", pool)
+    monkeypatch.setattr("agentq.tools.execution.pool", pool, raising=False)
+    free = threading.Event()
+    started = threading.Event()
+
+    def hold() -> None:
+        started.set()
+        free.wait(20)
+
+    pool._submit(hold)  # noqa: SLF001 - a job of nobody
+    assert started.wait(10)
+    yield free
+    free.set()
+
+
+async def test_a_call_that_waited_for_a_thread_does_not_start_after_a_cancel(busy_threads: threading.Event) -> None:
+    """P10: after `cancel` has returned, nothing with an effect starts any more."""
+    charged: list[str] = []
+
+    @tool(effect="once")
+    def charge(ctx: ToolContext) -> str:
+        """Charge."""
+        charged.append(ctx.call_id)
+        return "charged"
+
+    stage = Stage(ScriptedModel([call("charge"), "Done."]), charge)
+    iteration, task = await stage.begin()
+    await wait_until(lambda: iteration.must_not_repeat)
+    await stage.store.cancel(stage.run_id)
+    iteration.cancel()
+    busy_threads.set()
+    outcome = await outcome_of(task)
+    assert outcome.status == "cancelled"
+    assert charged == []
+    (result,) = await stage.results()
+    # Not "unknown": it certainly did not happen.
+    assert result.outcome == "cancelled"
+
+
+async def test_a_result_that_is_too_large_is_cut_and_says_so() -> None:
+    @tool(effect="none")
+    async def write() -> str:
+        """Write a lot."""
+        return "x" * 5000
+
+    stage = Stage(ScriptedModel([call("write"), "Done."]), write)
+    stage.loop.settings = replace(stage.loop.settings, max_value_bytes=1000)
+    await stage.play()
+    (result,) = await stage.results()
+    assert result.content == "x" * 1000 + "\n[Truncated: 5000 chars total, showing first 1000]"
+    assert result.outcome == "ok"
+
+
+async def test_a_flood_of_progress_is_told_now_and_then() -> None:
+    @tool(effect="none")
+    async def count(ctx: ToolContext) -> str:
+        """Count fast."""
+        for number in range(10_000):
+            ctx.progress(str(number))
+        await asyncio.sleep(0.05)
+        return "counted"
+
+    stage = Stage(ScriptedModel([call("count"), "Done."]), count, coalesce_ms=5)
+    started = time.monotonic()
+    await stage.play()
+    told = [event for event in await stage.events() if event.type == "tool.progress"]
+    assert told[-1].message == "9999"
+    assert len(told) < 10 + (time.monotonic() - started) / 0.005

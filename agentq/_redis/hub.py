@@ -67,6 +67,7 @@ class Hub:
         self._own_channel = f"hub:{new_token()}"
         self._pubsub: redis.asyncio.client.PubSub | None = None
         self._task: asyncio.Task[None] | None = None
+        self._commanding = asyncio.Lock()
         self._delay_s = _RECONNECT_S[0]
         self._is_connected = False
 
@@ -96,7 +97,9 @@ class Hub:
             # It is being connected, see `_subscribe`.
             return
         try:
-            await getattr(self._pubsub, name)(channel)
+            async with self._commanding:
+                if self._pubsub is not None:
+                    await getattr(self._pubsub, name)(channel)
         except (RedisError, OSError):
             # The reading task finds the connection broken and subscribes everything anew.
             logger.debug("pub/sub connection lost while asking to %s", name)
@@ -124,10 +127,13 @@ class Hub:
                 self._deliver(message)
         finally:
             pubsub, self._pubsub = self._pubsub, None
-            with contextlib.suppress(RedisError, OSError):
-                if pubsub is not None:
-                    await pubsub.aclose()  # type: ignore[no-untyped-call]
-                await client.aclose()
+            # A command that is under way would connect again what is closed here.
+            async with self._commanding:
+                with contextlib.suppress(RedisError, OSError):
+                    if pubsub is not None:
+                        await pubsub.aclose()  # type: ignore[no-untyped-call]
+                with contextlib.suppress(RedisError, OSError):
+                    await client.aclose()
 
     def _tell_lost(self, error: Exception) -> None:
         """Log the loss of a connection once. Tries in vain are for those who debug: commands fail at the same time."""

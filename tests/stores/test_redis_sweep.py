@@ -149,3 +149,11 @@ async def test_a_claim_takes_no_more_messages_than_it_can_read_in_time(parts: Pa
     for _ in range(3):
         await parts.store.create(new_run(messages=new_run().messages * 4000), wake=parts.executor.wakeup)
     assert [len(await parts.claim(5)) for _ in range(3)] == [2, 1, 0]
+
+
+async def test_a_worker_whose_sweeps_are_always_too_soon_finds_its_runs_all_the_same(parts: Parts) -> None:
+    run_id = await parts.enqueue("poet")
+    await parts.claim(1, "calculator")
+    assert await parts.sweep("calculator") == []
+    found = await parts.store.sweep(lease_ms=LEASE_MS, wake=parts.executor.wakeup, agents=("poet",))
+    assert found.woken == (run_id,)

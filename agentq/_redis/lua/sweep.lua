@@ -3,8 +3,9 @@ Find runs that nobody is about to advance, and wake them: expired leases, due de
 for a worker with their agent. Prune listings.
 
 Run ids are discovered here, so their keys are built from the prefix. Every worker sweeps; a pass that comes too soon
-after another does nothing, unless that one had to stop at its limit. After a pause of more than half a lease (Redis was
-away, or all workers were) leases are given one lease more, so that workers that are alive can renew them first.
+after another only wakes the runs that waited for its agents, unless that one had to stop at its limit. After a pause of
+more than half a lease (Redis was away, or all workers were) leases are given one lease more, so that workers that are
+alive can renew them first.
 
 KEYS[1]  due         runs and when to look at them
 KEYS[2]  last        {time of the last pass, time until which leases are not recovered}
@@ -37,9 +38,8 @@ local agents = lists(6, 1)
 local now = now_ms()
 local last, hold = string.match(redis.call('GET', KEYS[2]) or '', '^(%d+) (%d+)$')
 last, hold = tonumber(last or now), tonumber(hold or 0)
-if now > last and now - last < spacing then
-  return {{}, {}, 0}
-end
+-- Sweeps of several workers may keep step, so that the same one is always too soon: what only it can wake, it does.
+local is_soon = now > last and now - last < spacing
 if now - last > tonumber(ARGV[2]) / 2 then
   hold = now + tonumber(ARGV[2])
 end
@@ -117,7 +117,8 @@ local function is_full()
   return #woken + #to_wake >= limit
 end
 
-for _, run_id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', int(now), 'LIMIT', 0, LOOKS)) do
+local due = is_soon and {} or redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', int(now), 'LIMIT', 0, LOOKS)
+for _, run_id in ipairs(due) do
   if is_full() then
     break
   end
@@ -130,6 +131,9 @@ for _, agent in ipairs(agents) do
   end
 end
 
+if is_soon then
+  return {woken, to_wake, 0}
+end
 -- After a pass that was cut short the next one may come at once.
 redis.call('SET', KEYS[2], int(is_full() and now - spacing or now) .. ' ' .. int(hold), 'PX', DAY_MS)
 return {woken, to_wake, prune(prefix, now, PRUNE)}

@@ -16,7 +16,7 @@ from redis.retry import Retry
 from agentq.errors import InvalidInput, StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
 # Everything that an event loop has to say goes out in pipelines (see pipeline.py), so few connections are needed.
 _MAX_CONNECTIONS = 32
@@ -34,6 +34,13 @@ _AWAY = (
 )
 # Redis is there and writes nothing for now: its disk is full, its replicas are gone, a script hangs.
 _NOT_NOW = ("MISCONF", "NOREPLICAS", "BUSY ", "CLUSTERDOWN")
+
+
+class _Once(AsyncRetry):
+    """One try. Before it raises, redis-py would connect again, in whichever task finds the connection broken."""
+
+    async def call_with_retry(self, do: Callable[[], Awaitable[Any]], *_: Any, **__: Any) -> Any:
+        return await do()
 
 
 class Connection:
@@ -69,7 +76,7 @@ class Connection:
     def blocking_client(self) -> redis.asyncio.Redis:
         """A client for one connection that waits: no time limit on replies, nothing sent again behind our back."""
         return redis.asyncio.Redis.from_url(
-            self.url, socket_timeout=None, retry=AsyncRetry(NoBackoff(), 0), **_keepalive(self.url)
+            self.url, socket_timeout=None, retry=_Once(NoBackoff(), 0), **_keepalive(self.url)
         )
 
     def thread_client(self) -> redis.Redis:

@@ -9,14 +9,12 @@ from collections import deque
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from agentq._ids import new_token
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator
 
     import redis.asyncio
 
@@ -57,13 +55,6 @@ class Inbox:
                 async with asyncio.timeout(timeout_s):
                     await self._arrived.wait()
         return self._items.popleft() if self._items else None
-
-
-class _Once(Retry):
-    """One try. Before it raises, redis-py would connect again, in whichever task finds the connection broken."""
-
-    async def call_with_retry(self, do: Callable[[], Awaitable[Any]], *_: Any, **__: Any) -> Any:
-        return await do()
 
 
 class Hub:
@@ -107,10 +98,10 @@ class Hub:
             return
         try:
             async with self._commanding:
-                pubsub = self._pubsub
+                connection: Any = getattr(self._pubsub, "connection", None)
                 # A command on a connection that is broken would make a new one, and so would the reading task.
-                if pubsub is not None and pubsub.connection is not None and pubsub.connection.is_connected:
-                    await getattr(pubsub, name)(channel)
+                if connection is not None and connection.is_connected:
+                    await getattr(self._pubsub, name)(channel)
         except (RedisError, OSError):
             # The reading task finds the connection broken and subscribes everything anew.
             logger.debug("pub/sub connection lost while asking to %s", name)
@@ -130,7 +121,6 @@ class Hub:
     async def _read(self) -> None:
         """Connect, subscribe and deliver what comes. Ends by raising."""
         client = self._connection.blocking_client()
-        client.set_retry(_Once(NoBackoff(), 0))
         try:
             self._pubsub = client.pubsub()
             await self._subscribe(self._pubsub)

@@ -20,6 +20,7 @@ class Server:
 
     where = "test:1/0"
     subscribed = True
+    connection = None
 
     def __init__(self, *replies: list[Any]) -> None:
         self.replies = list(replies)

@@ -31,6 +31,7 @@ _log = logging.getLogger(__name__)
 # How long an agent that workers have published counts as known, so that an enqueue is one round trip.
 _CATALOGUE_S = 5.0
 _MAX_LIMIT = 1000
+_MAX_REASON_CHARS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +190,7 @@ class AsyncClient:
         if not wait >= 0:
             raise InvalidInput(f"wait must be 0 or more seconds, not {wait}", field="wait")
         parts = self._parts()
-        signalled = await parts.store.cancel(_checked_id(run_id), reason=_json.storable(reason))
+        signalled = await parts.store.cancel(_checked_id(run_id), reason=_checked_reason(reason))
         if not signalled.held and not signalled.status.is_final:
             await self._settle(parts.store, run_id)
         state = await parts.store.read(run_id)
@@ -335,6 +336,12 @@ def _checked_id(run_id: str) -> str:
     if not isinstance(run_id, str) or not _ids.is_run_id(run_id):
         raise RunNotFound(f"{run_id!r} is not a run id: those have 26 letters and digits, as `enqueue` returns them")
     return run_id
+
+
+def _checked_reason(reason: str) -> str:
+    if not isinstance(reason, str) or len(reason) > _MAX_REASON_CHARS:
+        raise InvalidInput(f"reason must be text of at most {_MAX_REASON_CHARS} characters", field="reason")
+    return _json.storable(reason)
 
 
 def _checked_status(status: Status | str) -> Status:

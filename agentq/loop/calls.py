@@ -88,7 +88,7 @@ class Calls:
         try:
             outcome = await self._interrupts.run(self._execute(plan, flag, start_by), plan.effect, flag)
         except CallWithdrawn:
-            await self._withdraw(call)
+            await self._withdraw(call, step)
             return
         if outcome is None:
             return
@@ -124,14 +124,17 @@ class Calls:
             # Another record than the one that stands, or the store would let it pass after a cancel too.
             step = step.model_copy(update={"asked": (step.asked or 1) + 1})
             events = []
-        await self._withdraw(call)
+        await self._withdraw(call, step)
         return None
 
-    async def _withdraw(self, call: ToolCallPart) -> None:
-        """Journal that an announced call was not made, so that nobody takes its outcome for unknown."""
-        step = self.steps.get(call.call_id)
-        if step is not None and self._interrupts.current is not Interrupt.LOSE:
-            withdrawn = step.model_copy(update={"withdrawn": True})
+    async def _withdraw(self, call: ToolCallPart, step: CallStep) -> None:
+        """Journal that an announced call was not made, so that nobody takes its outcome for unknown.
+
+        What an earlier attempt began stays as it is: that one may have been made.
+        """
+        stands = self.steps.get(call.call_id)
+        if stands is not None and stands.attempt == step.attempt and self._interrupts.current is not Interrupt.LOSE:
+            withdrawn = stands.model_copy(update={"withdrawn": True})
             await self._writer.write([StepRecord(call.call_id, encode_call_step(withdrawn))])
             self.steps[call.call_id] = withdrawn
 

@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from agentq import _json
 from agentq.errors import InvalidArguments, ToolError
 from agentq.messages import ToolCallPart, ToolResultPart
 from agentq.tools.function import Effect, Tool, dump_result
@@ -81,7 +82,7 @@ async def execute_call(
         ToolResultPart(
             call_id=call.call_id,
             name=call.name,
-            content=_storable(content),
+            content=_json.storable(content),
             outcome=outcome,
             provider_call_id=call.provider_call_id,
         ),
@@ -178,8 +179,3 @@ def _words(error: BaseException) -> str:
         text += ": " + "; ".join(_words(each) for each in error.exceptions)
     name = type(error).__name__
     return f"{name}: {text}" if text else name
-
-
-def _storable(text: str) -> str:
-    """`text` without lone surrogates, as in file names that are not UTF-8: they have no place in JSON."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()

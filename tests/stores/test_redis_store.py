@@ -24,7 +24,7 @@ class _OnRedis(StoreContract, StreamContract):
 
     @pytest.fixture
     def connect(self) -> Callable[[], Connection]:
-        raise NotImplementedError
+        raise NotImplementedError("each server has its own")
 
     @pytest.fixture
     async def parts(self, connect: Callable[[], Connection]) -> AsyncIterator[TimedParts]:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agentq import ToolContext, tool
+from agentq import AsyncClient, InvalidInput, ToolContext, tool
+from agentq.stores.memory import MemoryStore
 from agentq.testing import ScriptedModel, call
 from agentq.tools import threads
 from tests.helpers import wait_until
-from tests.unit._loop import Stage, outcome_of
+from tests.unit._loop import Gate, NotedWakeups, Stage, outcome_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,3 +93,37 @@ async def test_a_flood_of_progress_is_told_now_and_then() -> None:
     told = [event for event in await stage.events() if event.type == "tool.progress"]
     assert told[-1].message == "9999"
     assert len(told) < 10 + (time.monotonic() - started) / 0.005
+
+
+async def test_an_attempt_of_a_lost_worker_stays_unknown_when_the_next_one_is_refused() -> None:
+    """The second attempt certainly was not made; the first may have been."""
+    gate = Gate()
+
+    @tool(effect="idempotent")
+    async def send() -> str:
+        """Send."""
+        return str(await gate.wait())
+
+    stage = Stage(ScriptedModel([call("send"), "Done."]), send)
+    _, lost = await stage.begin()
+    await wait_until(lambda: gate.entered == 1)
+    claim = await stage.lose_lease()
+    # The worker learns of the cancel only when its announcement is refused.
+    await stage.store.cancel(stage.run_id)
+    outcome = await stage.loop.begin(claim).run()
+    gate.open()
+    await outcome_of(lost)
+    assert (outcome.status, gate.entered) == ("cancelled", 1)
+    (result,) = await stage.results()
+    assert result.outcome == "unknown"
+
+
+async def test_a_reason_to_cancel_that_is_a_novel_is_refused() -> None:
+    store = MemoryStore()
+    client = AsyncClient(store=store, stream=store.stream, executor=NotedWakeups())
+    run = await client.enqueue("calculator", "hello")
+    with pytest.raises(InvalidInput, match="reason must be text of at most 1000"):
+        await run.cancel(reason="x" * 1001)
+    assert await run.status() == "queued"
+    assert await run.cancel(reason="half \ud83d") == "cancelled"
+    assert (await run.read()).cancel_reason == "half ?"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 
@@ -58,7 +57,6 @@ next(suspended)
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_subscription_lives_through_a_fork_and_the_end_of_the_child(redis_url: str):
     """And the process ends silently with another subscription open."""
     done = subprocess.run(

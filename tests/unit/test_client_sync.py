@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import subprocess
 import sys
 import threading
@@ -316,7 +315,6 @@ except KeyboardInterrupt:
     assert printed == "interrupted; the run is queued\nclosed by parent\n"
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_forked_child_makes_connections_of_its_own_and_closes_those_only():
     printed = _script("""
 mine = client.enqueue("a", "x")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import subprocess
 import sys
 import threading
@@ -20,8 +19,6 @@ from tests.helpers import ROOT, wait_until_sync
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
-
-needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
 
 class Cleanup:
@@ -463,7 +460,6 @@ print("parent goes on")
 """
 
 
-@needs_fork
 @pytest.mark.parametrize(
     "how",
     [
@@ -477,7 +473,6 @@ def test_a_forked_child_begins_anew_and_leaves_the_parents_connection_alone(how:
     assert _script(_FORK.replace("HOW", how)) == "parent goes on\n"
 
 
-@needs_fork
 def test_a_fork_while_another_thread_is_inside_the_portal_does_not_lock_the_child():
     printed = _script("""
 import os, threading, time

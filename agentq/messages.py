@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 
+# Begins the URL of a file that the store holds.
+STORED_FILE = "agentq:"
+
+
 class Data(BaseModel):
     """A frozen value. Unknown fields are ignored: a newer version may have written them."""
 
@@ -65,12 +69,21 @@ class ReasoningPart(Data):
 
 
 class FilePart(Data):
-    """A file by reference."""
+    """A file by reference: `url` is where the provider fetches it, or `agentq:<digest>` for one that the store holds.
+
+    `size` is in bytes, None where it is not known.
+    """
 
     type: Literal["file"] = "file"
     url: str
     media_type: str
     name: str | None = None
+    size: int | None = None
+
+    @property
+    def digest(self) -> str | None:
+        """The SHA-256 of a stored file, in hex; None for a file by URL."""
+        return self.url.removeprefix(STORED_FILE) if self.url.startswith(STORED_FILE) else None
 
 
 class ToolCallPart(Data):

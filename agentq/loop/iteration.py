@@ -207,11 +207,11 @@ class Iteration:
         request = ModelRequest(
             model,
             self._claim.messages,
-            agent.instructions,
-            agent.specs,
-            agent.model_settings,
-            self._run.run_id,
-            self._run.session_id,
+            instructions=agent.instructions,
+            tools=agent.specs,
+            settings=agent.model_settings,
+            run_id=self._run.run_id,
+            session_id=self._run.session_id,
         )
         stream = provider.stream(request)
         try:

@@ -15,10 +15,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ModelRequest:
-    """One call of a model. `model` is the name after the provider's colon, `settings` what the user set for it."""
+    """One call of a model. `model` is the name after the provider's colon, `settings` what the user set for it.
+
+    The first `history_length` of the messages come from earlier runs of the session. `files` holds the bytes of every
+    stored file that a message refers to, by `FilePart.digest`; a file by URL is the provider's to fetch.
+    """
 
     model: str
     messages: tuple[Message, ...]
+    history_length: int = 0
+    files: Mapping[str, bytes] = field(default_factory=dict)
     instructions: str = ""
     tools: tuple[ToolSpec, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -68,9 +74,18 @@ class Provider(Protocol):
 
     `stream` yields chunks and then one `ReplyEnd`. It raises `ProviderError` for everything that goes wrong with the
     call, and lets cancellation through at once, closing its connection. It keeps no state between calls: any worker
-    may make the next one.
+    may make the next one. It may have `media_types`: see `media_types_of`.
     """
 
     name: str
 
     def stream(self, request: ModelRequest) -> AsyncIterator[Chunk]: ...
+
+
+def media_types_of(provider: Provider) -> tuple[str, ...]:
+    """The files that the provider's models take in a message of the user, as patterns such as `image/*`.
+
+    A provider that says nothing takes none.
+    """
+    given: tuple[str, ...] = getattr(provider, "media_types", ())
+    return given

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -32,8 +33,9 @@ _AWAY = (
     redis.exceptions.MasterDownError,
     OSError,
 )
-# Redis is there and writes nothing for now: its disk is full, its replicas are gone, a script hangs.
-_NOT_NOW = ("MISCONF", "NOREPLICAS", "BUSY ", "CLUSTERDOWN")
+# Redis is there and writes nothing for now: it is full, so is its disk, its replicas are gone, a script hangs. Before
+# version 7 it wraps the word into what it says of the script that met the error: "@user_script: 65: -OOM command …".
+_NOT_NOW = re.compile(r"(?:^|@user_script: \d+: -)(?:OOM|MISCONF|NOREPLICAS|READONLY|MASTERDOWN|BUSY|CLUSTERDOWN) ")
 
 
 class _Once(AsyncRetry):
@@ -115,6 +117,6 @@ def redis_errors(where: str) -> Iterator[None]:
     except redis.exceptions.OutOfMemoryError as error:
         raise StoreUnavailable(f"Redis at {where} is out of memory: {error}") from error
     except redis.exceptions.ResponseError as error:
-        if str(error).startswith(_NOT_NOW):
+        if _NOT_NOW.search(str(error)):
             raise StoreUnavailable(f"Redis at {where} writes nothing for now: {error}") from error
         raise

@@ -80,7 +80,14 @@ async def test_a_run_goes_on_when_redis_takes_writes_again(
     assert play.workers == 1
 
 
-@pytest.mark.parametrize("word", ["MISCONF Redis is configured to save", "BUSY Redis is busy running a script."])
+@pytest.mark.parametrize(
+    "word",
+    [
+        "MISCONF Redis is configured to save",
+        "BUSY Redis is busy running a script.",
+        "Error running script (call to f_2cbf): @user_script:48: @user_script: 48: -OOM command not allowed",  # 6.2
+    ],
+)
 def test_what_passes_by_itself_is_no_bug(word: str):
     with pytest.raises(StoreUnavailable, match=r"127\.0\.0\.1"), redis_errors("127.0.0.1:6379/0"):
         raise ResponseError(word)

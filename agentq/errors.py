@@ -6,9 +6,12 @@
     │   ├── UnknownProvider
     │   └── AppNotFound
     ├── NotFound
-    │   └── RunNotFound
+    │   ├── RunNotFound
+    │   ├── SessionNotFound
+    │   └── FileNotStored
     ├── Conflict                   the request does not fit what is stored
     │   ├── IdempotencyConflict
+    │   ├── SessionConflict
     │   ├── IllegalTransition
     │   └── RunAlreadyFinished
     ├── LeaseError                 a worker's right to write
@@ -69,12 +72,24 @@ class RunNotFound(NotFound):
     """There is no such run: the id is wrong, or its time to live has passed."""
 
 
+class SessionNotFound(NotFound):
+    """There is no such session: the id is wrong, or nothing has used it for its time to live."""
+
+
+class FileNotStored(NotFound):
+    """The file is not stored: it was deleted, or its time to live has passed."""
+
+
 class Conflict(AgentQError):
     """The request does not fit what is stored."""
 
 
 class IdempotencyConflict(Conflict):
     """The idempotency key was used before with other input."""
+
+
+class SessionConflict(Conflict):
+    """The session belongs to another user."""
 
 
 class IllegalTransition(Conflict):

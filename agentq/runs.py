@@ -58,7 +58,8 @@ class RunState:
 
     `iteration` counts turns that made progress, `turn` every reply (failed ones too), `errors` consecutive failures,
     `recoveries` crashes since the last commit, `signals` what was sent into the run from outside. `prompt` is the
-    beginning of the prompt.
+    beginning of the prompt. `waits_for_session`: it is in line behind another run of its session. `history_length` is
+    how many messages of the session it sees before its own. `ttl_ms` holds its own times to live, by outcome.
     """
 
     run_id: str
@@ -87,6 +88,9 @@ class RunState:
     seq: int = 0
     wake: int = 0
     message_count: int = 0
+    waits_for_session: bool = False
+    history_length: int = 0
+    ttl_ms: Mapping[str, int] = field(default_factory=dict)
     idempotency_key: str | None = None
     created_ms: int = 0
     updated_ms: int = 0
@@ -96,3 +100,20 @@ class RunState:
     @property
     def is_cancel_requested(self) -> bool:
         return self.cancel_reason is not None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionState:
+    """What is known of a session. Times as in `RunState`; `used_ms` is when a run of it last began to wait or ended.
+
+    `live_run_id` is the run that may advance now; `open_runs` counts those that are not final, the live one among them.
+    """
+
+    session_id: str
+    user_id: str | None = None
+    live_run_id: str | None = None
+    run_count: int = 0
+    open_runs: int = 0
+    message_count: int = 0
+    created_ms: int = 0
+    used_ms: int = 0

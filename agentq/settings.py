@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from agentq.errors import InvalidInput
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 DEFAULT_REDIS_URL = "redis://127.0.0.1:6379/0"
 DEFAULT_APP = "workers.app:app"
 DEFAULT_QUEUE = "default"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _HOUR_MS = 3_600_000
+_AT_LEAST_ONE = (
+    "concurrency", "lease_ms", "sweep_ms", "ttl_completed_ms", "ttl_failed_ms", "ttl_cancelled_ms", "session_ttl_ms",
+)  # fmt: skip
+# How a run can end; nothing else has a time to live.
+_OUTCOMES = ("completed", "failed", "cancelled")
+# More than ten years is a mistake in the unit.
+_MAX_TTL_S = 10 * 366 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +48,16 @@ class Settings:
     ttl_completed_ms: int = 24 * _HOUR_MS
     ttl_failed_ms: int = 7 * 24 * _HOUR_MS
     ttl_cancelled_ms: int = 24 * _HOUR_MS
+    # After the last run of a session; every new run keeps it.
+    session_ttl_ms: int = 30 * 24 * _HOUR_MS
     # A prompt, a metadata object or a tool result above this size belongs in a file store.
     max_value_bytes: int = 1_000_000
+    # One attached file, and all of one run: they travel to Redis in one command, which must not hold up the others.
+    max_file_bytes: int = 10_000_000
+    max_files_bytes: int = 25_000_000
 
     def __post_init__(self) -> None:
-        for name in ("concurrency", "lease_ms", "sweep_ms", "ttl_completed_ms", "ttl_failed_ms", "ttl_cancelled_ms"):
+        for name in _AT_LEAST_ONE:
             if getattr(self, name) < 1:
                 raise InvalidInput(f"{name} must be at least 1, not {getattr(self, name)}", field=name)
         for name in ("coalesce_ms", "handover_ms", "drain_ms", "max_recoveries"):
@@ -89,6 +99,19 @@ def check_name(name: str, *, field: str) -> str:
             field=field,
         )
     return name
+
+
+def times_to_live(ttl_s: float | Mapping[str, float] | None, *, field: str) -> dict[str, int]:
+    """Milliseconds by outcome, from one length in seconds for all or some by outcome. Raises `InvalidInput`."""
+    if ttl_s is None:
+        return {}
+    by_outcome = ttl_s if isinstance(ttl_s, Mapping) else dict.fromkeys(_OUTCOMES, ttl_s)
+    for outcome, seconds in by_outcome.items():
+        if outcome not in _OUTCOMES:
+            raise InvalidInput(f"{field} has {outcome!r}; a run ends as: {', '.join(_OUTCOMES)}", field=field)
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0.001 <= seconds <= _MAX_TTL_S:
+            raise InvalidInput(f"{field} must be between 0.001 and {_MAX_TTL_S} seconds, not {seconds!r}", field=field)
+    return {outcome: round(seconds * 1000) for outcome, seconds in by_outcome.items()}
 
 
 def _parse(text: str, variable: str) -> int:

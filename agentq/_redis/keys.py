@@ -23,6 +23,19 @@ class Keys:
     def events(self, run_id: str) -> str:
         return f"{self.prefix}:{{{run_id}}}:events"
 
+    def files(self, run_id: str, session_id: str | None = None) -> str:
+        """The files of a run; those of a session belong to the session."""
+        return f"{self.prefix}:{{{run_id}}}:files" if session_id is None else f"{self.session(session_id)}:files"
+
+    def session(self, session_id: str) -> str:
+        return f"{self.prefix}:session:{{{session_id}}}"
+
+    def session_messages(self, session_id: str) -> str:
+        return f"{self.session(session_id)}:messages"
+
+    def sessions(self, user_id: str | None = None) -> str:
+        return f"{self.prefix}:sessions" if user_id is None else f"{self.prefix}:sessions:user:{user_id}"
+
     def live(self, run_id: str) -> str:
         """The channel on which the events of a run are published."""
         return f"{self.prefix}:{{{run_id}}}:live"

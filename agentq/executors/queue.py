@@ -19,10 +19,11 @@ from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
 from agentq._redis.pipeline import Pipeline
 from agentq.settings import DEFAULT_QUEUE
-from agentq.stores.redis import RedisStore, WakeupSource
+from agentq.stores._claims import WakeupSource
 
 if TYPE_CHECKING:
     from agentq._redis.connection import Connection
+    from agentq.stores.redis import RedisStore
 
 # A plain importable coroutine, so that a stock `rq worker` can run it too.
 JOB_FUNCTION = "agentq.worker.job.continue_run"

@@ -10,7 +10,7 @@ from agentq import _json
 from agentq.decide import Limits
 from agentq.errors import InvalidInput
 from agentq.providers.registry import parse_model
-from agentq.settings import check_name
+from agentq.settings import check_name, times_to_live
 from agentq.tools.function import Tool, tool
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ class Agent:
     if not on the queue that the settings name.
     `max_iterations` counts turns that made progress, `max_error_retries` consecutive turns that failed.
     `retry_backoff_s` is the first wait after a model call failed; it doubles up to 30 s.
+    `ttl_s` is how long its runs are kept when they have ended: one length, or a mapping such as `{"failed": 3600}`.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Agent:
     queue: str | None = None
     model_settings: Mapping[str, Any] = field(default_factory=dict)
     retry_backoff_s: float = 1.0
+    ttl_s: float | Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name, field="name")
@@ -53,6 +55,7 @@ class Agent:
             raise InvalidInput("max_error_retries must not be negative", field="max_error_retries")
         if self.retry_backoff_s < 0:
             raise InvalidInput("retry_backoff_s must not be negative", field="retry_backoff_s")
+        object.__setattr__(self, "_ttl_ms", times_to_live(self.ttl_s, field="ttl_s"))
         _json.checked(dict(self.model_settings), field="model_settings")
         tools = tuple(entry if isinstance(entry, Tool) else tool(entry) for entry in self.tools)
         object.__setattr__(self, "tools", tools)
@@ -73,6 +76,12 @@ class Agent:
     def tool_named(self, name: str) -> Tool | None:
         by_name: Mapping[str, Tool] = self._by_name  # type: ignore[attr-defined]  # set in __post_init__
         return by_name.get(name)
+
+    @property
+    def ttl_ms(self) -> Mapping[str, int]:
+        """How long its runs are kept, by outcome, where that is not for the settings to say."""
+        ttl_ms: Mapping[str, int] = self._ttl_ms  # type: ignore[attr-defined]  # set in __post_init__
+        return ttl_ms
 
     @property
     def tool_names(self) -> tuple[str, ...]:
@@ -99,6 +108,7 @@ class Agent:
             "model": self.model,
             "max_iterations": self.max_iterations,
             "max_error_retries": self.max_error_retries,
+            "ttl_ms": dict(self.ttl_ms),
             "tools": [
                 {"name": spec.name, "description": spec.description, "parameters": spec.parameters}
                 for spec in self.specs

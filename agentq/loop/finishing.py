@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agentq.events.model import (
@@ -18,10 +19,23 @@ from agentq.runs import RunState, Status
 from agentq.stores.base import Commit, EventBatch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from agentq.decide import Finish
     from agentq.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class TimesToLive:
+    """How long a run is kept when it has ended: its own word first, then its agent's, then the settings'."""
+
+    run: Mapping[str, int]
+    agent: Mapping[str, int]
+    settings: Settings
+
+    def of(self, status: Status) -> int:
+        """In milliseconds."""
+        return self.run.get(status) or self.agent.get(status) or self.settings.ttl_ms(status)
 
 
 def turn_events(
@@ -55,7 +69,7 @@ def commit_of(
     batch: EventBatch,
     *,
     reply: Message | None,
-    settings: Settings,
+    ttl: TimesToLive,
 ) -> Commit:
     """The commit that a decision amounts to. `reply` is the model's, for its usage; it counts as a turn."""
     usage = Usage(**run.usage)
@@ -73,7 +87,8 @@ def commit_of(
         closing=_closing(finish, (*transcript, *finish.messages), usage),
         last_error=finish.reason if finish.status is not Status.CANCELLED else None,
         delay_ms=finish.delay_ms,
-        ttl_ms=settings.ttl_ms(finish.status) if finish.status.is_final else 0,
+        ttl_ms=ttl.of(finish.status) if finish.status.is_final else 0,
+        session_ttl_ms=ttl.settings.session_ttl_ms,
     )
 
 

@@ -14,7 +14,7 @@ from agentq.decide import CallModel, Failure, Finish, RunCalls, View, decide
 from agentq.errors import AgentQError, LeaseLost, ProviderError, RunNotFound, StoreCorrupted, StoreUnavailable
 from agentq.events.model import IterationStarted, ReasoningDelta, ReplyCompleted, RunReleased, TextDelta
 from agentq.loop.calls import Calls
-from agentq.loop.finishing import commit_of, turn_events
+from agentq.loop.finishing import TimesToLive, commit_of, turn_events
 from agentq.loop.interrupts import Interrupt, Interrupts
 from agentq.loop.writer import StepWriter, patiently
 from agentq.messages import Message, ReasoningPart, Role, StopReason, TextPart, Usage, encode_message
@@ -204,9 +204,12 @@ class Iteration:
     async def _stream(self, builder: ReplyBuilder) -> Message:
         agent = self._agent
         provider, model = self._loop.provider(self._run.model or agent.model)
+        messages = self._claim.history + self._claim.messages
         request = ModelRequest(
             model,
-            self._claim.messages,
+            messages,
+            history_length=len(self._claim.history),
+            files=await self._loop.files.of(self._run.run_id, messages, provider, self._run.model or agent.model),
             instructions=agent.instructions,
             tools=agent.specs,
             settings=agent.model_settings,
@@ -268,13 +271,13 @@ class Iteration:
             self._claim.messages,
             self._writer.last_batch(events, replaced),
             reply=self._reply,
-            settings=loop.settings,
+            ttl=TimesToLive(self._run.ttl_ms, self._agent.ttl_ms, loop.settings),
         )
         committed = await patiently(
             lambda: loop.store.commit(lease, commit, wake=loop.wakeup), loop.clock, self._is_lost
         )
-        if committed.status is Status.QUEUED and not committed.woken:
-            await self._wake_next(commit.delay_ms)
+        if committed.next_run_id is not None and not committed.woken:
+            await self._wake_next(committed.next_run_id, commit.delay_ms)
         return self._outcome("committed", committed.status, finish.reason)
 
     async def _release(self) -> Outcome:
@@ -283,12 +286,11 @@ class Iteration:
         batch = self._writer.last_batch((*events, RunReleased(worker=lease.owner)), ())
         woken = await patiently(lambda: loop.store.release(lease, batch, wake=loop.wakeup), loop.clock, self._is_lost)
         if not woken:
-            await self._wake_next(0)
+            await self._wake_next(self._run.run_id, 0)
         return self._outcome("released", Status.QUEUED)
 
-    async def _wake_next(self, delay_ms: int) -> None:
-        """Have the executor wake the run. What was stored stands even if that fails: the sweeper finds the run."""
-        run_id = self._run.run_id
+    async def _wake_next(self, run_id: str, delay_ms: int) -> None:
+        """Have the executor wake a run. What was stored stands even if that fails: the sweeper finds the run."""
         try:
             # A signal that came in between took the delay away.
             if delay_ms > 0 and not (await self._loop.store.read(run_id)).not_before_ms:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from agentq import _ids
 from agentq._clock import Clock, SystemClock
 from agentq.decide import Finish, Limits, View, decide
-from agentq.loop.finishing import commit_of, turn_events
+from agentq.loop.files import Files
+from agentq.loop.finishing import TimesToLive, commit_of, turn_events
 from agentq.loop.iteration import Iteration, Outcome
 from agentq.providers.registry import resolve
 from agentq.steps import read_steps
@@ -41,6 +42,7 @@ class Loop:
         self.settings = settings
         self.clock: Clock = clock or SystemClock()
         self.provider = resolve_model
+        self.files = Files(store)
 
     @property
     def wakeup(self) -> Wakeup | None:
@@ -62,9 +64,17 @@ class Loop:
         return tuple([await self.begin(claim).run() for claim in claims])
 
 
-async def settle_cancelled(store: Store, claim: Claim, settings: Settings) -> None:
+async def settle_cancelled(
+    store: Store,
+    claim: Claim,
+    settings: Settings,
+    *,
+    agent_ttl_ms: Mapping[str, int] | None = None,
+    wake: Wakeup | None = None,
+) -> str | None:
     """Commit a claimed run as cancelled, with an explicit result for every call that the journal leaves open.
 
+    Returns the id of the next run of its session if that has to be woken yet.
     Raises `LeaseLost` when a worker took the run meanwhile: it cancels it then.
     """
     steps = read_steps(claim.journal)
@@ -75,5 +85,7 @@ async def settle_cancelled(store: Store, claim: Claim, settings: Settings) -> No
         raise TypeError(f"run {claim.run.run_id} is not to be cancelled")
     told = frozenset(name for name, step in steps.calls.items() if step.result is not None)
     events = turn_events(finish, claim.run, told=told, max_error_retries=0, duration_ms=0)
-    commit = commit_of(finish, claim.run, claim.messages, EventBatch(1, events), reply=steps.reply, settings=settings)
-    await store.commit(claim.lease, commit)
+    ttl = TimesToLive(claim.run.ttl_ms, agent_ttl_ms or {}, settings)
+    commit = commit_of(finish, claim.run, claim.messages, EventBatch(1, events), reply=steps.reply, ttl=ttl)
+    committed = await store.commit(claim.lease, commit, wake=wake)
+    return None if committed.woken else committed.next_run_id

@@ -41,3 +41,8 @@ def items(events: Sequence[Event]) -> list[bytes]:
 
 def ranges(batch: EventBatch) -> list[str]:
     return [f"{first}-{last}" for first, last in batch.fold]
+
+
+def about(**named: str | None) -> str:
+    """What an error is about: `key 'k1', session 's1'`, without those that are None."""
+    return ", ".join(f"{name} {value!r}" for name, value in named.items() if value is not None)

@@ -12,6 +12,7 @@ from agentq.runs import SCHEMA_VERSION, TRANSITIONS, RunState, Status
 
 if TYPE_CHECKING:
     from agentq.events.memory import MemoryLog
+    from agentq.stores._memory_sessions import MemorySession
     from agentq.stores.base import Appended, Commit, Committed, Lease
 
 
@@ -34,6 +35,10 @@ class MemoryRun:
     batch: tuple[int, Appended] | None = None
     committed: Committed | None = None
     released: int = 0
+    session: MemorySession | None = None
+    # Whether it has taken its place in its session; one that is delayed does so when its time has come.
+    has_entered: bool = False
+    files: dict[str, bytes] = field(default_factory=dict)
 
     @property
     def is_running(self) -> bool:
@@ -47,7 +52,17 @@ class MemoryRun:
 
     def snapshot(self) -> RunState:
         """The state, sharing nothing that the reader could change."""
-        return replace(self.state, metadata=_json.loads(self.metadata), usage=dict(self.state.usage))
+        return replace(
+            self.state,
+            metadata=_json.loads(self.metadata),
+            usage=dict(self.state.usage),
+            ttl_ms=dict(self.state.ttl_ms),
+        )
+
+    def history(self) -> tuple[Message, ...]:
+        """The messages that the session had when the run went live."""
+        messages = self.session.messages[: self.state.history_length] if self.session else []
+        return tuple(decode_message(data) for data in messages)
 
     def transcript(self, start: int = 0) -> tuple[Message, ...]:
         return tuple(decode_message(data) for data in self.messages[max(start, 0) :])
@@ -58,7 +73,7 @@ def is_claimable(state: RunState, now: int) -> bool:
     if state.version > SCHEMA_VERSION:
         return False
     if state.status is Status.QUEUED:
-        return state.not_before_ms <= now or state.is_cancel_requested
+        return state.is_cancel_requested or (state.not_before_ms <= now and not state.waits_for_session)
     return state.status is Status.RUNNING and state.lease_until_ms <= now
 
 

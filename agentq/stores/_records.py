@@ -23,6 +23,7 @@ def fields_of_new_run(new: NewRun) -> list[str | bytes]:
         "user": new.user_id,
         "key": new.idempotency_key,
         "metadata": _json.dumps(new.metadata) if new.metadata else None,
+        "ttl": _json.dumps(new.ttl_ms) if new.ttl_ms else None,
     }
     fields: list[str | bytes] = [
         "agent", new.agent, "queue", new.queue, "version", str(SCHEMA_VERSION), "length", str(len(new.messages)),
@@ -91,6 +92,9 @@ def _run(run_id: str, raw: dict[bytes, bytes]) -> RunState:
         seq=number(b"seq"),
         wake=number(b"wake"),
         message_count=number(b"length"),
+        waits_for_session=b"behind" in raw,
+        history_length=number(b"history"),
+        ttl_ms=_json.loads(raw[b"ttl"]) if b"ttl" in raw else {},
         idempotency_key=text(b"key"),
         created_ms=number(b"created"),
         updated_ms=number(b"updated"),

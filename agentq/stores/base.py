@@ -13,14 +13,18 @@ if TYPE_CHECKING:
 
     from agentq.events.model import Event
     from agentq.messages import Message
-    from agentq.runs import RunState, Status
+    from agentq.runs import RunState, SessionState, Status
+
+# People come back to a conversation after a holiday; what nobody came back to for a month is over.
+SESSION_TTL_MS = 30 * 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
 class NewRun:
     """What `create` stores. `run_id` is made by the caller, so that a repeated call finds what the first one made.
 
-    `request_hash` tells whether a repeated `idempotency_key` came with the same input.
+    `request_hash` tells whether a repeated `idempotency_key` came with the same input. `ttl_ms` are times to live by
+    outcome, where they are not the agent's. `files` are the contents of files that the messages refer to, by digest.
     """
 
     run_id: str
@@ -34,6 +38,8 @@ class NewRun:
     idempotency_key: str | None = None
     request_hash: str = ""
     delay_ms: int = 0
+    ttl_ms: Mapping[str, int] = field(default_factory=dict)
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def prompt(self) -> str:
@@ -73,12 +79,16 @@ class StepRecord:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A claimed run: its lease, its state after the claim, its transcript, the journal of the iteration in flight."""
+    """A claimed run: its lease, its state after the claim, its transcript, the journal of the iteration in flight.
+
+    `history` are the messages that its session had when it went live.
+    """
 
     lease: Lease
     run: RunState
     messages: tuple[Message, ...]
     journal: Mapping[str, bytes]
+    history: tuple[Message, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +117,9 @@ class Commit:
     """What an iteration leaves behind.
 
     `closing` are the events that are true only if the run gets `status` (its final event); when signals have moved
-    past `signals_seen`, they are left out and the run stays queued. `delay_ms` puts the next iteration off.
+    past `signals_seen`, they are left out and the run stays queued. `delay_ms` puts the next iteration off. A run that
+    ends gives its messages to its session, unless `remembers` is false; the session lives for `session_ttl_ms` after
+    its last run.
     """
 
     status: Status
@@ -122,15 +134,22 @@ class Commit:
     last_error: str | None = None
     delay_ms: int = 0
     ttl_ms: int = 0
+    session_ttl_ms: int = SESSION_TTL_MS
+    remembers: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """`status` is what the run has now: `queued` in place of the status asked for when a signal came in between."""
+    """`status` is what the run has now: `queued` in place of the status asked for when a signal came in between.
+
+    `next_run_id` is the run to advance next: this one, or when it has ended the next one of its session, or None.
+    `woken`: that run was woken.
+    """
 
     status: Status
     last_seq: int
     woken: bool
+    next_run_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +201,15 @@ class RunFilter:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class SessionFilter:
+    """Which sessions to list, the one used last first. `offset` skips as many."""
+
+    user_id: str | None = None
+    offset: int = 0
+    limit: int = 50
+
+
 class Wakeup(Protocol):
     """How an executor wakes a run, in a form that a store which shares its Redis can write within its own scripts.
 
@@ -217,6 +245,9 @@ class Store(Protocol):
     async def create(self, new: NewRun, *, wake: Wakeup | None = None) -> Created:
         """Store a queued run and its first event. Again with the same `run_id`: answers `existed`.
 
+        A run of a session waits while an earlier one of it is not final: the runs of a session go on one after the
+        other, in the order in which they were stored. One that is delayed takes its place when its time has come.
+        A session whose user is known raises `SessionConflict` for another one, and is the user of runs that name none.
         With an `idempotency_key` that is known, answers with the earlier run when `request_hash` agrees, else raises
         `IdempotencyConflict`. The key lives as long as its run.
         """
@@ -253,7 +284,8 @@ class Store(Protocol):
 
         A commit without messages leaves the journal as it is, so that a retry of the run goes on from it.
         A run that goes on is queued and, if `wake` is given and can be written here, woken. A final run gets
-        `ttl_ms`. A commit whose messages would leave a call without a result raises `InvalidInput` (promise P5).
+        `ttl_ms`; its session gets the run's messages, unless the run never was the live one, and its next run is queued
+        and woken. A commit whose messages would leave a call without a result raises `InvalidInput` (promise P5).
         Again with the same fence: the first outcome.
         """
         ...
@@ -286,4 +318,23 @@ class Store(Protocol):
 
     async def list(self, which: RunFilter) -> tuple[RunState, ...]:
         """Runs, newest first."""
+        ...
+
+    async def session(self, session_id: str) -> SessionState:
+        """The state of a session. Raises `SessionNotFound`."""
+        ...
+
+    async def session_messages(self, session_id: str, *, start: int = 0) -> tuple[Message, ...]:
+        """The transcript that the ended runs of a session left, from index `start` on. Raises `SessionNotFound`."""
+        ...
+
+    async def list_sessions(self, which: SessionFilter) -> tuple[SessionState, ...]:
+        """Sessions, the one used last first."""
+        ...
+
+    async def file(self, run_id: str, digest: str) -> bytes:
+        """The content of a file that the run's messages, or earlier ones of its session, refer to.
+
+        Raises `FileNotStored`.
+        """
         ...

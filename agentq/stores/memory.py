@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from agentq import _json
 from agentq._clock import Clock, SystemClock
-from agentq.errors import CancelRequested, IdempotencyConflict, RunAlreadyFinished, RunNotFound
+from agentq.errors import CancelRequested, FileNotStored, IdempotencyConflict, RunAlreadyFinished, RunNotFound
 from agentq.events.memory import LoggedRun, MemoryEventStream, MemoryLog
 from agentq.events.model import CancelRequestedEvent, RunQueued, RunRecovered, RunStarted
-from agentq.messages import Message, encode_message
-from agentq.runs import PROMPT_EXCERPT, Phase, RunState, Status
+from agentq.messages import Message, decode_message, encode_message
+from agentq.runs import PROMPT_EXCERPT, Phase, RunState, SessionState, Status
 from agentq.stores._memory_run import (
     MemoryRun,
     check_lease,
@@ -26,6 +26,7 @@ from agentq.stores._memory_run import (
     is_current,
     is_expired,
 )
+from agentq.stores._memory_sessions import MemorySession, MemorySessions
 from agentq.stores.base import (
     Appended,
     Claim,
@@ -37,6 +38,7 @@ from agentq.stores.base import (
     NewRun,
     Renewal,
     RunFilter,
+    SessionFilter,
     Signalled,
     StepRecord,
     Sweep,
@@ -67,6 +69,7 @@ class MemoryStore:
     def __init__(self, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
         self._runs: dict[str, MemoryRun] = {}
+        self._sessions = MemorySessions(self._clock.now_ms)
         self._keys: dict[str, str] = {}
         self._claims: dict[tuple[str, str], _ClaimBatch] = {}
         self._watchers: dict[str, set[asyncio.Queue[str]]] = {}
@@ -81,6 +84,7 @@ class MemoryStore:
                 raise IdempotencyConflict(f"run {earlier.state.run_id} has idempotency key {key!r} and other input")
             return Created(earlier.state.run_id, existed=True, woken=False)
 
+        user_id = new.user_id if new.session_id is None else self._sessions.user_of(new.session_id, new.user_id)
         now = self._clock.now_ms()
         messages = [encode_message(message) for message in new.messages]
         queued = RunQueued(agent=new.agent, queue=new.queue, session_id=new.session_id, prompt=new.prompt)
@@ -96,16 +100,22 @@ class MemoryStore:
             queue=new.queue,
             model=new.model,
             session_id=new.session_id,
-            user_id=new.user_id,
+            user_id=user_id,
             not_before_ms=not_before,
             seq=log.seq,
             message_count=len(messages),
+            ttl_ms=dict(new.ttl_ms),
             idempotency_key=key,
             created_ms=now,
             updated_ms=now,
         )
         due = not_before or now + _GRACE_MS
-        self._runs[new.run_id] = MemoryRun(state, log, messages, metadata, new.request_hash, due)
+        run = self._runs[new.run_id] = MemoryRun(state, log, messages, metadata, new.request_hash, due)
+        if new.session_id is not None:
+            run.session = self._sessions.join(new.session_id, user_id)
+            if not new.delay_ms:
+                self._enter(run, run.session)
+        (run.session or run).files.update(new.files)
         if key is not None:
             self._keys[key] = new.run_id
         return Created(new.run_id, existed=False, woken=False)
@@ -122,13 +132,16 @@ class MemoryStore:
             leases = tuple(
                 self._take(run, owner, now, lease_ms)
                 for run in map(self._known, run_ids)
-                if run and is_claimable(run.state, now) and (agents is None or run.state.agent in agents)
+                if run
+                and is_claimable(run.state, now)
+                and (agents is None or run.state.agent in agents)
+                and self._may_start(run)
             )
             if not leases:
                 return ()
             batch = self._claims[owner, claim_id] = _ClaimBatch(leases, now + lease_ms)
         return tuple(
-            Claim(lease, run.snapshot(), run.transcript(), dict(run.journal))
+            Claim(lease, run.snapshot(), run.transcript(), dict(run.journal), run.history())
             for lease in batch.leases
             if (run := self._known(lease.run_id)) and is_current(run, lease)
         )
@@ -197,7 +210,10 @@ class MemoryStore:
             message_count=len(run.messages),
             finished_ms=now if status.is_final else 0,
         )
-        run.committed = Committed(status, run.log.seq, woken=False)
+        next_run_id = lease.run_id if status is Status.QUEUED else None
+        if status.is_final:
+            next_run_id = self._leave(run, commit)
+        run.committed = Committed(status, run.log.seq, woken=False, next_run_id=next_run_id)
         return run.committed
 
     async def release(self, lease: Lease, batch: EventBatch, *, wake: Wakeup | None = None) -> bool:
@@ -251,11 +267,12 @@ class MemoryStore:
         expired = [run for run in self._runs.values() if is_expired(run, now)]
         for run in expired:
             self._forget(run.state)
+        pruned = len(expired) + self._sessions.prune()
         overdue = [(run.due_ms, run) for run in self._runs.values() if run.due_ms is not None and run.due_ms <= now]
         overdue.sort(key=lambda pair: pair[0])
         for _, run in overdue[:limit]:
             run.due_ms = now + _GRACE_MS
-        return Sweep(to_wake=tuple(run.state.run_id for _, run in overdue[:limit]), pruned=len(expired))
+        return Sweep(to_wake=tuple(run.state.run_id for _, run in overdue[:limit]), pruned=pruned)
 
     async def read(self, run_id: str) -> RunState:
         """The state of a run."""
@@ -269,6 +286,57 @@ class MemoryStore:
         """Runs, newest first."""
         runs = (run for run_id in sorted(self._runs, reverse=True) if (run := self._known(run_id)))
         return tuple(islice((run.snapshot() for run in runs if which.matches(run.state)), which.limit))
+
+    async def session(self, session_id: str) -> SessionState:
+        """The state of a session."""
+        return self._sessions.find(session_id).snapshot()
+
+    async def session_messages(self, session_id: str, *, start: int = 0) -> tuple[Message, ...]:
+        """What its ended runs left; see `Store.session_messages`."""
+        return tuple(decode_message(data) for data in self._sessions.find(session_id).messages[start:])
+
+    async def list_sessions(self, which: SessionFilter) -> tuple[SessionState, ...]:
+        """Sessions, the one used last first."""
+        return self._sessions.list(which)
+
+    async def file(self, run_id: str, digest: str) -> bytes:
+        """The content of a file; see `Store.file`."""
+        run = self._find(run_id)
+        files = (run.session or run).files
+        if digest not in files:
+            raise FileNotStored(f"run {run_id}, file {digest[:12]}…: {FileNotStored().args[0]}")
+        return files[digest]
+
+    def _enter(self, run: MemoryRun, session: MemorySession) -> None:
+        """Have the run take its place in its session."""
+        run.has_entered, run.due_ms = True, None
+        run.state = replace(run.state, waits_for_session=True)
+        self._go_live(session, session.enter(run.state.run_id, self._is_open))
+
+    def _leave(self, run: MemoryRun, commit: Commit) -> str | None:
+        """Take the run out of its session; the run that comes next there."""
+        if run.session is None:
+            return None
+        messages = run.messages if commit.remembers else []
+        promoted = run.session.leave(run.state.run_id, messages, self._clock.now_ms(), commit.session_ttl_ms)
+        self._go_live(run.session, promoted)
+        return promoted
+
+    def _go_live(self, session: MemorySession, run_id: str | None) -> None:
+        if run_id is not None:
+            run = self._runs[run_id]
+            run.state = replace(run.state, waits_for_session=False, history_length=len(session.messages))
+            run.due_ms = self._clock.now_ms() + _GRACE_MS
+
+    def _may_start(self, run: MemoryRun) -> bool:
+        """Whether no other run of the session is in the way; one that was delayed takes its place now."""
+        if run.session is not None and not run.has_entered and not run.state.is_cancel_requested:
+            self._enter(run, run.session)
+        return run.state.is_cancel_requested or not run.state.waits_for_session
+
+    def _is_open(self, run_id: str) -> bool:
+        run = self._known(run_id)
+        return run is not None and not run.state.status.is_final
 
     def _known(self, run_id: str) -> MemoryRun | None:
         run = self._runs.get(run_id)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agentq import _json
@@ -12,15 +11,17 @@ from agentq._redis.hub import Hub, Mark
 from agentq._redis.keys import Keys
 from agentq._redis.pipeline import Pipeline
 from agentq._redis.scripts import Script, script
-from agentq.errors import LeaseLost, RunNotFound, StoreCorrupted
+from agentq.errors import FileNotStored, LeaseLost, RunNotFound, StoreCorrupted
 from agentq.events.model import CancelRequestedEvent, RunFailedEvent, RunQueued
 from agentq.messages import Message, decode_message, encode_message
-from agentq.runs import SCHEMA_VERSION, RunState, Status
+from agentq.runs import SCHEMA_VERSION, RunState, SessionState, Status
 from agentq.stores import _arguments
+from agentq.stores._claims import ClaimedWakeups, ClaimReader, WakeupSource
 from agentq.stores._listing import list_runs
 from agentq.stores._records import fields_of_commit, fields_of_new_run, run_of_hash
-from agentq.stores._transcripts import Transcripts
+from agentq.stores._sessions import list_sessions, read_session, read_session_messages
 from agentq.stores.base import (
+    SESSION_TTL_MS,
     Appended,
     Claim,
     Commit,
@@ -31,6 +32,7 @@ from agentq.stores.base import (
     NewRun,
     Renewal,
     RunFilter,
+    SessionFilter,
     Signalled,
     StepRecord,
     Sweep,
@@ -59,23 +61,6 @@ _ALL_SIGNALS = 2**53
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class WakeupSource:
-    """Where wake-ups wait: RQ lists in order of urgency, and the prefix of RQ's job hashes."""
-
-    queue_keys: tuple[str, ...]
-    job_prefix: str
-
-
-@dataclass(frozen=True, slots=True)
-class ClaimedWakeups:
-    """What was claimed, how many wake-ups were taken off the lists, and the job ids that are not ours."""
-
-    claims: tuple[Claim, ...]
-    popped: int
-    foreign: tuple[str, ...]
-
-
 class RedisStore:
     """Runs in Redis. One store a process is enough; it is not bound to a thread, but to one event loop."""
 
@@ -93,18 +78,20 @@ class RedisStore:
         self.pipeline = Pipeline(connection)
         self._script = scripts
         self._clock = SystemClock()
-        self._transcripts = Transcripts()
+        self._claims = ClaimReader(self.pipeline, self.keys)
+        self._transcripts = self._claims.transcripts
 
     async def create(self, new: NewRun, *, wake: Wakeup | None = None) -> Created:
         check_answered(new.messages)
         queued = RunQueued(agent=new.agent, queue=new.queue, session_id=new.session_id, prompt=new.prompt)
         run_id, existed, woken = await self.pipeline.run(
             self._script("create"),
-            about=repr(new.idempotency_key),
+            about=_arguments.about(key=new.idempotency_key, session=new.session_id),
             run=self.keys.run(new.run_id),
             messages=self.keys.messages(new.run_id),
             events=self.keys.events(new.run_id),
             key=self.keys.idempotency(new.idempotency_key),
+            files=self.keys.files(new.run_id, new.session_id),
             prefix=self.keys.prefix,
             run_id=new.run_id,
             hash=new.request_hash,
@@ -113,6 +100,7 @@ class RedisStore:
             fields=fields_of_new_run(new),
             contents=[encode_message(message) for message in new.messages],
             items=_arguments.items((queued,)),
+            blobs=[item for pair in new.files.items() for item in pair],
         )
         return Created(run_id.decode(), existed=bool(existed), woken=bool(woken))
 
@@ -179,7 +167,7 @@ class RedisStore:
         One bad run must not keep the others of its batch, nor go from worker to worker for ever.
         """
         try:
-            return await self._read_claim(owner, *answer)
+            return await self._claims.read(owner, answer)
         except StoreCorrupted as error:
             run_id, state = answer[0].decode(), dict(zip(answer[1][::2], answer[1][1::2], strict=True))
             logger.error("run %s is set aside: %s", run_id, error, extra={"run_id": run_id, "worker": owner})  # noqa: TRY400
@@ -193,31 +181,13 @@ class RedisStore:
                 status=Status.FAILED,
                 signals=_ALL_SIGNALS,
                 ttl_ms=_SET_ASIDE_TTL_MS,
+                # What cannot be read must not spoil the runs that come after.
+                remembers=0,
                 fields=("last_error", reason),
                 closing=_arguments.items((RunFailedEvent(reason=reason),)),
             )
         except LeaseLost:
             logger.info("run %s was taken over before it could be set aside", lease.run_id)
-
-    async def _read_claim(
-        self, owner: str, run_id: bytes, state: list[bytes], journal: list[bytes], contents: list[bytes], first: int
-    ) -> Claim:
-        run = run_of_hash(run_id.decode(), state)
-        before = await self._before(run.run_id, first)
-        messages = before + tuple(decode_message(content) for content in contents)
-        self._transcripts.put(run.run_id, messages)
-        steps = {name.decode(): value for name, value in zip(journal[::2], journal[1::2], strict=True)}
-        return Claim(Lease(run.run_id, run.fence, owner), run, messages, steps)
-
-    async def _before(self, run_id: str, first: int) -> tuple[Message, ...]:
-        """The transcript up to index `first`, from the cache where it is there."""
-        if first == 0:
-            return ()
-        known = self._transcripts.get(run_id)
-        if known is not None and len(known) == first:
-            return known
-        contents = await self.pipeline.execute("LRANGE", self.keys.messages(run_id), 0, first - 1)
-        return tuple(decode_message(content) for content in contents)
 
     async def renew(self, leases: Sequence[Lease], *, lease_ms: int) -> tuple[Renewal, ...]:
         if not leases:
@@ -248,12 +218,14 @@ class RedisStore:
 
     async def commit(self, lease: Lease, commit: Commit, *, wake: Wakeup | None = None) -> Committed:
         check_commit(commit)
-        status, last, woken = await self._commit(
+        status, last, woken, next_run_id = await self._commit(
             lease,
             status=commit.status,
             signals=commit.signals_seen,
             delay_ms=commit.delay_ms,
             ttl_ms=commit.ttl_ms,
+            session_ttl_ms=commit.session_ttl_ms,
+            remembers=int(commit.remembers),
             wakeup=_arguments.template(wake),
             fields=fields_of_commit(commit),
             contents=[encode_message(message) for message in commit.messages],
@@ -261,7 +233,7 @@ class RedisStore:
             closing=_arguments.items(commit.closing),
             ranges=_arguments.ranges(commit.batch),
         )
-        outcome = Committed(Status(status.decode()), last, woken=bool(woken))
+        outcome = Committed(Status(status.decode()), last, bool(woken), next_run_id.decode() or None)
         if outcome.status is Status.QUEUED:
             self._transcripts.extend(lease.run_id, commit.messages)
         else:
@@ -270,7 +242,10 @@ class RedisStore:
 
     async def _commit(self, lease: Lease, **arguments: Any) -> Any:
         run_id = lease.run_id
-        nothing = {"delay_ms": 0, "wakeup": b"", "fields": (), "contents": (), "items": (), "closing": (), "ranges": ()}
+        nothing = {
+            "delay_ms": 0, "session_ttl_ms": SESSION_TTL_MS, "remembers": 1, "wakeup": b"",
+            "fields": (), "contents": (), "items": (), "closing": (), "ranges": (),
+        }  # fmt: skip
         return await self.pipeline.run(
             self._script("commit"),
             about=f"run {run_id}",
@@ -346,6 +321,26 @@ class RedisStore:
 
     async def list(self, which: RunFilter) -> tuple[RunState, ...]:
         return await list_runs(self.pipeline, self.keys, self._find, which)
+
+    async def session(self, session_id: str) -> SessionState:
+        return await read_session(self.pipeline, self.keys, session_id)
+
+    async def session_messages(self, session_id: str, *, start: int = 0) -> tuple[Message, ...]:
+        messages = await read_session_messages(self.pipeline, self.keys, session_id, start)
+        if not messages:
+            await self.session(session_id)
+        return messages
+
+    async def list_sessions(self, which: SessionFilter) -> tuple[SessionState, ...]:
+        return await list_sessions(self.pipeline, self.keys, which)
+
+    async def file(self, run_id: str, digest: str) -> bytes:
+        session: bytes | None = await self.pipeline.execute("HGET", self.keys.run(run_id), "session")
+        key = self.keys.files(run_id, session.decode() if session else None)
+        content: bytes | None = await self.pipeline.execute("HGET", key, digest)
+        if content is None:
+            raise FileNotStored(f"run {run_id}, file {digest[:12]}…: {FileNotStored().args[0]}")
+        return content
 
     async def next_wake(self, run_id: str) -> int:
         """Count a wake-up that somebody else writes."""

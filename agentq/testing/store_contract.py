@@ -35,13 +35,14 @@ from agentq.testing._contract import (
     try_claim,
 )
 from agentq.testing._lease_rules import LeaseRules
+from agentq.testing._session_rules import SessionRules
 
 if TYPE_CHECKING:
     from agentq.events.stream import EventStream
 
 
 @pytest.mark.asyncio
-class StoreContract(LeaseRules, CommitRules):
+class StoreContract(LeaseRules, CommitRules, SessionRules):
     """What every store does.
 
     class TestMyStore(StoreContract):
@@ -181,12 +182,11 @@ class StoreContract(LeaseRules, CommitRules):
 
     async def test_filters_combine(self, store: Store) -> None:
         names: dict[str, str] = {}
-        for agent in ("calculator", "poet"):
-            for session_id in ("s1", "s2"):
-                for user_id in ("u1", None):
-                    run_id = await queued(store, agent=agent, session_id=session_id, user_id=user_id)
-                    names[run_id] = f"{agent} {session_id} {user_id}"
-        for run_id in [run_id for run_id, name in names.items() if name.startswith("poet s1")]:
+        for session_id, user_id in (("s1", "u1"), ("s2", "u1"), ("s3", None)):
+            for agent in ("poet", "calculator"):
+                run_id = await queued(store, agent=agent, session_id=session_id, user_id=user_id)
+                names[run_id] = f"{agent} {session_id} {user_id}"
+        for run_id in [run_id for run_id, name in names.items() if name in ("poet s1 u1", "poet s3 None")]:
             await claimed(store, run_id)
 
         async def found(which: RunFilter) -> set[str]:
@@ -197,7 +197,7 @@ class StoreContract(LeaseRules, CommitRules):
         assert await found(RunFilter(agent="poet")) == {name for name in everything if "poet" in name}
         assert await found(RunFilter(session_id="s2")) == {name for name in everything if "s2" in name}
         assert await found(RunFilter(user_id="u1")) == {name for name in everything if "u1" in name}
-        assert await found(RunFilter(status=Status.RUNNING)) == {"poet s1 u1", "poet s1 None"}
+        assert await found(RunFilter(status=Status.RUNNING)) == {"poet s1 u1", "poet s3 None"}
         assert await found(RunFilter(status=Status.RUNNING, user_id="u1")) == {"poet s1 u1"}
         assert await found(RunFilter(agent="calculator", session_id="s1", user_id="u1")) == {"calculator s1 u1"}
         assert await found(RunFilter(agent="calculator", status=Status.RUNNING)) == set()

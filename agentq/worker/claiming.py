@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from agentq import _ids
 from agentq.errors import StoreUnavailable
-from agentq.stores.redis import ClaimedWakeups
+from agentq.stores._claims import ClaimedWakeups
 
 if TYPE_CHECKING:
     import asyncio

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentq.errors import InvalidInput
 from agentq.settings import Settings, check_name
-from agentq.stores.redis import ClaimedWakeups, renew_blocking
+from agentq.stores.redis import renew_blocking
 from agentq.wiring import Parts, redis_parts
 from agentq.worker.burst import Burst
 from agentq.worker.claiming import ClaimLoop
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Sequence
 
     from agentq.app import AgentQ
+    from agentq.stores._claims import ClaimedWakeups
     from agentq.stores.base import Lease, Renewal
 
 logger = logging.getLogger(__name__)

@@ -54,7 +54,7 @@ def written_by_lua() -> Iterator[str]:
 
 def written_by_records() -> set[str]:
     optional: dict[str, Any] = {"session_id": "s", "user_id": "u", "metadata": {"a": 1}, "idempotency_key": "k"}
-    new = NewRun("R", "a", (user_message("x"),), model="mock", **optional)
+    new = NewRun("R", "a", (user_message("x"),), model="mock", ttl_ms={"failed": 1}, **optional)
     commit = Commit(Status.FAILED, (), EventBatch(1), 1, 1, 1, {}, 0, last_error="broken")
     names = [*fields_of_new_run(new)[::2], *fields_of_commit(commit)[::2]]
     return {name.decode() if isinstance(name, bytes) else name for name in names}
@@ -91,10 +91,11 @@ def test_every_key_that_is_built_is_on_the_page():
     for name, member in vars(Keys).items():
         if name.startswith("_") or name == "listing" or not isinstance(member, FunctionType | property):
             continue
-        argument = {"idempotency": "KEY", "batch": "W", "cancels": "W"}.get(name, "R")
+        argument = {"idempotency": "KEY", "batch": "W", "cancels": "W", "sessions": "USER"}.get(name, "R")
+        argument = "S" if name.startswith("session") and name != "sessions" else argument
         built = getattr(keys, name) if isinstance(member, property) else getattr(keys, name)(argument)
         assert built in KEYS, name
-    assert keys.listing() in KEYS
+    assert {keys.listing(), keys.sessions(), keys.files("R", "S")} <= set(KEYS)
     for kind in ("status", "agent", "session", "user"):
         assert keys.listing(kind, kind.upper()) in KEYS
 
@@ -114,7 +115,7 @@ def test_the_keys_of_rq_are_those_of_the_installed_rq():
 
 def patterns() -> dict[str, re.Pattern[str]]:
     """The keys on the page as patterns: words in capitals stand for anything."""
-    return {key: re.compile(re.sub(r"\b(?:R|W|N|[A-Z]{3,})\b", "[^{}]+", re.escape(key))) for key in KEYS}
+    return {key: re.compile(re.sub(r"\b(?:R|S|W|N|[A-Z]{3,})\b", "[^{}]+", re.escape(key))) for key in KEYS}
 
 
 TYPES = dict(re.findall(r"^\| `([^`]+)` \| (hash|list|stream|string|set|sorted set) \|", PAGE, re.MULTILINE))

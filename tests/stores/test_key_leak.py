@@ -75,7 +75,7 @@ class Deployment:
         self.count = 0
 
     async def enqueue(self, script: str, **fields: Any) -> str:
-        new = new_run(agent=script.replace(" ", "-"), session_id="s1", user_id="u1", **fields)
+        new = new_run(agent=script.replace(" ", "-"), user_id="u1", **fields)
         await self.store.create(new, wake=self.executor.wakeup)
         return new.run_id
 
@@ -213,7 +213,6 @@ async def _sizes(deployment: Deployment) -> set[int]:
     keys = deployment.store.keys
     names = [
         keys.listing(),
-        keys.listing("session", "s1"),
         keys.listing("user", "u1"),
         keys.listing("status", "failed"),
     ]

@@ -317,7 +317,8 @@ class LeaseMachine(RuleBasedStateMachine):
         is_signalled = run.signals > commit.signals_seen
         run.status = Status.QUEUED if is_signalled else commit.status
         run.seq += len(commit.batch.events) + (0 if is_signalled else len(commit.closing))
-        assert answer == Committed(run.status, run.seq, woken=answer.woken)
+        goes_on = held.run_id if run.status is Status.QUEUED else None
+        assert answer == Committed(run.status, run.seq, woken=answer.woken, next_run_id=goes_on)
         run.open = []
         run.messages += len(commit.messages)
         if commit.messages:

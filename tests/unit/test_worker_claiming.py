@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, cast
 
 from agentq.errors import StoreCorrupted, StoreUnavailable
-from agentq.stores.redis import ClaimedWakeups
+from agentq.stores._claims import ClaimedWakeups
 from agentq.worker.claiming import ClaimLoop
 from agentq.worker.doorbell import Doorbell, Nudge
 from agentq.worker.outage import Outage

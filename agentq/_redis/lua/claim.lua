@@ -1,8 +1,8 @@
 --[[
 Take the leases of many runs: of those named, then of those whose wake-ups wait in the queues, in order.
 
-Run ids are discovered here, so their keys are built from the prefix. A run can be taken when it is queued and due, or
-running with an expired lease. A wake-up that cannot be claimed is dropped: whoever holds the run wakes it next, and
+Run ids are discovered here, so their keys and those of sessions are built from the prefix. A run can be taken when it is
+queued, due and not behind another run of its session, or running with an expired lease. A wake-up that cannot be claimed is dropped: whoever holds the run wakes it next, and
 the due times catch the rest. Runs of agents that this worker has not wait in <prefix>:unserved:<agent> until a worker
 that serves the agent sweeps.
 
@@ -19,14 +19,15 @@ ARGV[7]  version      newest schema version that the worker reads
 ARGV[8]  agents*      names of the agents that the worker has; empty for all
 ARGV[9]  run_ids*     runs to claim by name
 
-Returns {claims, popped, foreign}: claims are {run id, run hash, journal, messages, first message index},
-foreign the job ids that are not wake-ups of ours.
+Returns {claims, popped, foreign}: claims are {run id, run hash, journal, messages, first message index, messages of the
+session before this run}, the last empty where the first index is not 0; foreign the job ids that are not wake-ups of ours.
 ]]
 -- @include clock
 -- @include lists
 -- @include emit
 -- @include status
 -- @include lease
+-- @include session
 
 -- A run that only a newer worker can read is looked at again after this long.
 local NEWER_MS = 10000
@@ -48,20 +49,24 @@ end
 -- A worker that committed the run last keeps its transcript, so only what came since is sent.
 local function read_claim(run_id)
   local run = key_of(run_id)
-  local seen = redis.call('HMGET', run, 'writer', 'length')
-  local first = seen[1] == owner and tonumber(seen[2]) or 0
+  local seen = redis.call('HMGET', run, 'writer', 'length', 'session', 'history')
+  local first, history = seen[1] == owner and tonumber(seen[2]) or 0, {}
+  if first == 0 and number(seen[4]) > 0 then
+    history = redis.call('LRANGE', session_key(prefix, seen[3]) .. ':messages', 0, number(seen[4]) - 1)
+  end
   return {
     run_id, redis.call('HGETALL', run), redis.call('HGETALL', run .. ':journal'),
-    redis.call('LRANGE', run .. ':messages', first, -1), first,
+    redis.call('LRANGE', run .. ':messages', first, -1), first, history,
   }
 end
 
 local function take(run_id)
   local run = key_of(run_id)
-  local state = read(run, 'status', 'lease_until', 'agent', 'not_before', 'cancel', 'version', 'owner', 'fence', 'length')
+  local state = read(run, 'status', 'lease_until', 'agent', 'not_before', 'cancel', 'version', 'owner', 'fence', 'length',
+    'session', 'history', 'behind')
   local cancelled = state.cancel ~= nil
   local expired = state.status == 'running' and number(state.lease_until) <= now
-  local due = state.status == 'queued' and (number(state.not_before) <= now or cancelled)
+  local due = state.status == 'queued' and (cancelled or (number(state.not_before) <= now and not state.behind))
   if not (expired or due) or not tonumber(state.fence) or not state.agent then
     return nil
   end
@@ -73,6 +78,17 @@ local function take(run_id)
     redis.call('ZREM', prefix .. ':due', run_id)
     redis.call('ZADD', prefix .. ':unserved:' .. state.agent, int(now), run_id)
     return nil
+  end
+  if state.session and not state.history and not cancelled then
+    local starts = enter(prefix, state.session, run, run_id)
+    if starts ~= run_id then
+      if starts then
+        redis.call('HSET', key_of(starts), 'woken', '0')
+        redis.call('ZADD', prefix .. ':due', int(now), starts)
+      end
+      return nil
+    end
+    state.history = redis.call('HGET', run, 'history')
   end
   local fence = redis.call('HINCRBY', run, 'fence', 1)
   redis.call('HSET', run, 'owner', owner, 'lease_until', int(now + lease_ms), 'phase', 'thinking', 'updated', int(now))
@@ -89,7 +105,7 @@ local function take(run_id)
       type = 'run.recovered', recoveries = recoveries, previous_owner = state.owner,
     })}, now)
   end
-  return fence, number(state.length)
+  return fence, number(state.length) + number(state.history)
 end
 
 local stored = redis.call('GET', KEYS[1])

@@ -1,7 +1,8 @@
 --[[
-End an iteration: append what is new, empty the journal (unless nothing is appended), set the status, release the lease, wake what comes next.
+End an iteration: append what is new, empty the journal (unless nothing is appended), set the status, release the lease,
+wake what comes next: this run, or when it has ended the next one of its session.
 
-Builds listing keys from the prefix. When signals came that the worker has not seen, the work is kept, but the run
+Builds listing keys, and keys of the session and its next run, from the prefix. When signals came that the worker has not seen, the work is kept, but the run
 stays queued and is woken instead of ending: the closing events are left out.
 
 KEYS[1]  run        run hash
@@ -16,14 +17,16 @@ ARGV[4]   status       what the run becomes
 ARGV[5]   signals      how many signals the worker has seen
 ARGV[6]   delay_ms     how long the next iteration is put off
 ARGV[7]   ttl_ms       time to live of a run that ends
-ARGV[8]   wakeup       template of the wake-up, or empty
-ARGV[9]   fields*      names and values for the run hash
-ARGV[10]  contents*    new messages, JSON
-ARGV[11]  items*       events
-ARGV[12]  closing*     events that hold only if the run gets this status
-ARGV[13]  ranges*      numbers of the deltas that an event of this batch replaces, "first-last"
+ARGV[8]   session_ttl_ms  time to live of a session whose last run ends
+ARGV[9]   remembers    1 when the session gets the messages of a run that ends
+ARGV[10]  wakeup       template of the wake-up, or empty
+ARGV[11]  fields*      names and values for the run hash
+ARGV[12]  contents*    new messages, JSON
+ARGV[13]  items*       events
+ARGV[14]  closing*     events that hold only if the run gets this status
+ARGV[15]  ranges*      numbers of the deltas that an event of this batch replaces, "first-last"
 
-Returns {status, number of the last event, woken}, or
+Returns {status, number of the last event, woken, run that comes next, or empty}, or
   -1  RunNotFound         there is no such run
   -2  LeaseLost           another claim came since
   -3  IllegalTransition   a running run cannot get this status
@@ -35,13 +38,14 @@ Returns {status, number of the last event, woken}, or
 -- @include wake
 -- @include lease
 -- @include fence
+-- @include session
 -- @include finish
 
 local prefix, run, run_id, fence, status = ARGV[1], KEYS[1], ARGV[2], ARGV[3], ARGV[4]
 local state = read(run, 'status', 'fence', 'committed', 'outcome', 'owner', 'signals', 'queue')
 if state.committed == fence then
-  local done, seq, woken = string.match(state.outcome, '^(%l+) (%d+) (%d)$')
-  return {done, tonumber(seq), tonumber(woken)}
+  local done, seq, woken, next_id = string.match(state.outcome, '^(%l+) (%d+) (%d) (%w*)$')
+  return {done, tonumber(seq), tonumber(woken), next_id}
 end
 local code = refused(state, fence)
 if code then
@@ -50,7 +54,7 @@ end
 if not TRANSITIONS['running'][status] then
   return -3
 end
-local fields, contents, items, closing, ranges = lists(9, 5)
+local fields, contents, items, closing, ranges = lists(11, 5)
 local delay = tonumber(ARGV[6])
 if tonumber(state.signals or '0') > tonumber(ARGV[5]) then
   status, closing, delay = 'queued', {}, 0
@@ -70,11 +74,15 @@ redis.call('HDEL', run, 'open')
 redis.call('HSET', run, 'committed', fence, 'writer', state.owner, 'length', redis.call('LLEN', KEYS[2]),
   'owner', '', 'lease_until', '0', 'phase', '', 'recoveries', '0', 'updated', int(now), unpack(fields))
 set_status(prefix, run, run_id, 'running', status)
-local woken = 0
+local woken, next_id = 0, ''
 if status == 'queued' then
-  woken = schedule(prefix, ARGV[8], run, run_id, state.queue, now, delay)
+  woken, next_id = schedule(prefix, ARGV[10], run, run_id, state.queue, now, delay), run_id
 elseif FINAL[status] then
-  finish(prefix, run, run_id, now, tonumber(ARGV[7]))
+  next_id = finish(prefix, run, run_id, now, tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9] == '1') or ''
+  if next_id ~= '' then
+    local promoted = prefix .. ':{' .. next_id .. '}'
+    woken = schedule(prefix, ARGV[10], promoted, next_id, redis.call('HGET', promoted, 'queue'), now, 0)
+  end
 end
-redis.call('HSET', run, 'outcome', status .. ' ' .. int(last) .. ' ' .. woken)
-return {status, last, woken}
+redis.call('HSET', run, 'outcome', status .. ' ' .. int(last) .. ' ' .. woken .. ' ' .. next_id)
+return {status, last, woken, next_id}

@@ -1,12 +1,14 @@
 --[[
-Store a queued run with its transcript and first event, and wake it.
+Store a queued run with its transcript, files and first event, and wake it, unless an earlier run of its session is live.
 
-A run that is there already, or an idempotency key that is known, stores nothing. Builds listing keys from the prefix.
+A run that is there already, or an idempotency key that is known, stores nothing. Builds listing keys and keys of the
+session from the prefix.
 
 KEYS[1]  run          run hash
 KEYS[2]  messages     transcript
 KEYS[3]  events       event stream
 KEYS[4]  key          idempotency key, holds the run id; empty when there is none
+KEYS[5]  files        files of the run, or of its session: digest → content
 
 ARGV[1]  prefix       key prefix
 ARGV[2]  run_id       run id
@@ -16,19 +18,22 @@ ARGV[5]  wakeup       template of the wake-up, or empty
 ARGV[6]  fields*      names and values of the run hash
 ARGV[7]  contents*    messages, JSON
 ARGV[8]  items*       events
+ARGV[9]  blobs*       digests and contents of files
 
 Returns {run id, existed, woken}, or
   -1  IdempotencyConflict   the key was used with other input
+  -2  SessionConflict       the session belongs to another user
 ]]
 -- @include clock
 -- @include lists
 -- @include emit
 -- @include status
 -- @include wake
+-- @include session
 
 local run, run_id, prefix = KEYS[1], ARGV[2], ARGV[1]
 local now = now_ms()
-local fields, contents, items = lists(6, 3)
+local fields, contents, items, blobs = lists(6, 4)
 
 local earlier = KEYS[4] ~= '' and redis.call('GET', KEYS[4]) or run_id
 local hash = redis.call('HGET', prefix .. ':{' .. earlier .. '}', 'request_hash')
@@ -39,20 +44,45 @@ if hash then
   return {earlier, 1, ARGV[5] ~= '' and 1 or 0}
 end
 
+local given = {}
+for i = 1, #fields, 2 do
+  given[fields[i]] = fields[i + 1]
+end
+local session, user = given.session, given.user
+if session then
+  local owner = redis.call('HGET', session_key(prefix, session), 'user')
+  if owner and user and owner ~= user then
+    return -2
+  end
+  user = user or owner or nil
+end
+
 redis.call('HSET', run, 'request_hash', ARGV[3], 'created', int(now), 'updated', int(now), 'fence', '0', unpack(fields))
 call_many('RPUSH', KEYS[2], contents)
+for i = 1, #blobs, 2 do
+  redis.call('HSETNX', KEYS[5], blobs[i], blobs[i + 1])
+end
 if KEYS[4] ~= '' then
   redis.call('SET', KEYS[4], run_id)
 end
 emit(run, KEYS[3], items, now)
 set_status(prefix, run, run_id, nil, 'queued')
-local of = redis.call('HMGET', run, 'agent', 'queue', 'session', 'user')
 redis.call('ZADD', prefix .. ':runs', 0, run_id)
-redis.call('ZADD', prefix .. ':runs:agent:' .. of[1], 0, run_id)
-if of[3] then
-  redis.call('ZADD', prefix .. ':runs:session:' .. of[3], 0, run_id)
+redis.call('ZADD', prefix .. ':runs:agent:' .. given.agent, 0, run_id)
+if user then
+  redis.call('HSET', run, 'user', user)
+  redis.call('ZADD', prefix .. ':runs:user:' .. user, 0, run_id)
 end
-if of[4] then
-  redis.call('ZADD', prefix .. ':runs:user:' .. of[4], 0, run_id)
+local starts, delay = run_id, tonumber(ARGV[4])
+if session then
+  redis.call('ZADD', prefix .. ':runs:session:' .. session, 0, run_id)
+  join_session(prefix, session, user, now)
+  -- One that is put off enters when it is claimed, so that it holds up nobody until then.
+  starts = delay > 0 and run_id or enter(prefix, session, run, run_id)
 end
-return {run_id, 0, schedule(prefix, ARGV[5], run, run_id, of[2], now, tonumber(ARGV[4]))}
+if not starts then
+  return {run_id, 0, 1}
+end
+local first = prefix .. ':{' .. starts .. '}'
+local woken = schedule(prefix, ARGV[5], first, starts, redis.call('HGET', first, 'queue'), now, delay)
+return {run_id, 0, starts == run_id and woken or 1}

@@ -24,6 +24,8 @@ Returns {woken run ids, run ids that the caller has to wake, how many were prune
 -- @include emit
 -- @include wake
 -- @include lease
+-- @include status
+-- @include session
 -- @include finish
 
 -- Runs behind a long queue are only looked at, so a pass looks at more runs than it wakes.
@@ -100,8 +102,9 @@ end
 
 local function look(run_id, is_served)
   local run = prefix .. ':{' .. run_id .. '}'
-  local state = read(run, 'status', 'lease_until', 'not_before', 'woken', 'queue')
-  if (state.status ~= 'running' and state.status ~= 'queued') or not state.queue then
+  local state = read(run, 'status', 'lease_until', 'not_before', 'woken', 'queue', 'behind', 'cancel')
+  local rests = (state.status ~= 'running' and state.status ~= 'queued') or (state.behind and not state.cancel)
+  if rests or not state.queue then
     redis.call('ZREM', KEYS[1], run_id)
     return
   end
@@ -136,4 +139,4 @@ if is_soon then
 end
 -- After a pass that was cut short the next one may come at once.
 redis.call('SET', KEYS[2], int(is_full() and now - spacing or now) .. ' ' .. int(hold), 'PX', DAY_MS)
-return {woken, to_wake, prune(prefix, now, PRUNE)}
+return {woken, to_wake, prune(prefix, now, PRUNE) + prune_sessions(prefix, now, PRUNE)}

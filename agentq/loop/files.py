@@ -1,0 +1,78 @@
+"""The files that a model call needs: which of them the model takes, and their contents, kept for the next iteration."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from agentq.errors import FileNotStored, ProviderError
+from agentq.messages import FilePart
+from agentq.providers.base import media_types_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from agentq.messages import Message
+    from agentq.providers.base import Provider
+    from agentq.stores.base import Store
+
+# A run asks for its files with every iteration; many runs share few files.
+_CACHE_BYTES = 64_000_000
+
+
+class Files:
+    """Contents of stored files, those used last in memory. A digest names the same content wherever it is stored."""
+
+    def __init__(self, store: Store, *, cache_bytes: int = _CACHE_BYTES) -> None:
+        self._store = store
+        self._cache_bytes = cache_bytes
+        self._held: OrderedDict[tuple[str, str], bytes] = OrderedDict()
+        self._size = 0
+
+    async def of(self, run_id: str, messages: Iterable[Message], provider: Provider, model: str) -> Mapping[str, bytes]:
+        """The contents of the stored files that `messages` refer to, by digest.
+
+        Raises `ProviderError`, not retryable, for a file that the model does not take or that is gone.
+        """
+        files = [part for message in messages for part in message.parts if isinstance(part, FilePart)]
+        if not files:
+            return {}
+        if refused := refusal(files, provider, model):
+            raise ProviderError(refused, provider=provider.name, retryable=False)
+        contents: dict[str, bytes] = {}
+        for file in files:
+            digest = file.digest
+            if digest is not None and digest not in contents:
+                contents[digest] = await self._content(run_id, digest, file.name)
+        return contents
+
+    async def _content(self, run_id: str, digest: str, name: str | None) -> bytes:
+        key = (run_id, digest)
+        if key in self._held:
+            self._held.move_to_end(key)
+            return self._held[key]
+        try:
+            content = await self._store.file(run_id, digest)
+        except FileNotStored as error:
+            raise ProviderError(f"file {name or digest[:12]} is gone: {error}", retryable=False) from error
+        self._held[key] = content
+        self._size += len(content)
+        while self._size > self._cache_bytes and len(self._held) > 1:
+            self._size -= len(self._held.popitem(last=False)[1])
+        return content
+
+
+def refusal(files: Sequence[FilePart], provider: Provider, model: str) -> str | None:
+    """Why the model cannot take one of the files, in words for people; None if it takes all."""
+    taken = media_types_of(provider)
+    return refusal_of(files, taken, model)
+
+
+def refusal_of(files: Sequence[FilePart], taken: Sequence[str], model: str) -> str | None:
+    """The same, from the patterns that a manifest names."""
+    for file in files:
+        if not any(fnmatch.fnmatchcase(file.media_type, pattern) for pattern in taken):
+            what = f"it takes {', '.join(taken)}" if taken else "it takes no files"
+            return f"model {model} cannot take {file.name or file.url} ({file.media_type}); {what}"
+    return None

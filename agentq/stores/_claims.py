@@ -1,0 +1,72 @@
+"""From what `claim.lua` answers to claims, with the transcripts that this process knows already."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from agentq.messages import decode_message
+from agentq.stores._records import run_of_hash
+from agentq.stores._sessions import read_session_messages
+from agentq.stores._transcripts import Transcript, Transcripts
+from agentq.stores.base import Claim, Lease
+
+if TYPE_CHECKING:
+    from agentq._redis.keys import Keys
+    from agentq._redis.pipeline import Pipeline
+    from agentq.messages import Message
+    from agentq.runs import RunState
+
+
+@dataclass(frozen=True, slots=True)
+class WakeupSource:
+    """Where wake-ups wait: RQ lists in order of urgency, and the prefix of RQ's job hashes."""
+
+    queue_keys: tuple[str, ...]
+    job_prefix: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedWakeups:
+    """What was claimed, how many wake-ups were taken off the lists, and the job ids that are not ours."""
+
+    claims: tuple[Claim, ...]
+    popped: int
+    foreign: tuple[str, ...]
+
+
+class ClaimReader:
+    """Reads claims; `transcripts` is what it remembers, for whoever commits to keep up to date."""
+
+    def __init__(self, pipeline: Pipeline, keys: Keys) -> None:
+        self.transcripts = Transcripts()
+        self._pipeline = pipeline
+        self._keys = keys
+
+    async def read(self, owner: str, answer: list[Any]) -> Claim:
+        """The claim. Raises `StoreCorrupted` when this version cannot read the run."""
+        run_id, state, journal, contents, first, earlier = answer
+        run = run_of_hash(run_id.decode(), state)
+        before = await self._before(run, first, earlier)
+        messages = before.messages + tuple(decode_message(content) for content in contents)
+        self.transcripts.put(run.run_id, Transcript(before.history, messages))
+        steps = {name.decode(): value for name, value in zip(journal[::2], journal[1::2], strict=True)}
+        return Claim(Lease(run.run_id, run.fence, owner), run, messages, steps, before.history)
+
+    async def _before(self, run: RunState, first: int, earlier: list[bytes]) -> Transcript:
+        """The session's messages, and the run's own up to index `first`, from the cache where they are there."""
+        if first == 0:
+            return Transcript(tuple(decode_message(content) for content in earlier), ())
+        known = self.transcripts.get(run.run_id)
+        if known is not None and len(known.messages) == first:
+            return known
+        contents, history = await asyncio.gather(
+            self._pipeline.execute("LRANGE", self._keys.messages(run.run_id), 0, first - 1), self._history(run)
+        )
+        return Transcript(history, tuple(decode_message(content) for content in contents))
+
+    async def _history(self, run: RunState) -> tuple[Message, ...]:
+        if run.session_id is None or run.history_length == 0:
+            return ()
+        return await read_session_messages(self._pipeline, self._keys, run.session_id, 0, run.history_length - 1)

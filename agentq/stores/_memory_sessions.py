@@ -1,0 +1,125 @@
+"""Sessions as the in-memory store keeps them: says in Python what `_session.lua` does."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from agentq.errors import SessionConflict, SessionNotFound
+from agentq.runs import SessionState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from agentq.stores.base import SessionFilter
+
+
+@dataclass(slots=True)
+class MemorySession:
+    """One conversation. `line` are the runs behind the live one; `expires_ms` is None while a run is open."""
+
+    session_id: str
+    created_ms: int
+    used_ms: int
+    user_id: str | None = None
+    live: str | None = None
+    line: deque[str] = field(default_factory=deque)
+    run_count: int = 0
+    open_runs: int = 0
+    messages: list[bytes] = field(default_factory=list)
+    files: dict[str, bytes] = field(default_factory=dict)
+    expires_ms: int | None = None
+
+    def promote(self) -> str | None:
+        """Make the first run in line the live one."""
+        self.live = self.line.popleft() if self.line else None
+        return self.live
+
+    def enter(self, run_id: str, is_open: Callable[[str], bool]) -> str | None:
+        """Put a run in line; the run that has gone live by that, or None when another is live."""
+        self.line.append(run_id)
+        return None if self.live is not None and is_open(self.live) else self.promote()
+
+    def leave(self, run_id: str, messages: list[bytes], now: int, ttl_ms: int) -> str | None:
+        """Take out a run that has ended, keep its messages if it was live; the run that has gone live by that."""
+        promoted = None
+        if self.live == run_id:
+            self.messages += messages
+            promoted = self.promote()
+        elif run_id in self.line:
+            self.line.remove(run_id)
+        self.used_ms = now
+        self.open_runs -= 1
+        if self.open_runs == 0:
+            self.expires_ms = now + ttl_ms
+        return promoted
+
+    def snapshot(self) -> SessionState:
+        return SessionState(
+            session_id=self.session_id,
+            user_id=self.user_id,
+            live_run_id=self.live,
+            run_count=self.run_count,
+            open_runs=self.open_runs,
+            message_count=len(self.messages),
+            created_ms=self.created_ms,
+            used_ms=self.used_ms,
+        )
+
+
+class MemorySessions:
+    """All sessions of a store. Those whose time has passed are gone."""
+
+    def __init__(self, now_ms: Callable[[], int]) -> None:
+        self._now_ms = now_ms
+        self._sessions: dict[str, MemorySession] = {}
+
+    def known(self, session_id: str) -> MemorySession | None:
+        session = self._sessions.get(session_id)
+        return session if session is not None and self._is_alive(session) else None
+
+    def find(self, session_id: str) -> MemorySession:
+        """The session. Raises `SessionNotFound`."""
+        if session := self.known(session_id):
+            return session
+        raise SessionNotFound(f"session {session_id!r}: {SessionNotFound().args[0]}")
+
+    def user_of(self, session_id: str, user_id: str | None) -> str | None:
+        """The user of a run that joins. Raises `SessionConflict` when the session is another's."""
+        session = self.known(session_id)
+        owner = session.user_id if session else None
+        if owner and user_id and owner != user_id:
+            raise SessionConflict(f"session {session_id!r}: {SessionConflict().args[0]}")
+        return user_id or owner
+
+    def join(self, session_id: str, user_id: str | None) -> MemorySession:
+        """Count a new run in."""
+        now = self._now_ms()
+        session = self.known(session_id)
+        if session is None:
+            session = self._sessions[session_id] = MemorySession(session_id, now, now)
+        session.user_id = user_id
+        session.used_ms = now
+        session.expires_ms = None
+        session.run_count += 1
+        session.open_runs += 1
+        return session
+
+    def list(self, which: SessionFilter) -> tuple[SessionState, ...]:
+        alive = [each for each in self._alive() if which.user_id in (None, each.user_id)]
+        alive.sort(key=lambda each: (each.used_ms, each.session_id), reverse=True)
+        return tuple(each.snapshot() for each in alive[which.offset : which.offset + which.limit])
+
+    def prune(self) -> int:
+        """Forget the sessions whose time has passed; how many those were."""
+        gone = [name for name, session in self._sessions.items() if not self._is_alive(session)]
+        for name in gone:
+            del self._sessions[name]
+        return len(gone)
+
+    def _alive(self) -> Iterator[MemorySession]:
+        return (session for session in self._sessions.values() if self._is_alive(session))
+
+    def _is_alive(self, session: MemorySession) -> bool:
+        return session.expires_ms is None or session.expires_ms > self._now_ms()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from agentq.app import AgentQ
+    from agentq.attachments import File
     from agentq.callbacks import Callbacks
     from agentq.client import Client
     from agentq.client_async import AsyncClient
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
         RunCancelled,
         RunFailed,
         RunNotFound,
+        SessionConflict,
+        SessionNotFound,
         StoreUnavailable,
         ToolError,
     )
@@ -40,11 +43,14 @@ __all__ = [
     "Callbacks",
     "Client",
     "Conflict",
+    "File",
     "InvalidInput",
     "RunCancelled",
     "RunFailed",
     "RunNotFound",
     "RunResult",
+    "SessionConflict",
+    "SessionNotFound",
     "Settings",
     "StoreUnavailable",
     "Tool",
@@ -61,11 +67,14 @@ _HOMES = {
     "Callbacks": "callbacks",
     "Client": "client",
     "Conflict": "errors",
+    "File": "attachments",
     "InvalidInput": "errors",
     "RunCancelled": "errors",
     "RunFailed": "errors",
     "RunNotFound": "errors",
     "RunResult": "results",
+    "SessionConflict": "errors",
+    "SessionNotFound": "errors",
     "Settings": "settings",
     "StoreUnavailable": "errors",
     "Tool": "tools.function",

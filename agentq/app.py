@@ -3,30 +3,42 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from agentq import _ids
+from agentq._clock import SystemClock
+from agentq.attachments import Attachable, read_files, refusal
 from agentq.callbacks import Callbacks, dispatch
-from agentq.errors import InvalidInput, UnknownAgent
+from agentq.errors import Conflict, InvalidInput, LeaseLost, RunNotFound, StoreUnavailable, UnknownAgent
 from agentq.executors.local import LocalExecutor
-from agentq.intake import new_run
-from agentq.loop import Agent, Loop
+from agentq.intake import NOTHING, new_run
+from agentq.loop import Agent, Loop, settle_cancelled
+from agentq.providers.base import media_types_of
 from agentq.providers.registry import resolve
 from agentq.results import RunResult, reading, result_of
 from agentq.runs import Status
 from agentq.settings import Settings
+from agentq.stores._memory_sessions import MemorySessions
 from agentq.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from agentq.events.stream import EventStream
     from agentq.executors.base import Executor
     from agentq.providers.base import Provider
-    from agentq.stores.base import Store
+    from agentq.runs import RunState
+    from agentq.stores.base import NewRun, Store
 
+logger = logging.getLogger(__name__)
 # How early a timer may ring.
 _EARLY_MS = 20
+# How often a run looks whether it is its turn in its session.
+_IN_LINE_S = 0.1
 
 
 class AgentQ:
@@ -57,10 +69,16 @@ class AgentQ:
         self.stream: EventStream | None = stream or getattr(self.store, "stream", None)
         self.executor = executor
         self._models = dict(models or {})
+        # What `run` remembers of sessions where there is no store: their transcripts, and whose turn it is in each.
+        self._sessions = MemorySessions(SystemClock().now_ms)
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def manifests(self) -> dict[str, dict[str, Any]]:
-        """What workers publish of the agents, by name."""
-        return {name: agent.manifest() for name, agent in self.agents.items()}
+        """What workers publish of the agents, by name, with the media types of files that their models take."""
+        return {
+            name: {**agent.manifest(), "media_types": list(media_types_of(self._resolve(agent.model)[0]))}
+            for name, agent in self.agents.items()
+        }
 
     def agent(self, name: str) -> Agent:
         """The agent of that name. Raises `UnknownAgent`, which names those that there are."""
@@ -92,15 +110,22 @@ class AgentQ:
         user_id: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         model: str | None = None,
+        files: Sequence[Attachable] = (),
         callbacks: Callbacks | None = None,
         on_event: Callable[..., object] | None = None,
     ) -> RunResult:
         """Carry a prompt to its answer in this process, without Redis, and return the result.
 
-        Raises `RunFailed` or `RunCancelled`, and `InvalidInput` before anything is started. Cancelling the task that
-        awaits this stops the run. Nothing outlives the call, unless `AgentQ` was given a store of its own.
+        Runs of one `session_id` take their turns, and each sees what the earlier ones of this app said. `files` are
+        paths, bytes, URLs or `File` objects. Raises `RunFailed` or `RunCancelled`, and `InvalidInput` before anything
+        is started. Cancelling the task that awaits this stops the run. But for the transcripts of sessions nothing
+        outlives the call, unless `AgentQ` was given a store of its own.
         """
-        self._resolve(model or self.agent(agent).model)
+        model_name = model or self.agent(agent).model
+        provider, _ = self._resolve(model_name)
+        attached = await asyncio.to_thread(read_files, files, self.settings) if files else NOTHING
+        if refused := refusal(attached.parts, media_types_of(provider), model_name):
+            raise InvalidInput(refused, field="files")
         new = new_run(
             self.settings,
             agent,
@@ -109,24 +134,45 @@ class AgentQ:
             user_id=user_id,
             metadata=metadata,
             model=model,
+            attached=attached,
         )
-        store, stream = self._store_for_run()
+        told = callbacks or Callbacks(on_event=on_event)
+        async with self._turn(session_id):
+            store, stream = self._store_for_run()
+            return await self._run(new, store, stream, told)
+
+    async def _run(self, new: NewRun, store: Store, stream: EventStream, callbacks: Callbacks) -> RunResult:
         local = LocalExecutor()
         executor = self.executor or local
         loop = self.loop(store, executor)
-        local.bind(lambda run_id: _advance(loop, run_id))
-        told = callbacks or Callbacks(on_event=on_event)
+
+        async def advance(run_id: str) -> None:
+            # The next run of the session is for whoever asked for it.
+            if run_id == new.run_id:
+                await _advance(loop, run_id, waits_in_line=True)
+
+        local.bind(advance)
         await store.create(new)
+        has_ended = False
         try:
             await executor.schedule_next_iteration(new.run_id)
             async with asyncio.TaskGroup() as group:
                 group.create_task(local.join())
-                group.create_task(_tell(stream, new.run_id, told))
+                group.create_task(_tell(stream, new.run_id, callbacks))
+            has_ended = True
             return await result_of(store, stream, new.run_id)
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None
         finally:
             await local.aclose()
+            if not has_ended:
+                await _give_up(store, new.run_id, self.settings)
+
+    def _turn(self, session_id: str | None) -> AbstractAsyncContextManager[object]:
+        """Whoever has it may go on with the session. A store of one's own sees to that itself."""
+        if session_id is None or self.store is not None:
+            return nullcontext()
+        return self._turns.setdefault(session_id, asyncio.Lock())
 
     async def advance(self, run_id: str) -> bool:
         """Carry a run forward by one iteration; what an executor of your own calls. False: there was nothing to do.
@@ -140,22 +186,47 @@ class AgentQ:
 
     def _store_for_run(self) -> tuple[Store, EventStream]:
         if self.store is None:
-            store = MemoryStore()
+            self._sessions.prune()
+            store = MemoryStore(sessions=self._sessions)
             return store, store.stream
         if self.stream is None:
             raise InvalidInput("this store has no stream; give it too: AgentQ(store=..., stream=...)", field="stream")
         return self.store, self.stream
 
 
-async def _advance(loop: Loop, run_id: str) -> bool:
+async def _advance(loop: Loop, run_id: str, *, waits_in_line: bool = False) -> bool:
     owner = f"local-{_ids.new_token()}"
-    while not await loop.advance([run_id], owner=owner):
-        # A timer may ring a moment before the store finds that the run is due.
+    while await loop.advance(run_id, owner=owner) is None:
         run = await loop.store.read(run_id)
-        if run.status is not Status.QUEUED or run.not_before_ms - loop.clock.now_ms() > _EARLY_MS:
+        if waits_in_line and run.status is Status.QUEUED and run.waits_for_session:
+            await asyncio.sleep(_IN_LINE_S)
+        # A timer may ring a moment before the store finds that the run is due.
+        elif _is_next(run) and run.not_before_ms - loop.clock.now_ms() <= _EARLY_MS:
+            await asyncio.sleep(_EARLY_MS / 1000)
+        else:
             return False
-        await asyncio.sleep(_EARLY_MS / 1000)
     return True
+
+
+def _is_next(run: RunState) -> bool:
+    return run.status is Status.QUEUED and not run.waits_for_session
+
+
+async def _give_up(store: Store, run_id: str, settings: Settings) -> None:
+    """End a run that nobody carries on: its store may outlive it, and its session goes on."""
+    try:
+        await store.cancel(run_id, reason="whoever waited for it has gone")
+        claims = await store.claim(
+            [run_id], owner=f"local-{_ids.new_token()}", claim_id=_ids.new_token(), lease_ms=settings.lease_ms
+        )
+        for claim in claims:
+            await settle_cancelled(store, claim, settings)
+    except (RunNotFound, Conflict, LeaseLost):
+        # Somebody else has ended it, or goes on with it and will find the cancel.
+        return
+    except StoreUnavailable as error:
+        # What stopped the run is more important; where workers share the store, they take it over.
+        logger.warning("run %s is left as it stands: %s", run_id, error, extra={"run_id": run_id})
 
 
 async def _tell(stream: EventStream, run_id: str, callbacks: Callbacks) -> None:

@@ -11,14 +11,15 @@ from agentq.callbacks import Callbacks, calls, finish
 from agentq.client_async import AsyncClient, AsyncRun
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from agentq.attachments import Attachable
     from agentq.events.model import Event
     from agentq.events.stream import EventStream
     from agentq.executors.base import Executor
     from agentq.messages import Message
     from agentq.results import RunResult
-    from agentq.runs import RunState, Status
+    from agentq.runs import RunState, SessionState, Status
     from agentq.settings import Settings
     from agentq.stores.base import Store
 
@@ -72,11 +73,12 @@ class Client:
         model: str | None = None,
         idempotency_key: str | None = None,
         delay: float = 0.0,
+        files: Sequence[Attachable] = (),
+        ttl_s: float | Mapping[str, float] | None = None,
     ) -> Run:
         """Store a run and wake a worker for it, `delay` seconds from now; returns as soon as the run is safe.
 
-        The same `idempotency_key` with the same input gives the run that it made before, for as long as that run is
-        kept; with other input it raises `IdempotencyConflict`. Without `queue`, the agent's own is used.
+        See `AsyncClient.enqueue` for the rest: sessions, idempotency keys, files and how long the run is kept.
         """
         run = self._portal.call(
             self._client.enqueue,
@@ -89,6 +91,8 @@ class Client:
             model=model,
             idempotency_key=idempotency_key,
             delay=delay,
+            files=files,
+            ttl_s=ttl_s,
         )
         return Run(self, run.id, run.agent)
 
@@ -165,6 +169,18 @@ class Client:
             before=before,
             limit=limit,
         )
+
+    def session(self, session_id: str) -> SessionState:
+        """The state of a session. Raises `SessionNotFound`."""
+        return self._portal.call(self._client.session, session_id)
+
+    def session_messages(self, session_id: str, *, start: int = 0) -> tuple[Message, ...]:
+        """What the ended runs of a session said, from index `start` on. Raises `SessionNotFound`."""
+        return self._portal.call(self._client.session_messages, session_id, start=start)
+
+    def sessions(self, *, user_id: str | None = None, offset: int = 0, limit: int = 50) -> tuple[SessionState, ...]:
+        """Sessions, the one used last first; at most 1000 a page."""
+        return self._portal.call(self._client.sessions, user_id=user_id, offset=offset, limit=limit)
 
     def workers(self, queue: str) -> tuple[str, ...] | None:
         """The names of the workers that serve the queue now; None where the executor cannot tell."""

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from agentq import _ids, _json, results
+from agentq.attachments import Attachable, read_files, refusal
 from agentq.callbacks import Callbacks, calls, finish
-from agentq.errors import InvalidInput, LeaseLost, RunNotFound, UnknownAgent
-from agentq.intake import new_run
-from agentq.runs import RunState, Status
+from agentq.catalogue import Catalogue
+from agentq.errors import InvalidInput, LeaseLost, RunNotFound
+from agentq.intake import NOTHING, new_run
+from agentq.runs import RunState, SessionState, Status
 from agentq.settings import Settings
-from agentq.stores.base import RunFilter, Store
+from agentq.stores.base import RunFilter, SessionFilter, Store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 
     from agentq.events.model import Event
     from agentq.events.stream import EventStream
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# How long an agent that workers have published counts as known, so that an enqueue is one round trip.
-_CATALOGUE_S = 5.0
 _MAX_LIMIT = 1000
 _MAX_REASON_CHARS = 1000
 
@@ -72,8 +71,7 @@ class AsyncClient:
             raise InvalidInput("a client that is given a store needs its stream too, and the other way round")
         self._executor = executor
         self._made: dict[asyncio.AbstractEventLoop, _Parts] = {}
-        self._catalogue: tuple[float, Mapping[str, Any]] = (0.0, {})
-        self._warned: set[str] = set()
+        self._catalogue = Catalogue()
         self._closed = False
 
     async def __aenter__(self) -> Self:
@@ -101,12 +99,19 @@ class AsyncClient:
         model: str | None = None,
         idempotency_key: str | None = None,
         delay: float = 0.0,
+        files: Sequence[Attachable] = (),
+        ttl_s: float | Mapping[str, float] | None = None,
     ) -> AsyncRun:
         """Store a run and wake a worker for it, `delay` seconds from now; returns as soon as the run is safe.
 
+        Runs of one `session_id` go on one after the other, in the order in which they came, and each sees what the
+        earlier ones said. A session belongs to the first `user_id` that is named for it: others get `SessionConflict`.
         The same `idempotency_key` with the same input gives the run that it made before, for as long as that run is
-        kept; with other input it raises `IdempotencyConflict`. Without `queue`, the agent's own is used.
+        kept; with other input it raises `IdempotencyConflict`. Without `queue`, the agent's own is used. `files` come
+        with the prompt: paths, bytes, URLs or `File` objects. `ttl_s` is how long the run is kept when it has ended, in
+        seconds, or by outcome as in `{"completed": 3600}`; otherwise its agent or the settings say.
         """
+        attached = await asyncio.to_thread(read_files, files, self.settings) if files else NOTHING
         new = new_run(
             self.settings,
             agent,
@@ -118,11 +123,16 @@ class AsyncClient:
             model=model,
             idempotency_key=idempotency_key,
             delay=delay,
+            ttl_s=ttl_s,
+            attached=attached,
         )
         parts = self._parts()
         if parts.executor is None:
             raise InvalidInput("this client has a store but no executor to wake its runs; pass executor= too")
-        manifest = await self._manifest(parts.store, agent)
+        manifest = await self._catalogue.manifest(parts.store, agent)
+        taken = manifest.get("media_types") if model is None else None
+        if taken is not None and (refused := refusal(attached.parts, taken, manifest["model"])):
+            raise InvalidInput(refused, field="files")
         if queue is None and manifest.get("queue"):
             new = replace(new, queue=manifest["queue"])
         created = await parts.store.create(new, wake=getattr(parts.executor, "wakeup", None))
@@ -192,7 +202,7 @@ class AsyncClient:
         parts = self._parts()
         signalled = await parts.store.cancel(_checked_id(run_id), reason=_checked_reason(reason))
         if not signalled.held and not signalled.status.is_final:
-            await self._settle(parts.store, run_id)
+            await self._settle(parts.store, parts.executor, run_id)
         state = await parts.store.read(run_id)
         if wait and not state.status.is_final:
             limit = asyncio.timeout(wait)
@@ -216,17 +226,32 @@ class AsyncClient:
         limit: int = 50,
     ) -> tuple[RunState, ...]:
         """Runs, newest first. `before` is the id of the last run of the page before; at most 1000 a page."""
-        if not 1 <= limit <= _MAX_LIMIT:
-            raise InvalidInput(f"limit must be between 1 and {_MAX_LIMIT}, not {limit}", field="limit")
         which = RunFilter(
             status=None if status is None else _checked_status(status),
             agent=agent,
             session_id=session_id,
             user_id=user_id,
             before=before,
-            limit=limit,
+            limit=_checked_limit(limit),
         )
         return await self._parts().store.list(which)
+
+    async def session(self, session_id: str) -> SessionState:
+        """The state of a session. Raises `SessionNotFound`."""
+        return await self._parts().store.session(session_id)
+
+    async def session_messages(self, session_id: str, *, start: int = 0) -> tuple[Message, ...]:
+        """What the ended runs of a session said, from index `start` on. Raises `SessionNotFound`."""
+        return await self._parts().store.session_messages(session_id, start=start)
+
+    async def sessions(
+        self, *, user_id: str | None = None, offset: int = 0, limit: int = 50
+    ) -> tuple[SessionState, ...]:
+        """Sessions, the one used last first; at most 1000 a page."""
+        if offset < 0:
+            raise InvalidInput(f"offset must not be negative, but is {offset}", field="offset")
+        which = SessionFilter(user_id=user_id, offset=offset, limit=_checked_limit(limit))
+        return await self._parts().store.list_sessions(which)
 
     async def workers(self, queue: str) -> tuple[str, ...] | None:
         """The names of the workers that serve the queue now; None where the executor cannot tell."""
@@ -246,31 +271,7 @@ class AsyncClient:
             self._made[loop] = _redis_parts(self.settings, self._executor)
         return self._made[loop]
 
-    async def _manifest(self, store: Store, agent: str) -> Mapping[str, Any]:
-        """What workers have published about the agent: empty if none did so far. Raises `UnknownAgent`."""
-        known_agents: Callable[[], Awaitable[Mapping[str, Any] | None]] | None = getattr(store, "known_agents", None)
-        if known_agents is None:
-            return {}
-        read_at, catalogue = self._catalogue
-        if agent not in catalogue or time.monotonic() - read_at > _CATALOGUE_S:
-            published = await known_agents()
-            if published is None:
-                return {}
-            catalogue = published
-            self._catalogue = (time.monotonic(), catalogue)
-        if agent in catalogue:
-            return dict(catalogue[agent])
-        if catalogue:
-            raise UnknownAgent(
-                f"no worker has published an agent named {agent!r}; there are: {', '.join(sorted(catalogue))}",
-                field="agent",
-            )
-        if agent not in self._warned:
-            self._warned.add(agent)
-            _log.warning("no worker has published its agents yet; %r is accepted unseen and waits for one", agent)
-        return {}
-
-    async def _settle(self, store: Store, run_id: str) -> None:
+    async def _settle(self, store: Store, executor: Executor | None, run_id: str) -> None:
         """End a cancelled run that nobody holds. A worker that was faster does it in our place."""
         # Here, because the loop brings the tools and the providers along, which only this needs.
         from agentq.loop import settle_cancelled
@@ -280,7 +281,15 @@ class AsyncClient:
             [run_id], owner=owner, claim_id=_ids.new_token(), lease_ms=self.settings.lease_ms
         ):
             try:
-                await settle_cancelled(store, claim, self.settings)
+                next_run_id = await settle_cancelled(
+                    store,
+                    claim,
+                    self.settings,
+                    agent_ttl_ms=await self._catalogue.times_to_live(store, claim.run.agent),
+                    wake=getattr(executor, "wakeup", None),
+                )
+                if next_run_id is not None and executor is not None:
+                    await executor.schedule_next_iteration(next_run_id)
             except LeaseLost:
                 _log.info("another worker took the cancelled run over and ends it", extra={"run_id": run_id})
 
@@ -336,6 +345,12 @@ def _checked_id(run_id: str) -> str:
     if not isinstance(run_id, str) or not _ids.is_run_id(run_id):
         raise RunNotFound(f"{run_id!r} is not a run id: those have 26 letters and digits, as `enqueue` returns them")
     return run_id
+
+
+def _checked_limit(limit: int) -> int:
+    if not 1 <= limit <= _MAX_LIMIT:
+        raise InvalidInput(f"limit must be between 1 and {_MAX_LIMIT}, not {limit}", field="limit")
+    return limit
 
 
 def _checked_reason(reason: str) -> str:

@@ -10,14 +10,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from agentq import _ids, _json
+from agentq.attachments import Attached
 from agentq.errors import InvalidInput
 from agentq.messages import user_message
-from agentq.settings import Settings, check_name
+from agentq.settings import Settings, check_name, times_to_live
 from agentq.stores.base import NewRun
 
 _MAX_ID_CHARS = 200
 # A delay above a year is a mistake in the unit.
 _MAX_DELAY_S = 366 * 86_400
+NOTHING = Attached()
 
 
 def new_run(
@@ -32,6 +34,8 @@ def new_run(
     model: str | None = None,
     idempotency_key: str | None = None,
     delay: float = 0.0,
+    ttl_s: float | Mapping[str, float] | None = None,
+    attached: Attached = NOTHING,
 ) -> NewRun:
     """Check everything and return the run to store. Raises `InvalidInput` that names the field and the fix."""
     check_name(agent, field="agent")
@@ -44,12 +48,15 @@ def new_run(
             _check_text(text, field)
     checked = _checked_metadata(metadata, settings.max_value_bytes)
     # What decides whether a repeated key comes with the same input. The delay does not: it passes while one retries.
-    request = [agent, prompt, session_id, user_id, checked, queue, model]
+    request: list[Any] = [agent, prompt, session_id, user_id, checked, queue, model]
+    ttl_ms = times_to_live(ttl_s, field="ttl_s")
+    if ttl_ms or attached.parts:
+        request += [ttl_ms, [part.model_dump() for part in attached.parts]]
     canonical = json.dumps(request, sort_keys=True, separators=(",", ":"))
     return NewRun(
         run_id=_ids.new_run_id(),
         agent=agent,
-        messages=(user_message(prompt),),
+        messages=(user_message(prompt, attached.parts),),
         queue=queue or settings.queue,
         model=model,
         session_id=session_id,
@@ -58,6 +65,8 @@ def new_run(
         idempotency_key=idempotency_key,
         request_hash=hashlib.sha256(canonical.encode()).hexdigest(),
         delay_ms=_delay_ms(delay),
+        ttl_ms=ttl_ms,
+        files=attached.contents,
     )
 
 

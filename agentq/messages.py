@@ -165,8 +165,9 @@ class Message(Data):
 _message = TypeAdapter(Message)
 
 
-def user_message(text: str) -> Message:
-    return Message(role=Role.USER, parts=(TextPart(text=text),))
+def user_message(text: str, files: Iterable[FilePart] = ()) -> Message:
+    """What a person said; the files stand before the text that speaks of them."""
+    return Message(role=Role.USER, parts=(*files, TextPart(text=text)))
 
 
 def note_message(text: str, kind: NoteKind) -> Message:

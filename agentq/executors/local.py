@@ -14,6 +14,7 @@ class LocalExecutor:
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
         self._advance: Advance | None = None
+        self._is_closed = False
 
     def bind(self, advance: Advance) -> None:
         """Say how a run is advanced by one iteration."""
@@ -22,6 +23,9 @@ class LocalExecutor:
     async def schedule_next_iteration(self, run_id: str, *, delay: float = 0) -> None:
         if self._advance is None:
             raise RuntimeError("LocalExecutor.bind must be called before the first run")
+        if self._is_closed:
+            # A run that was handed back while its task was stopped: it is queued for somebody else.
+            return
         self._tasks.add(asyncio.create_task(self._after(self._advance, run_id, delay), name=f"agentq-local-{run_id}"))
 
     async def _after(self, advance: Advance, run_id: str, delay: float) -> None:
@@ -37,7 +41,8 @@ class LocalExecutor:
                 task.result()
 
     async def aclose(self) -> None:
-        """Stop what is running."""
+        """Stop what is running; nothing starts any more."""
+        self._is_closed = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
+from agentq.attachments import refusal
 from agentq.errors import FileNotStored, ProviderError
 from agentq.messages import FilePart
 from agentq.providers.base import media_types_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from agentq.messages import Message
     from agentq.providers.base import Provider
@@ -38,7 +38,7 @@ class Files:
         files = [part for message in messages for part in message.parts if isinstance(part, FilePart)]
         if not files:
             return {}
-        if refused := refusal(files, provider, model):
+        if refused := refusal(files, media_types_of(provider), model):
             raise ProviderError(refused, provider=provider.name, retryable=False)
         contents: dict[str, bytes] = {}
         for file in files:
@@ -61,18 +61,3 @@ class Files:
         while self._size > self._cache_bytes and len(self._held) > 1:
             self._size -= len(self._held.popitem(last=False)[1])
         return content
-
-
-def refusal(files: Sequence[FilePart], provider: Provider, model: str) -> str | None:
-    """Why the model cannot take one of the files, in words for people; None if it takes all."""
-    taken = media_types_of(provider)
-    return refusal_of(files, taken, model)
-
-
-def refusal_of(files: Sequence[FilePart], taken: Sequence[str], model: str) -> str | None:
-    """The same, from the patterns that a manifest names."""
-    for file in files:
-        if not any(fnmatch.fnmatchcase(file.media_type, pattern) for pattern in taken):
-            what = f"it takes {', '.join(taken)}" if taken else "it takes no files"
-            return f"model {model} cannot take {file.name or file.url} ({file.media_type}); {what}"
-    return None

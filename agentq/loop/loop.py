@@ -9,13 +9,14 @@ from agentq._clock import Clock, SystemClock
 from agentq.decide import Finish, Limits, View, decide
 from agentq.loop.files import Files
 from agentq.loop.finishing import TimesToLive, commit_of, turn_events
+from agentq.loop.holding import carry_out
 from agentq.loop.iteration import Iteration, Outcome
 from agentq.providers.registry import resolve
 from agentq.steps import read_steps
 from agentq.stores.base import Claim, EventBatch, Store, Wakeup
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from agentq.executors.base import Executor
     from agentq.loop.agent import Agent
@@ -56,12 +57,17 @@ class Loop:
         """The iteration of a claimed run. Raises KeyError when the run's agent is not here: claim by `agents`."""
         return Iteration(self, self.agents[claim.run.agent], claim)
 
-    async def advance(self, run_ids: Sequence[str], *, owner: str) -> tuple[Outcome, ...]:
-        """Claim runs and advance each by one iteration, one after the other. Leases are not renewed meanwhile."""
-        claims = await self.store.claim(
-            run_ids, owner=owner, claim_id=_ids.new_token(), lease_ms=self.settings.lease_ms, agents=tuple(self.agents)
-        )
-        return tuple([await self.begin(claim).run() for claim in claims])
+    async def advance(self, run_id: str, *, owner: str) -> Outcome | None:
+        """Claim a run and advance it by one iteration, under a lease that is kept. None: there was nothing to do.
+
+        Cancelling the caller hands the run back.
+        """
+        lease_ms = self.settings.lease_ms
+        for claim in await self.store.claim(
+            [run_id], owner=owner, claim_id=_ids.new_token(), lease_ms=lease_ms, agents=tuple(self.agents)
+        ):
+            return await carry_out(self.begin(claim), claim.lease, self.store, lease_ms=lease_ms)
+        return None
 
 
 async def settle_cancelled(

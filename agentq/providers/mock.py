@@ -68,6 +68,8 @@ class MockProvider:
     """Plays the script in the last user message of the transcript; echoes it where it is no script."""
 
     name = PROVIDER
+    # It looks at none of them, so that whatever is attached can be tried without a key.
+    media_types = ("*/*",)
 
     def __init__(self, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()

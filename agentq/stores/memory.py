@@ -63,13 +63,13 @@ class _ClaimBatch:
 class MemoryStore:
     """The reference `Store`. It wakes nobody: `wake` is ignored and `woken` is always False.
 
-    `stream` is its `EventStream`.
+    `stream` is its `EventStream`. Stores that share `sessions` see the same conversations, and no runs of each other.
     """
 
-    def __init__(self, clock: Clock | None = None) -> None:
+    def __init__(self, clock: Clock | None = None, *, sessions: MemorySessions | None = None) -> None:
         self._clock = clock or SystemClock()
         self._runs: dict[str, MemoryRun] = {}
-        self._sessions = MemorySessions(self._clock.now_ms)
+        self._sessions = sessions or MemorySessions(self._clock.now_ms)
         self._keys: dict[str, str] = {}
         self._claims: dict[tuple[str, str], _ClaimBatch] = {}
         self._watchers: dict[str, set[asyncio.Queue[str]]] = {}

@@ -1,0 +1,59 @@
+"""What workers have published about their agents, as clients see it: they have no agent code."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+from agentq.errors import UnknownAgent
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from agentq.stores.base import Store
+
+_log = logging.getLogger(__name__)
+# How long an agent that workers have published counts as known, so that an enqueue is one round trip.
+_FRESH_S = 5.0
+
+
+class Catalogue:
+    """The manifests of agents by name, read anew when they are old or do not have the agent that is asked for."""
+
+    def __init__(self) -> None:
+        self._read_at = 0.0
+        self._manifests: Mapping[str, Any] = {}
+        self._warned: set[str] = set()
+
+    async def manifest(self, store: Store, agent: str) -> Mapping[str, Any]:
+        """What workers have published about the agent: empty if none has published anything. Raises `UnknownAgent`."""
+        known_agents: Callable[[], Awaitable[Mapping[str, Any] | None]] | None = getattr(store, "known_agents", None)
+        if known_agents is None:
+            return {}
+        manifests = self._manifests
+        if agent not in manifests or time.monotonic() - self._read_at > _FRESH_S:
+            published = await known_agents()
+            if published is None:
+                return {}
+            self._read_at, self._manifests = time.monotonic(), published
+            manifests = published
+        if agent in manifests:
+            return dict(manifests[agent])
+        if manifests:
+            raise UnknownAgent(
+                f"no worker has published an agent named {agent!r}; there are: {', '.join(sorted(manifests))}",
+                field="agent",
+            )
+        if agent not in self._warned:
+            self._warned.add(agent)
+            _log.warning("no worker has published its agents yet; %r is accepted unseen and waits for one", agent)
+        return {}
+
+    async def times_to_live(self, store: Store, agent: str) -> Mapping[str, int]:
+        """How long runs of the agent are kept, in milliseconds by outcome; empty where nobody has said."""
+        try:
+            ttl_ms: Mapping[str, int] = (await self.manifest(store, agent)).get("ttl_ms", {})
+        except UnknownAgent:
+            return {}
+        return ttl_ms

@@ -38,7 +38,7 @@ _MAX_FILES = 100
 class File:
     """A file to attach: its content, or the `url` where the model's provider fetches it.
 
-    `media_type` (`image/png`) is told by the name, else by how the content begins, where it is not given.
+    Where `media_type` (`image/png`) is not given, the name tells it, else how the content begins; other UTF-8 is text.
     """
 
     content: bytes | None = None
@@ -162,12 +162,21 @@ def _media_type(file: File, content: bytes, field: str) -> str:
         guessed = next((kind for start, kind in _SIGNATURES if content.startswith(start)), None)
     if guessed is None and content[:4] == b"RIFF" and content[8:12] == b"WEBP":
         guessed = "image/webp"
+    if guessed is None and content and _is_text(content):
+        guessed = "text/plain"
     if guessed is None:
         which = f" ({file.name})" if file.name else ""
         raise InvalidInput(
-            f"the media type of {field}{which} cannot be told; give it: File(..., media_type='text/plain')", field=field
+            f"the media type of {field}{which} cannot be told; give it: File(..., media_type='image/png')", field=field
         )
     return guessed
+
+
+def _is_text(content: bytes) -> bool:
+    try:
+        return "\x00" not in content.decode()
+    except UnicodeDecodeError:
+        return False
 
 
 def _name(file: File, field: str) -> str | None:

@@ -13,6 +13,7 @@ _COMMANDS = {
     "tail": ("agentq.cli.tail", "Watch runs: everything so far, then live."),
     "show": ("agentq.cli.show", "Show a run: its state and its transcript."),
     "ls": ("agentq.cli.ls", "List runs, newest first."),
+    "sessions": ("agentq.cli.sessions", "List sessions, or show one with its transcript."),
     "cancel": ("agentq.cli.cancel", "Stop runs."),
 }
 

@@ -127,6 +127,9 @@ class Watch:
             left_ms = state.not_before_ms - time.time() * 1000
             if state.status is Status.QUEUED and left_ms > _WORTH_TELLING_MS:
                 remark("delayed", f"run {state.run_id} starts in {duration(left_ms)}", as_json=self._look.json)
+            if state.status is Status.QUEUED and state.waits_for_session:
+                words = f"run {state.run_id} waits behind another run of session {state.session_id}"
+                remark("in_line", words, as_json=self._look.json)
 
     def detach(self) -> ExitCode:
         """Say how to come back to what goes on."""

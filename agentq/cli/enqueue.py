@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import click
 
@@ -16,6 +17,21 @@ def read_prompt(prompt: str) -> str:
     if not prompt.strip():
         raise click.UsageError("the prompt is empty")
     return prompt
+
+
+def given_files(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> list[Path | str]:
+    """What `--file` names: URLs, and paths of this machine."""
+    return [value if value.startswith(("http://", "https://")) else Path(value) for value in values]
+
+
+FILES = click.option(
+    "--file",
+    "files",
+    metavar="PATH|URL",
+    multiple=True,
+    callback=given_files,
+    help="Attach a file; may repeat.",
+)
 
 
 def _metadata(_ctx: click.Context, _param: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str]:
@@ -39,6 +55,8 @@ def _metadata(_ctx: click.Context, _param: click.Parameter, pairs: tuple[str, ..
 @click.option(
     "--meta", "metadata", metavar="KEY=VALUE", multiple=True, callback=_metadata, help="Metadata; may repeat."
 )
+@FILES
+@click.option("--ttl", metavar="SECONDS", type=float, help="How long the run is kept when it has ended.")
 @click.option("--delay", metavar="SECONDS", type=click.FloatRange(min=0), default=0.0, help="Start later.")
 @click.option("-f", "--follow", is_flag=True, help="Then watch the run, as `agentq tail` does.")
 @pass_options
@@ -53,6 +71,8 @@ def command(
     queue: str | None,
     model: str | None,
     metadata: dict[str, str],
+    files: list[Path | str],
+    ttl: float | None,
     delay: float,
     follow: bool,
 ) -> int:
@@ -76,6 +96,8 @@ def command(
                 model=model,
                 idempotency_key=key,
                 delay=delay,
+                files=files,
+                ttl_s=ttl,
             )
             if not options.json:
                 stdout().line(run.id)

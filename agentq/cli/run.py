@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from agentq.cli._group import AgentqCommand, Options, pass_options
+from agentq.cli.enqueue import FILES, read_prompt
 from agentq.settings import DEFAULT_APP
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from agentq.app import AgentQ
     from agentq.events.model import Event
 
@@ -21,11 +24,19 @@ if TYPE_CHECKING:
 @click.option(
     "--model", metavar="MODEL", help="Another model than the agent's, as provider:model; `mock` needs no key."
 )
+@FILES
 @click.option("-t", "--timestamps", is_flag=True, help="Begin each line with the time.")
 @click.option("--full", is_flag=True, help="Shorten no arguments and no results.")
 @pass_options
 def command(
-    options: Options, *, prompt: str, agent: str | None, model: str | None, timestamps: bool, full: bool
+    options: Options,
+    *,
+    prompt: str,
+    agent: str | None,
+    model: str | None,
+    files: list[Path | str],
+    timestamps: bool,
+    full: bool,
 ) -> int:
     """Run an agent in this process, without Redis; nothing is kept. PROMPT `-` reads standard input.
 
@@ -37,7 +48,6 @@ def command(
     from agentq.cli._errors import ExitCode, exit_code
     from agentq.cli._output import stdout
     from agentq.cli._render import Renderer
-    from agentq.cli.enqueue import read_prompt
     from agentq.errors import RunError
     from agentq.events.model import FinalEvent
 
@@ -59,7 +69,7 @@ def command(
             renderer.show(event)
 
     try:
-        asyncio.run(app.run(name, text, model=model, on_event=show))
+        asyncio.run(app.run(name, text, model=model, files=files, on_event=show))
     except RunError as error:
         if not has_ended:
             raise

@@ -95,6 +95,7 @@ def _facts(state: RunState, out: Output) -> Iterator[tuple[str, str]]:
         "recoveries": count(state.recoveries, "crash").replace("crashs", "crashes") if state.recoveries else None,
         "worker": state.owner,
         "starts": f"in {duration(state.not_before_ms - now_ms)}" if state.not_before_ms > now_ms else None,
+        "waits": "behind another run of its session" if state.waits_for_session else None,
         "tokens": _words.tokens(usage) if usage.input_tokens or usage.output_tokens else None,
         "cancel": (state.cancel_reason or "requested") if state.is_cancel_requested else None,
         "last error": out.style(state.last_error, "red") if state.last_error else None,

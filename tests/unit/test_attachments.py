@@ -43,6 +43,7 @@ def test_a_path_is_read_and_named(tmp_path: Path):
         (b"GIF89a", "image/gif"),
         (b"RIFF\x00\x00\x00\x00WEBPVP8 ", "image/webp"),
         (b"%PDF-1.4", "application/pdf"),
+        ("Grüße".encode(), "text/plain"),
     ],
 )
 def test_bytes_without_a_name_are_told_by_how_they_begin(content: bytes, kind: str):
@@ -51,7 +52,8 @@ def test_bytes_without_a_name_are_told_by_how_they_begin(content: bytes, kind: s
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("a.txt", "text/plain"), ("a.tar.gz", "application/gzip"), ("PHOTO.JPG", "image/jpeg")]
+    ("name", "kind"),
+    [("a.txt", "text/plain"), ("a.tar.gz", "application/gzip"), ("PHOTO.JPG", "image/jpeg"), ("x.qqq", "text/plain")],
 )
 def test_a_name_tells_the_media_type(name: str, kind: str):
     (part,) = attached(File(b"x", name=name)).parts
@@ -98,8 +100,9 @@ BAD: list[tuple[Any, str]] = [
     ("http://[::1/a.png", "not an http or https URL"),
     ("https://example.org/" + "a" * 8_000 + ".png", "characters, more than 8000"),
     ("https://example.org/page", "media type of .* cannot be told; give it"),
-    (b"what is this", r"media type of files\[0\] cannot be told"),
-    (File(b"x", name="x.qqq"), r"media type of files\[0\] \(x.qqq\) cannot be told"),
+    (b"\xff\x00", r"media type of files\[0\] cannot be told"),
+    (File(b"x\x00", name="x.qqq"), r"media type of files\[0\] \(x.qqq\) cannot be told"),
+    (b"", r"media type of files\[0\] cannot be told"),
     (File(b"x", media_type="PNG"), "the media_type of .* is 'PNG'; write it as"),
     (File(b"x", media_type="image/png; charset=x"), "media_type"),
     (File(b"x", name="a\nb.txt"), "the name of .* printable"),

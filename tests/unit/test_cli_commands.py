@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
@@ -45,6 +46,12 @@ def invoke(client: ScriptedClient, *args: str, stdin: str | None = None) -> Resu
     return CliRunner().invoke(cli, args, input=stdin, obj=ScriptedOptions(client=client))
 
 
+def test_tail_says_that_a_run_waits_in_line():
+    waiting = ScriptedRun(run_state(RUN, Status.QUEUED, session_id="s1", waits_for_session=True), numbered(ANSWERED))
+    result = invoke(ScriptedClient(waiting), "tail", RUN)
+    assert result.stderr == f"run {RUN} waits behind another run of session s1\n"
+
+
 # enqueue
 
 
@@ -57,9 +64,10 @@ def test_enqueue_prints_the_run_id_alone():
 
 def test_enqueue_hands_on_what_it_was_given():
     client = ScriptedClient(answered())
-    given = {"session": "s", "user": "u", "key": "k", "queue": "q", "model": "mock", "delay": "1.5"}
+    given = {"session": "s", "user": "u", "key": "k", "queue": "q", "model": "mock", "delay": "1.5", "ttl": "60"}
     options = [f"--{name}={value}" for name, value in given.items()]
     arguments = ["calculator", "-", *options, "--meta", "a=1", "--meta", "b=x=y"]
+    arguments += ["--file", "a.png", "--file", "https://example.org/b.png"]
     assert invoke(client, "enqueue", *arguments, stdin="from a pipe\n").exit_code == 0
     assert client.calls == [
         (
@@ -75,6 +83,8 @@ def test_enqueue_hands_on_what_it_was_given():
                     "model": "mock",
                     "metadata": {"a": "1", "b": "x=y"},
                     "delay": 1.5,
+                    "files": [Path("a.png"), "https://example.org/b.png"],
+                    "ttl_s": 60.0,
                 },
             ),
         )

@@ -11,7 +11,7 @@ from agentq.callbacks import Callbacks, calls, finish
 from agentq.client_async import AsyncClient, AsyncRun
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from agentq.attachments import Attachable
     from agentq.events.model import Event
@@ -123,13 +123,14 @@ class Client:
         """The transcript as it stands."""
         return self._portal.call(self._client.messages, run_id)
 
-    def events(self, run_id: str, *, after: int = 0, live: bool = True) -> Iterator[Event]:
+    def events(self, run_id: str, *, after: int = 0, live: bool = True, kinds: Iterable[str] = ()) -> Iterator[Event]:
         """Every event past the cursor `after` (the `seq` of the last one seen), then live until the run has ended.
 
+        With `kinds`, such as `["tool.finished"]`, only those; `gap` comes with any, and `attempt.reset` with deltas.
         Without `live` it stops at the last event there is. Leaving the loop early ends the subscription.
         """
         # A generator of its own, so that the client lives as long as it: `for event in Client().get(run_id).events()`.
-        yield from self._portal.iterate(self._client.events(run_id, after=after, live=live))
+        yield from self._portal.iterate(self._client.events(run_id, after=after, live=live, kinds=kinds))
 
     def follow(self, run_id: str, callbacks: Callbacks, *, after: int = 0) -> RunResult | None:
         """Call the callbacks until the run has ended; returns the result of a completed run, else None.
@@ -213,9 +214,9 @@ class Run:
     def messages(self) -> tuple[Message, ...]:
         return self._client.messages(self.id)
 
-    def events(self, *, after: int = 0, live: bool = True) -> Iterator[Event]:
+    def events(self, *, after: int = 0, live: bool = True, kinds: Iterable[str] = ()) -> Iterator[Event]:
         """See `Client.events`."""
-        return self._client.events(self.id, after=after, live=live)
+        return self._client.events(self.id, after=after, live=live, kinds=kinds)
 
     def follow(self, callbacks: Callbacks, *, after: int = 0) -> RunResult | None:
         """See `Client.follow`."""

@@ -13,13 +13,14 @@ from agentq.attachments import Attachable, read_files, refusal
 from agentq.callbacks import Callbacks, calls, finish
 from agentq.catalogue import Catalogue
 from agentq.errors import InvalidInput, LeaseLost, RunNotFound
+from agentq.events.model import checked_kinds
 from agentq.intake import NOTHING, new_run
 from agentq.runs import RunState, SessionState, Status
 from agentq.settings import Settings
 from agentq.stores.base import RunFilter, SessionFilter, Store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 
     from agentq.events.model import Event
     from agentq.events.stream import EventStream
@@ -171,15 +172,20 @@ class AsyncClient:
         """The transcript as it stands."""
         return await self._parts().store.messages(_checked_id(run_id))
 
-    async def events(self, run_id: str, *, after: int = 0, live: bool = True) -> AsyncGenerator[Event, None]:
+    async def events(
+        self, run_id: str, *, after: int = 0, live: bool = True, kinds: Iterable[str] = ()
+    ) -> AsyncGenerator[Event, None]:
         """Every event past the cursor `after` (the `seq` of the last one seen), then live until the run has ended.
 
+        With `kinds`, such as `["tool.finished"]`, only those; `gap` comes with any, and `attempt.reset` with deltas.
         Without `live` it stops at the last event there is. Whoever leaves the loop early should close the generator
         (`contextlib.aclosing`), which ends the subscription at once.
         """
+        wanted = checked_kinds(kinds)
         async with results.reading(self._parts().stream, _checked_id(run_id), after=after, live=live) as events:
             async for event in events:
-                yield event
+                if event.type in wanted:
+                    yield event
 
     async def follow(self, run_id: str, callbacks: Callbacks, *, after: int = 0) -> RunResult | None:
         """Call the callbacks until the run has ended; returns the result of a completed run, else None.
@@ -320,9 +326,9 @@ class AsyncRun:
     async def messages(self) -> tuple[Message, ...]:
         return await self._client.messages(self.id)
 
-    def events(self, *, after: int = 0, live: bool = True) -> AsyncGenerator[Event, None]:
+    def events(self, *, after: int = 0, live: bool = True, kinds: Iterable[str] = ()) -> AsyncGenerator[Event, None]:
         """See `AsyncClient.events`."""
-        return self._client.events(self.id, after=after, live=live)
+        return self._client.events(self.id, after=after, live=live, kinds=kinds)
 
     async def follow(self, callbacks: Callbacks, *, after: int = 0) -> RunResult | None:
         """See `AsyncClient.follow`."""

@@ -6,12 +6,15 @@ An event is stored as JSON without `seq`, `at_ms` and `run_id`; the store gives 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import Field, TypeAdapter
 
-from agentq.errors import StoreCorrupted
+from agentq.errors import InvalidInput, StoreCorrupted
 from agentq.messages import Data, Message, NoteKind, StopReason, Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class _Event(Data):
@@ -251,6 +254,11 @@ Event = Annotated[
     Field(discriminator="type"),
 ]
 
+# Every kind of event, by the name in its `type`.
+KINDS = tuple(kind.model_fields["type"].default for kind in get_args(get_args(Event)[0]))
+# What must not be missed by whoever asked for these: which deltas to forget.
+_DELTA_KINDS = frozenset({"text.delta", "reasoning.delta"})
+
 _event: TypeAdapter[Event] = TypeAdapter(Event)
 _UNSTORED = {"run_id", "seq", "at_ms"}
 
@@ -288,3 +296,18 @@ def _absolute(folded: FoldedRange, seq: int, at_ms: int) -> FoldedRange:
 def is_delta(event: Event) -> bool:
     """Whether the event is folded away once its reply is complete."""
     return isinstance(event, TextDelta | ReasoningDelta)
+
+
+def checked_kinds(kinds: Iterable[str]) -> frozenset[str]:
+    """The kinds that whoever asks for `kinds` gets; of none named, all. Raises `InvalidInput`.
+
+    `gap` comes with every kind, for it says that some are missing, and `attempt.reset` with the deltas that it undoes.
+    """
+    if isinstance(kinds, str):
+        raise InvalidInput(f"kinds must be a list of names: [{kinds!r}]", field="kinds")
+    asked = frozenset(kinds)
+    if unknown := sorted(asked.difference(KINDS)):
+        raise InvalidInput(f"kinds has {unknown[0]!r}; events are: {', '.join(KINDS)}", field="kinds")
+    if not asked:
+        return frozenset(KINDS)
+    return asked | {"gap"} | ({"attempt.reset"} if asked & _DELTA_KINDS else set())

@@ -8,11 +8,13 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from tests.helpers import ROOT
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from agentq import Client
@@ -94,3 +96,20 @@ def check(client: Client, run_ids: list[str], happened: list[list[str]]) -> None
         assert not [event for event in events if event.type == "gap"]
         commits = [event.iteration for event in events if event.type == "iteration.finished"]
         assert commits == sorted(set(commits)), f"run {run_id} committed an iteration twice: {commits}"
+
+
+def check_sessions(client: Client, sessions: Mapping[str, list[str]]) -> None:
+    """The runs of each session went on one after the other, in the order in which they were enqueued."""
+    for session_id, run_ids in sessions.items():
+        assert client.session(session_id).open_runs == 0
+        assert client.session_messages(session_id) == tuple(
+            message for run_id in run_ids for message in client.messages(run_id)
+        ), f"session {session_id} is not what its runs said, in their order"
+        states = [client.read(run_id) for run_id in run_ids]
+        assert [state.history_length for state in states] == [
+            sum(each.message_count for each in states[:number]) for number in range(len(states))
+        ], f"a run of session {session_id} saw another past"
+        for before, after in pairwise(run_ids):
+            ended = [event.at_ms for event in client.events(before, live=False)][-1]
+            began = next(event.at_ms for event in client.events(after, live=False) if event.type == "run.started")
+            assert ended <= began, f"run {after} began before run {before} of its session had ended"

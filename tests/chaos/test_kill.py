@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agentq import Client, Settings
-from tests.chaos.crashes import OUTPUT, TWO_PAYMENTS, Fleet, check
+from tests.chaos.crashes import OUTPUT, TWO_PAYMENTS, Fleet, check, check_sessions
 from tests.helpers import wait_until_sync
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def fleet(redis_url: str, tmp_path: Path) -> Iterator[Fleet]:
 
 @pytest.mark.timeout(0)
 def test_killed_workers_lose_nothing_and_repeat_nothing(fleet: Fleet, client: Client, chaos_rounds: int) -> None:
-    """Two workers carry runs with payments while one of them is killed in every round."""
+    """Two workers carry runs with payments while one of them is killed in every round. Some runs share sessions."""
     seed = random.randrange(2**32)
     dice = random.Random(seed)
     # Short leases make many recoveries in little time; quarantine has a test of its own.
@@ -45,14 +45,20 @@ def test_killed_workers_lose_nothing_and_repeat_nothing(fleet: Fleet, client: Cl
     fleet.start()
     fleet.start()
     run_ids: list[str] = []
-    for _ in range(chaos_rounds):
+    sessions: dict[str, list[str]] = {}
+    for number in range(chaos_rounds):
         run_ids += [client.enqueue("shop", TWO_PAYMENTS).id for _ in range(RUNS_PER_ROUND)]
+        # A session of few runs, so that its line is not longer than the others need.
+        session_id = f"s{number // 10 * 2 + number % 2}"
+        sessions.setdefault(session_id, []).append(client.enqueue("shop", TWO_PAYMENTS, session_id=session_id).id)
         time.sleep(dice.uniform(0.05, 0.6))
         fleet.kill(dice.choice(fleet.workers))
         fleet.start()
+    run_ids += [run_id for members in sessions.values() for run_id in members]
     outputs = {client.get(run_id).result(timeout=60).output for run_id in run_ids}
     assert outputs == {OUTPUT}, f"seed {seed}: {fleet.log()[-2000:]}"
     check(client, run_ids, fleet.happened())
+    check_sessions(client, sessions)
     logger.info("%d kills over %d runs and %d tool calls, seed %d", chaos_rounds, len(run_ids), 6 * len(run_ids), seed)
 
 

@@ -1,0 +1,161 @@
+"""Iterations that no worker looks after: their lease is kept, cancels are heard, and who stops hands the run back."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from agentq import Agent, AgentQ, AsyncClient, Callbacks, RunCancelled, Settings, tool
+from agentq._ids import new_token
+from agentq.errors import StoreUnavailable
+from agentq.runs import Status
+from agentq.stores.base import RunFilter
+from agentq.stores.memory import MemoryStore
+from tests.helpers import wait_until
+
+if TYPE_CHECKING:
+    from agentq.stores.base import Renewal
+
+LEASE_MS = 300
+
+
+class Gate:
+    """Tools that tell when they have begun, and end when the test says so."""
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+        self.open = asyncio.Event()
+
+        @tool(effect="none")
+        async def look() -> str:
+            """Read something at once."""
+            self.begun.append("look")
+            return "seen"
+
+        @tool(effect="idempotent")
+        async def wait() -> str:
+            """Wait for the gate."""
+            self.begun.append("wait")
+            await self.open.wait()
+            return "through"
+
+        self.tools = [look, wait]
+
+
+class NobodyWakes:
+    """An executor that leaves it to the test to advance runs."""
+
+    async def schedule_next_iteration(self, run_id: str, *, delay: float = 0) -> None:
+        return
+
+
+def app_on(store: MemoryStore, gate: Gate, **options: Any) -> AgentQ:
+    return AgentQ([Agent("a", tools=gate.tools)], store=store, settings=Settings(lease_ms=LEASE_MS), **options)
+
+
+async def claims_of_others(store: MemoryStore, run_id: str) -> int:
+    return len(await store.claim([run_id], owner="other", claim_id=new_token(), lease_ms=LEASE_MS))
+
+
+async def the_run(store: MemoryStore) -> str:
+    async def first() -> str:
+        runs = await store.list(RunFilter())
+        return runs[0].run_id if runs else ""
+
+    return await wait_until(first)
+
+
+async def test_a_tool_that_outlasts_the_lease_is_not_taken_over():
+    store, gate = MemoryStore(), Gate()
+    running = asyncio.create_task(app_on(store, gate).run("a", "call wait {}"))
+    run_id = await the_run(store)
+    await wait_until(lambda: gate.begun)
+    first = (await store.read(run_id)).lease_until_ms
+
+    async def renewed_twice() -> bool:
+        assert await claims_of_others(store, run_id) == 0
+        return (await store.read(run_id)).lease_until_ms > first + LEASE_MS
+
+    await wait_until(renewed_twice)
+    gate.open.set()
+    assert (await running).output == "through"
+    assert gate.begun == ["wait"]
+
+
+async def test_a_cancel_reaches_a_run_in_process():
+    store, gate = MemoryStore(), Gate()
+    heard = asyncio.Event()
+    app = app_on(store, gate)
+    speaking = Callbacks(on_partial_reply=lambda _: heard.set())
+    running = asyncio.create_task(app.run("a", 'stream 1000 "word " 0.01', callbacks=speaking))
+    run_id = await the_run(store)
+    await heard.wait()
+    async with AsyncClient(store=store) as client:
+        assert await client.cancel(run_id, reason="enough", wait=5) is Status.CANCELLED
+    with pytest.raises(RunCancelled, match="enough"):
+        await running
+    assert (await store.messages(run_id))[-1].text.startswith("word ")
+
+
+async def test_who_stops_hands_the_run_back_with_what_is_done():
+    store, gate = MemoryStore(), Gate()
+    app = app_on(store, gate, executor=NobodyWakes())
+    async with AsyncClient(store=store, executor=NobodyWakes()) as client:
+        run = await client.enqueue("a", "call look {} & call wait {}\nsay $1 and $2")
+        advancing = asyncio.create_task(app.advance(run.id))
+        await wait_until(lambda: gate.begun == ["look", "wait"])
+        advancing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await advancing
+        state = await run.read()
+        assert (state.status, state.recoveries, state.owner) == (Status.QUEUED, 0, None)
+        gate.open.set()
+        while await app.advance(run.id):
+            pass
+        assert (await run.result(timeout=0)).output == "seen and through"
+        assert gate.begun == ["look", "wait", "wait"]
+
+
+class Blinking(MemoryStore):
+    """A store that is away for the first renewals."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.left = times
+        self.renewals = 0
+
+    async def renew(self, leases: Any, *, lease_ms: int) -> tuple[Renewal, ...]:
+        self.renewals += 1
+        if self.left:
+            self.left -= 1
+            raise StoreUnavailable
+        return await super().renew(leases, lease_ms=lease_ms)
+
+
+async def test_a_store_that_is_away_for_a_moment_costs_nothing(caplog: pytest.LogCaptureFixture):
+    store, gate = Blinking(2), Gate()
+    running = asyncio.create_task(app_on(store, gate).run("a", "call wait {}"))
+    await wait_until(lambda: store.renewals > 2)
+    gate.open.set()
+    assert (await running).output == "through"
+    assert len([record for record in caplog.records if "not renewed" in record.message]) == 2
+
+
+class Taken(MemoryStore):
+    """A store that says at the first renewal that somebody else has the lease."""
+
+    async def renew(self, leases: Any, *, lease_ms: int) -> tuple[Renewal, ...]:
+        return tuple(replace(each, held=False) for each in await super().renew(leases, lease_ms=lease_ms))
+
+
+async def test_a_run_that_was_taken_over_is_let_go():
+    store, gate = Taken(), Gate()
+    app = app_on(store, gate, executor=NobodyWakes())
+    async with AsyncClient(store=store, executor=NobodyWakes()) as client:
+        run = await client.enqueue("a", "call wait {}")
+        # The gate stays shut: the tool is stopped, and nothing of it is written.
+        assert await asyncio.wait_for(app.advance(run.id), 10)
+        assert [event.type async for event in run.events(live=False)][-1] == "tool.called"

@@ -83,14 +83,14 @@ def _check_prompt(prompt: str, max_bytes: int) -> None:
             "decode its source with errors='replace'",
             field="prompt",
         ) from error
-    _check_size(size, max_bytes, "prompt")
+    _check_size(size, max_bytes, "prompt", "attach large data as a file")
 
 
-def _check_size(size: int, max_bytes: int, field: str) -> None:
+def _check_size(size: int, max_bytes: int, field: str, fix: str) -> None:
     if size > max_bytes:
         raise InvalidInput(
             f"{field} has {size} bytes, more than the {max_bytes} that are allowed; "
-            "put large data into a file store and pass its address, or raise AGENTQ_MAX_VALUE_BYTES",
+            f"{fix}, or raise AGENTQ_MAX_VALUE_BYTES",
             field=field,
         )
 
@@ -118,7 +118,7 @@ def _checked_metadata(metadata: Mapping[str, Any] | None, max_bytes: int) -> dic
         if not isinstance(key, str):
             raise InvalidInput(f"metadata has the key {key!r}, which is not a str; use str keys", field="metadata")
     checked: dict[str, Any] = _json.checked(dict(metadata), field="metadata")
-    _check_size(len(_json.dumps(checked)), max_bytes, "metadata")
+    _check_size(len(_json.dumps(checked)), max_bytes, "metadata", "keep large data elsewhere and pass its address")
     return checked
 
 

@@ -8,8 +8,10 @@ from typing import Any, ClassVar
 import pytest
 
 from agentq import _ids
+from agentq.attachments import Attached
 from agentq.errors import InvalidInput
 from agentq.intake import new_run
+from agentq.messages import FilePart, TextPart
 from agentq.settings import Settings
 
 SETTINGS = Settings(max_value_bytes=1000, queue="house")
@@ -33,6 +35,19 @@ def test_a_delay_becomes_milliseconds():
     assert new_run(SETTINGS, "a", "x").delay_ms == 0
 
 
+def test_times_to_live_are_one_length_or_by_outcome():
+    assert new_run(SETTINGS, "a", "x", ttl_s=1.5).ttl_ms == {"completed": 1500, "failed": 1500, "cancelled": 1500}
+    assert new_run(SETTINGS, "a", "x", ttl_s={"failed": 60}).ttl_ms == {"failed": 60_000}
+    assert new_run(SETTINGS, "a", "x").ttl_ms == {}
+
+
+def test_files_stand_before_the_text_that_speaks_of_them():
+    part = FilePart(url="agentq:abc", media_type="image/png")
+    run = new_run(SETTINGS, "a", "What is it?", attached=Attached((part,), {"abc": b"x"}))
+    assert run.messages[0].parts == (part, TextPart(text="What is it?"))
+    assert run.files == {"abc": b"x"}
+
+
 def test_metadata_is_stored_as_json_gives_it_back_and_not_shared():
     given: dict[str, Any] = {"tags": ("a", "b")}
     run = new_run(SETTINGS, "a", "x", metadata=given)
@@ -51,7 +66,7 @@ def test_metadata_is_stored_as_json_gives_it_back_and_not_shared():
         ("prompt", 7, "must be text, not int"),
         ("prompt", None, "must be text, not NoneType"),
         ("prompt", " \n", "is empty; say what"),
-        ("prompt", "é" * 501, "has 1002 bytes, more than the 1000 that are allowed; put large data into a file store"),
+        ("prompt", "é" * 501, "has 1002 bytes, more than the 1000 that are allowed; attach large data as a file"),
         ("prompt", "half \ud83d of it", "not valid Unicode at character 5"),
         ("session_id", "", "is empty; leave it out"),
         ("session_id", 7, "must be text, not int; use str(...)"),
@@ -71,6 +86,11 @@ def test_metadata_is_stored_as_json_gives_it_back_and_not_shared():
         ("delay", 1e12, "must be between"),
         ("delay", "1", "must be a number of seconds, not str"),
         ("delay", True, "must be a number of seconds, not bool"),
+        ("ttl_s", 0, "must be between 0.001 and 316224000 seconds, not 0"),
+        ("ttl_s", "1", "must be between"),
+        ("ttl_s", float("nan"), "must be between"),
+        ("ttl_s", {"done": 1}, "has 'done'; a run ends as: completed, failed, cancelled"),
+        ("ttl_s", {"failed": -1}, "must be between"),
     ],
 )
 def test_bad_input_names_its_field_and_the_fix(field: str, value: object, words: str):
@@ -120,6 +140,8 @@ class TestRequestHash:
             {"metadata": None},
             {"queue": "house"},
             {"model": "mock"},
+            {"ttl_s": 60},
+            {"attached": Attached((FilePart(url="https://example.org/a.png", media_type="image/png"),))},
         ],
     )
     def test_everything_else_counts(self, change: dict[str, Any]):

@@ -1,0 +1,117 @@
+"""Bad input to each call of the client: one clear error that names what is wrong, and nothing is stored or started."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from agentq import AsyncClient, Callbacks
+from agentq.errors import AgentQError, InvalidInput, RunNotFound, SessionNotFound
+from agentq.stores.base import RunFilter
+from agentq.stores.memory import MemoryStore
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+NOWHERE = "01JD3ZK8W5Q0X9V7T2M4N6P8RA"
+NO_ID = "'not a run' is not a run id: those have 26 letters and digits"
+GONE = f"there is no run {NOWHERE}"
+
+# Method, arguments, exception, what it says. "RUN" stands for a run that is there.
+CALLS: list[tuple[str, dict[str, Any], type[AgentQError], str]] = [
+    ("enqueue", {"agent": "no name!", "prompt": "x"}, InvalidInput, "agent 'no name!' is not a name"),
+    ("enqueue", {"agent": "a", "prompt": ""}, InvalidInput, "prompt is empty"),
+    ("enqueue", {"agent": "a", "prompt": "x", "session_id": ""}, InvalidInput, "session_id is empty"),
+    ("enqueue", {"agent": "a", "prompt": "x", "user_id": 7}, InvalidInput, "user_id must be text, not int"),
+    ("enqueue", {"agent": "a", "prompt": "x", "metadata": []}, InvalidInput, "metadata must be a dict, not list"),
+    ("enqueue", {"agent": "a", "prompt": "x", "queue": "a b"}, InvalidInput, "queue 'a b' is not a name"),
+    ("enqueue", {"agent": "a", "prompt": "x", "model": ""}, InvalidInput, "model is empty"),
+    ("enqueue", {"agent": "a", "prompt": "x", "idempotency_key": "\n"}, InvalidInput, "idempotency_key .* control"),
+    ("enqueue", {"agent": "a", "prompt": "x", "delay": -1}, InvalidInput, "delay must be between 0"),
+    ("enqueue", {"agent": "a", "prompt": "x", "files": ["a.png"]}, InvalidInput, r"files\[0\] 'a.png' is not an http"),
+    ("enqueue", {"agent": "a", "prompt": "x", "ttl_s": 0}, InvalidInput, "ttl_s must be between"),
+    ("get", {"run_id": "not a run"}, RunNotFound, NO_ID),
+    ("get", {"run_id": NOWHERE}, RunNotFound, GONE),
+    ("read", {"run_id": "not a run"}, RunNotFound, NO_ID),
+    ("read", {"run_id": NOWHERE}, RunNotFound, GONE),
+    ("read", {"run_id": None}, RunNotFound, "None is not a run id"),
+    ("status", {"run_id": "not a run"}, RunNotFound, NO_ID),
+    ("status", {"run_id": NOWHERE}, RunNotFound, GONE),
+    ("result", {"run_id": "not a run"}, RunNotFound, NO_ID),
+    ("result", {"run_id": NOWHERE}, RunNotFound, GONE),
+    ("result", {"run_id": "RUN", "timeout": -1}, InvalidInput, "timeout must be 0 or more seconds"),
+    ("result", {"run_id": "RUN", "timeout": float("nan")}, InvalidInput, "timeout must be 0 or more seconds"),
+    ("outcome", {"run_id": "not a run"}, RunNotFound, NO_ID),
+    ("outcome", {"run_id": NOWHERE}, RunNotFound, GONE),
+    ("messages", {"run_id": "not a run"}, RunNotFound, NO_ID),
+    ("messages", {"run_id": NOWHERE}, RunNotFound, GONE),
+    ("events", {"run_id": "not a run"}, RunNotFound, NO_ID),
+    ("events", {"run_id": NOWHERE}, RunNotFound, GONE),
+    ("events", {"run_id": "RUN", "after": -1}, InvalidInput, "has no event -1"),
+    ("events", {"run_id": "RUN", "after": 99}, InvalidInput, "has no event 99; its last is 1"),
+    (
+        "events",
+        {"run_id": "RUN", "kinds": ["tool.done"]},
+        InvalidInput,
+        "kinds has .tool.done.; events are:",
+    ),
+    ("follow", {"run_id": "not a run", "callbacks": Callbacks()}, RunNotFound, NO_ID),
+    ("follow", {"run_id": "RUN", "callbacks": Callbacks(), "after": 99}, InvalidInput, "has no event 99"),
+    ("cancel", {"run_id": "not a run"}, RunNotFound, NO_ID),
+    ("cancel", {"run_id": NOWHERE}, RunNotFound, GONE),
+    ("cancel", {"run_id": "RUN", "wait": -1}, InvalidInput, "wait must be 0 or more seconds"),
+    ("cancel", {"run_id": "RUN", "reason": "x" * 1001}, InvalidInput, "reason must be text of at most 1000"),
+    ("cancel", {"run_id": "RUN", "reason": 7}, InvalidInput, "reason must be text"),
+    ("list", {"limit": 0}, InvalidInput, "limit must be between 1 and 1000, not 0"),
+    ("list", {"status": "done"}, InvalidInput, "status 'done' does not exist; there are: queued"),
+    ("session", {"session_id": "nowhere"}, SessionNotFound, "session 'nowhere'"),
+    ("session_messages", {"session_id": "nowhere"}, SessionNotFound, "session 'nowhere'"),
+    ("sessions", {"limit": 1001}, InvalidInput, "limit must be between 1 and 1000, not 1001"),
+    ("sessions", {"offset": -1}, InvalidInput, "offset must not be negative, but is -1"),
+]
+# They take nothing that could be wrong.
+SAFE = {"aclose", "workers"}
+
+
+class Wakes:
+    """An executor that must not be asked for anything."""
+
+    async def schedule_next_iteration(self, run_id: str, *, delay: float = 0) -> None:
+        raise AssertionError(f"run {run_id} was woken")
+
+
+def test_every_call_is_in_the_table():
+    public = {name for name, _ in inspect.getmembers(AsyncClient, inspect.isfunction) if not name.startswith("_")}
+    assert public - SAFE == {name for name, *_ in CALLS}
+
+
+@pytest.mark.parametrize(("name", "arguments", "error", "words"), CALLS, ids=lambda value: str(value)[:40])
+async def test_bad_input_is_refused_and_changes_nothing(
+    name: str, arguments: dict[str, Any], error: type[AgentQError], words: str
+):
+    store = MemoryStore()
+    quiet = type("Quiet", (), {"schedule_next_iteration": _nothing})()
+    async with AsyncClient(store=store, executor=quiet) as client:
+        run = await client.enqueue("a", "hello")
+    before = await store.read(run.id)
+    async with AsyncClient(store=store, executor=Wakes()) as client:
+        given = {key: run.id if value == "RUN" else value for key, value in arguments.items()}
+        with pytest.raises(error, match=words) as refused:
+            await _carried_out(getattr(client, name)(**given))
+    assert "\n" not in str(refused.value)
+    assert await store.read(run.id) == before
+    assert await store.list(RunFilter()) == (before,)
+
+
+async def _nothing(self: object, run_id: str, *, delay: float = 0) -> None:
+    return
+
+
+async def _carried_out(answer: Any) -> None:
+    if inspect.isasyncgen(answer):
+        await anext(answer)
+    else:
+        waiting: Awaitable[Any] = answer
+        await waiting

@@ -318,6 +318,7 @@ class MemoryStore:
         if run.session is None:
             return None
         messages = run.messages if commit.remembers else []
+        run.state = replace(run.state, waits_for_session=False)
         promoted = run.session.leave(run.state.run_id, messages, self._clock.now_ms(), commit.session_ttl_ms)
         self._go_live(run.session, promoted)
         return promoted

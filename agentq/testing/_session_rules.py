@@ -135,6 +135,7 @@ class SessionRules:
         assert claim.history == ()
         committed = await store.commit(claim.lease, commit_of(claim, Status.CANCELLED, signals_seen=1))
         assert committed.next_run_id is None
+        assert (await store.read(second)).waits_for_session is False
         committed = await ended(store, await claimed(store, first))
         assert committed.next_run_id == third
         claim = await claimed(store, third)

@@ -76,6 +76,7 @@ local function leave(prefix, session, run, run_id, now, ttl, remembers)
     promoted = promote(prefix, key)
   else
     redis.call('LREM', key .. ':line', 1, run_id)
+    redis.call('HDEL', run, 'behind')
   end
   redis.call('HSET', key, 'used', int(now))
   redis.call('ZADD', prefix .. ':sessions', int(now), session)

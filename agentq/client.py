@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from agentq.events.model import Event
     from agentq.events.stream import EventStream
     from agentq.executors.base import Executor
+    from agentq.insight.why import Reason
     from agentq.messages import Message
     from agentq.results import RunResult
     from agentq.runs import RunState, SessionState, Status
@@ -186,6 +187,10 @@ class Client:
     def workers(self, queue: str) -> tuple[str, ...] | None:
         """The names of the workers that serve the queue now; None where the executor cannot tell."""
         return self._portal.call(self._client.workers, queue)
+
+    def why(self, run_id: str) -> Reason:
+        """Why the run is not moving, or how it ended: one sentence with what to do, and a code for programs."""
+        return self._portal.call(self._client.why, run_id)
 
 
 class Run:

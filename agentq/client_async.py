@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from agentq.events.model import Event
     from agentq.events.stream import EventStream
     from agentq.executors.base import Executor
+    from agentq.insight.asking import Insight
+    from agentq.insight.why import Reason
     from agentq.messages import Message
     from agentq.results import RunResult
 
@@ -263,6 +265,18 @@ class AsyncClient:
         """The names of the workers that serve the queue now; None where the executor cannot tell."""
         ask: Callable[[str], Awaitable[tuple[str, ...]]] | None = getattr(self._parts().executor, "workers", None)
         return None if ask is None else await ask(queue)
+
+    @property
+    def insight(self) -> Insight:
+        """What an operator asks: workers, queues, figures. Ask for it anew in each event loop."""
+        from agentq.insight.asking import Insight
+
+        parts = self._parts()
+        return Insight(parts.store, parts.executor)
+
+    async def why(self, run_id: str) -> Reason:
+        """Why the run is not moving, or how it ended: one sentence with what to do, and a code for programs."""
+        return await self.insight.why(_checked_id(run_id))
 
     def _parts(self) -> _Parts:
         """What was passed in, else what was made for this event loop: connections cannot move between loops."""

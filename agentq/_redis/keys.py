@@ -30,6 +30,10 @@ class Keys:
     def session(self, session_id: str) -> str:
         return f"{self.prefix}:session:{{{session_id}}}"
 
+    def session_line(self, session_id: str) -> str:
+        """The runs that wait behind the live one."""
+        return f"{self.session(session_id)}:line"
+
     def session_messages(self, session_id: str) -> str:
         return f"{self.session(session_id)}:messages"
 
@@ -54,6 +58,10 @@ class Keys:
     @property
     def agents(self) -> str:
         return f"{self.prefix}:agents"
+
+    def unserved(self, agent: str) -> str:
+        """The runs that wait for a worker with this agent."""
+        return f"{self.prefix}:unserved:{agent}"
 
     def batch(self, owner: str) -> str:
         return f"{self.prefix}:worker:{owner}:batch"

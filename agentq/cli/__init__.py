@@ -14,7 +14,12 @@ _COMMANDS = {
     "show": ("agentq.cli.show", "Show a run: its state and its transcript."),
     "ls": ("agentq.cli.ls", "List runs, newest first."),
     "sessions": ("agentq.cli.sessions", "List sessions, or show one with its transcript."),
+    "why": ("agentq.cli.why", "Say why a run is not moving."),
     "cancel": ("agentq.cli.cancel", "Stop runs."),
+    "workers": ("agentq.cli.workers", "List the workers."),
+    "queues": ("agentq.cli.queues", "List the queues."),
+    "stats": ("agentq.cli.stats", "Show figures on one page."),
+    "doctor": ("agentq.cli.doctor", "Check this machine, the app, Redis and the workers."),
 }
 
 

@@ -124,6 +124,8 @@ def describe(error: BaseException) -> tuple[str, str]:
             return "Interrupted", "interrupted"
         case _ if _is_wrong_database(error):
             return "InvalidInput", "this Redis has no database of that number; correct the end of --redis or REDIS_URL"
+        case _ if type(error).__name__ == "NoPermissionError":  # by name, as above
+            return "NoPermission", f"Redis refuses: {one_line(str(error))} (allow it: ACL SETUSER; see agentq doctor)"
         case _:
             text = one_line(str(error))
             name = type(error).__name__

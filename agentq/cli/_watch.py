@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentq._ids import is_run_id
 from agentq.cli._errors import STATUS_CODES, ExitCode, worst
-from agentq.cli._output import duration, remark, stderr, stdout
+from agentq.cli._output import duration, one_line, remark, stderr, stdout
 from agentq.cli._render import Renderer
 from agentq.errors import RunNotFound, StoreUnavailable
 from agentq.events.model import (
@@ -27,13 +27,13 @@ from agentq.events.model import (
     RunStarted,
 )
 from agentq.runs import RunState, Status
-from agentq.settings import DEFAULT_QUEUE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from agentq.cli._group import Options
     from agentq.client import AsyncClient
+    from agentq.insight.why import Reason
 
 _COLOURS = ("cyan", "magenta", "yellow", "blue", "green")
 _WORKER_MISSING_AFTER_S = 2.0
@@ -56,7 +56,6 @@ class _View:
     """One run on the screen: the cursor, how it ended, and whether it waits for a worker."""
 
     run_id: str
-    queue: str
     show: Callable[[Event], None]
     close: Callable[[], None]
     cursor: int
@@ -160,7 +159,7 @@ class Watch:
 
     def _view(self, state: RunState, label: str, number: int, after: int) -> _View:
         if self._look.json:
-            return _View(state.run_id, state.queue, self._write_json, lambda: None, after)
+            return _View(state.run_id, self._write_json, lambda: None, after)
         renderer = Renderer(
             self._out,
             label=label,
@@ -169,7 +168,7 @@ class Watch:
             full=self._look.full,
             created_ms=state.created_ms or None,
         )
-        return _View(state.run_id, state.queue, renderer.show, renderer.close, after)
+        return _View(state.run_id, renderer.show, renderer.close, after)
 
     def _write_json(self, event: Event) -> None:
         self._out.line(event.model_dump_json(exclude_none=True))
@@ -190,21 +189,18 @@ class Watch:
         return STATUS_CODES[view.end]
 
     async def _warn_without_worker(self, client: AsyncClient, view: _View) -> None:
-        """Say once that nobody serves the queue, when the run has waited in it and nothing has come."""
+        """Say once what the run waits for, when nothing comes and nothing will: most often, no worker is there."""
         while True:
             await asyncio.sleep(self._missing_after_s / 4)
             if not view.is_queued or time.monotonic() - view.changed_at < self._missing_after_s:
                 continue
-            workers = None
-            with contextlib.suppress(StoreUnavailable):
-                workers = await client.workers(view.queue)
-                if workers is None:
-                    return
-            if workers == ():
-                break
+            with contextlib.suppress(StoreUnavailable, RunNotFound):
+                reason = await client.why(view.run_id)
+                if reason.needs_help:
+                    break
             view.changed_at = time.monotonic()
         view.close()
-        remark("no_worker", no_worker(view.queue), as_json=self._look.json)
+        tell_of_need(reason, as_json=self._look.json)
 
     async def _tell_of_absence(self, client: AsyncClient) -> None:
         """Say once that Redis is away, and once that it is back: the events come through it without a word."""
@@ -230,9 +226,9 @@ class Watch:
                 remark("redis", message, as_json=self._look.json)
 
 
-def no_worker(queue: str) -> str:
-    """What to do where nobody serves the queue."""
-    return f"no worker on queue {queue}; start: agentq worker{'' if queue == DEFAULT_QUEUE else f' -q {queue}'}"
+def tell_of_need(reason: Reason, *, as_json: bool) -> None:
+    """Say beside the output what a run waits for and what to do, as `agentq why` does."""
+    remark(str(reason.code), one_line(f"{reason.text}; {reason.fix}"), as_json=as_json)
 
 
 async def _stop(task: asyncio.Task[None] | None) -> None:

@@ -12,14 +12,11 @@ from agentq.cli._group import AgentqCommand, Options, pass_options
 from agentq.runs import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from agentq.runs import RunState
 
 _HEADS = ("RUN", "STATUS", "AGENT", "AGE", "ITER", "PROMPT OR LAST ERROR")
 # What a narrow terminal does without, first to last.
 _SPARED = ("ITER", "AGENT", "AGE")
-_MIN_TEXT = 10
 
 
 @click.command("ls", cls=AgentqCommand)
@@ -92,6 +89,7 @@ def _about(run: RunState) -> str:
 
 def _print(runs: tuple[RunState, ...]) -> None:
     from agentq.cli._output import PIPE_WIDTH, age, clip, stdout
+    from agentq.cli._table import fitting, taken
     from agentq.cli.show import status_word
 
     out = stdout()
@@ -108,31 +106,11 @@ def _print(runs: tuple[RunState, ...]) -> None:
         for run in runs
     ]
     width = out.width or PIPE_WIDTH
-    heads, *lines = _fitting([_HEADS, *rows], width)
-    room = width - _taken(heads)
+    heads, *lines = fitting([_HEADS, *rows], width, spared=_SPARED)
+    room = width - taken(heads)
     out.line(out.style("  ".join([*heads[:-1], clip(heads[-1], room)]), "dim"))
     for run, cells in zip(runs, lines, strict=True):
         *front, text = cells
         text = clip(text, room)
         front[1] = status_word(run.status, out) + front[1][len(run.status) :]
         out.line("  ".join([*front, out.style(text, "red") if run.last_error else text]).rstrip())
-
-
-def _fitting(rows: Sequence[Sequence[str]], width: int) -> list[list[str]]:
-    """The padded cells of `rows`, without the columns that leave too little room for the text."""
-    from agentq.cli._output import table
-
-    lines = list(table(rows))
-    for name in _SPARED:
-        if width - _taken(lines[0]) >= _MIN_TEXT:
-            break
-        at = next(index for index, cell in enumerate(lines[0]) if cell.strip() == name)
-        lines = [[*line[:at], *line[at + 1 :]] for line in lines]
-    return lines
-
-
-def _taken(cells: Sequence[str]) -> int:
-    """Columns in front of the text."""
-    from agentq.cli._output import columns
-
-    return sum(columns(cell) + 2 for cell in cells[:-1])

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from agentq.cli._output import Output
+    from agentq.insight.why import Reason
     from agentq.messages import Message
     from agentq.runs import RunState
 
@@ -29,26 +30,26 @@ def command(options: Options, run: str, full: bool) -> int:
 
     from agentq.cli import _words
     from agentq.cli._errors import ExitCode
-    from agentq.cli._output import PIPE_WIDTH, remark, stdout
-    from agentq.cli._watch import checked_run_id, no_worker
-    from agentq.errors import StoreUnavailable
+    from agentq.cli._output import PIPE_WIDTH, stdout
+    from agentq.cli._watch import checked_run_id, tell_of_need
+    from agentq.errors import RunNotFound, StoreUnavailable
     from agentq.runs import Status
 
     run_id = checked_run_id(run)
 
-    async def main() -> tuple[RunState, tuple[Message, ...], bool]:
+    async def main() -> tuple[RunState, tuple[Message, ...], Reason | None]:
         async with options.connected() as client:
             state, messages = await client.read(run_id), await client.messages(run_id)
-            is_unserved = False
+            reason = None
             if state.status is Status.QUEUED:
-                with contextlib.suppress(StoreUnavailable):
-                    is_unserved = await client.workers(state.queue) == ()
-            return state, messages, is_unserved
+                with contextlib.suppress(StoreUnavailable, RunNotFound):
+                    reason = await client.why(run_id)
+            return state, messages, reason
 
-    state, messages, is_unserved = asyncio.run(main())
+    state, messages, reason = asyncio.run(main())
     out = stdout()
-    if is_unserved:
-        remark("no_worker", no_worker(state.queue), as_json=options.json)
+    if reason is not None and reason.needs_help:
+        tell_of_need(reason, as_json=options.json)
     if options.json:
         transcript = [message.model_dump(mode="json", exclude_none=True) for message in messages]
         out.document({"run": run_document(state), "messages": transcript})

@@ -140,7 +140,12 @@ class Worker:
         )
         slots.tells_every_end = self._is_burst
         registration = Registration(
-            parts.executor.connection.thread_client(), name=self.name, queues=self.queues, slots=slots, outage=outage
+            parts.executor.connection.thread_client(),
+            name=self.name,
+            queues=self.queues,
+            slots=slots,
+            outage=outage,
+            agents=tuple(self.app.agents),
         )
         self._greet(where)
         renewal.start()

@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import time
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import RedisError
 from rq.serializers import JSONSerializer
@@ -18,7 +19,7 @@ from rq.worker import BaseWorker, WorkerStatus
 from agentq.worker.pulse import Pulse
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import redis
 
@@ -35,7 +36,12 @@ _STOP_PATIENCE_S = 1.0
 
 
 class _Record(BaseWorker):
-    """The part of an RQ worker that stands in Redis."""
+    """The part of an RQ worker that stands in Redis. `about` are fields of ours; RQ takes no notice of them."""
+
+    about: Mapping[str, str]
+
+    def serialize(self) -> dict[str, Any]:
+        return {**super().serialize(), **self.about}
 
     def _set_connection(self, connection: redis.Redis) -> redis.Redis:
         # RQ lengthens the socket's time limit for its blocking reads; there are none here.
@@ -45,8 +51,22 @@ class _Record(BaseWorker):
 class Registration:
     """Keeps RQ's record up to date from a thread of its own, from `start` to `stop`. Redis may be away meanwhile."""
 
-    def __init__(self, client: redis.Redis, *, name: str, queues: Sequence[str], slots: Slots, outage: Outage) -> None:
+    def __init__(
+        self,
+        client: redis.Redis,
+        *,
+        name: str,
+        queues: Sequence[str],
+        slots: Slots,
+        outage: Outage,
+        agents: Sequence[str] = (),
+    ) -> None:
         self._client = client
+        self._about = {
+            "agentq_version": _version(),
+            "agentq_concurrency": str(slots.concurrency),
+            "agentq_agents": ",".join(sorted(agents)),
+        }
         self._name = name
         self._queues = list(queues)
         self._slots = slots
@@ -55,6 +75,7 @@ class Registration:
         self._record: _Record | None = None
         self._heartbeat_at = 0.0
         self._state = ""
+        self._in_flight = -1
         self._succeeded = self._failed = self._worked_ms = 0
 
     def start(self) -> None:
@@ -84,7 +105,8 @@ class Registration:
 
     def _report(self) -> None:
         record = self._record or self._register()
-        state = WorkerStatus.BUSY if len(self._slots) else WorkerStatus.IDLE
+        in_flight = len(self._slots)
+        state = WorkerStatus.BUSY if in_flight else WorkerStatus.IDLE
         tally = self._slots.tally
         succeeded, failed, worked_ms = tally.committed + tally.released, tally.failed, tally.busy_ms
         with self._client.pipeline(transaction=False) as pipeline:
@@ -93,6 +115,8 @@ class Registration:
                 record.heartbeat(pipeline=pipeline)
             if state != self._state:
                 record.set_state(state.value, pipeline=pipeline)
+            if in_flight != self._in_flight:
+                pipeline.hset(record.key, "agentq_in_flight", in_flight)
             if succeeded > self._succeeded:
                 # RQ's own method for this counts one at a time.
                 pipeline.hincrby(record.key, "successful_job_count", succeeded - self._succeeded)
@@ -103,7 +127,8 @@ class Registration:
             if not len(pipeline):
                 return
             replies = pipeline.execute()
-        self._state, self._succeeded, self._failed, self._worked_ms = state.value, succeeded, failed, worked_ms
+        self._state, self._in_flight = state.value, in_flight
+        self._succeeded, self._failed, self._worked_ms = succeeded, failed, worked_ms
         if is_due:
             self._heartbeat_at = time.monotonic()
             if replies[0] == 1:
@@ -118,8 +143,17 @@ class Registration:
             worker_ttl=_WORKER_TTL_S,
             serializer=JSONSerializer,
         )
+        record.about = self._about
         # Our own, if a reply was lost, or what a heartbeat left behind: names are not used twice.
         self._client.delete(record.key)
         record.register_birth()  # type: ignore[no-untyped-call]
         self._record, self._state, self._heartbeat_at = record, "", time.monotonic()
+        self._in_flight = -1
         return record
+
+
+def _version() -> str:
+    try:
+        return metadata.version("agentq-redis")
+    except metadata.PackageNotFoundError:
+        return "checkout"

@@ -74,7 +74,7 @@ class Slots:
         self.tells_every_end = False
         self._loop = loop
         self._renewal = renewal
-        self._concurrency = concurrency
+        self.concurrency = concurrency
         self.worker = worker
         self._max_recoveries = max_recoveries
         self._on_room = on_room
@@ -88,7 +88,7 @@ class Slots:
 
     @property
     def free(self) -> int:
-        return self._concurrency - len(self._slots)
+        return self.concurrency - len(self._slots)
 
     @property
     def must_not_repeat(self) -> int:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from agentq.cli._group import Options
 from agentq.errors import RunNotFound
+from agentq.insight.facts import QueueFacts, Snapshot, WorkerInfo
+from agentq.insight.why import explain
 from agentq.runs import RunState, Status
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
     from agentq.client import AsyncClient
     from agentq.events.model import Event
+    from agentq.insight.why import Reason
     from agentq.messages import Message
 
 RUN = "01JD3ZK8W5Q0X9V7T2M4N6P8RA"
@@ -110,9 +113,11 @@ class ScriptedClient:
         self.calls.append(("list", which))
         return tuple(run.state for run in self.runs.values())[: which["limit"]]
 
-    async def workers(self, queue: str) -> tuple[str, ...]:
-        self.calls.append(("workers", queue))
-        return self.live_workers
+    async def why(self, run_id: str) -> Reason:
+        state = self._run(run_id).state
+        self.calls.append(("why", run_id))
+        workers = tuple(WorkerInfo(name, (state.queue,)) for name in self.live_workers)
+        return explain(Snapshot(state, T0, QueueFacts(workers)))
 
 
 @dataclass

@@ -16,7 +16,10 @@ from tests.helpers import ROOT
 if TYPE_CHECKING:
     from pathlib import Path
 
-COMMANDS = ("run", "worker", "enqueue", "tail", "show", "ls", "cancel")
+COMMANDS = (
+    *("run", "worker", "enqueue", "tail", "show", "ls", "why", "cancel"),
+    *("workers", "queues", "stats", "doctor"),
+)
 HEAVY = ("redis", "rq", "httpx", "pydantic", "rich", "aiohttp", "asyncio")
 NO_REDIS = {"REDIS_URL": "redis://127.0.0.1:1/0"}
 

@@ -86,7 +86,7 @@ async def test_nothing_is_said_while_a_worker_is_there(
 ):
     client = ScriptedClient(waiting_run(QUEUED), workers=("w1",))
     following.append(follow(client, RUN))
-    await wait_until(lambda: client.calls.count(("workers", "default")) >= 2)
+    await wait_until(lambda: client.calls.count(("why", RUN)) >= 2)
     assert capsys.readouterr().err == ""
     client.live_workers = ()
     assert await said(capsys) == "no worker on queue default; start: agentq worker\n"
@@ -106,7 +106,7 @@ async def test_a_running_run_is_not_asked_about(
     running = ScriptedClient(waiting_run(QUEUED, STARTED), waiting_run(QUEUED, run_id=OTHER, queue="q"), workers=())
     following.append(follow(running, RUN, OTHER))
     assert "queue q" in await said(capsys)
-    assert ("workers", "default") not in running.calls
+    assert ("why", RUN) not in running.calls
 
 
 async def test_redis_that_goes_away_and_comes_back_is_told_once_each(

@@ -1,0 +1,122 @@
+"""`Insight`: the questions of an operator, over whatever store and executor a client has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agentq._clock import SystemClock
+from agentq.errors import InvalidInput, NotFound
+from agentq.insight.facts import QueueFacts, QueueInfo, Snapshot, Stats, WorkerInfo
+from agentq.insight.why import Reason, explain
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from agentq._clock import Clock
+    from agentq.executors.base import Executor
+    from agentq.executors.queue import QueueExecutor
+    from agentq.insight.redis import RedisReader
+    from agentq.insight.server import ServerFacts
+    from agentq.runs import RunState
+    from agentq.stores.base import Store
+
+
+class Insight:
+    """Answers why a run rests, on any store; and over Redis and RQ what workers, queues and figures there are.
+
+    Raises `StoreUnavailable` when the store is away.
+    """
+
+    def __init__(self, store: Store, executor: Executor | None, *, clock: Clock | None = None) -> None:
+        self._store = store
+        self._executor = executor
+        self._clock = clock or SystemClock()
+
+    @property
+    def where(self) -> str:
+        """Host, port and database of Redis. Raises `InvalidInput` where there is no Redis."""
+        return self._required().store.connection.where
+
+    async def why(self, run_id: str) -> Reason:
+        """Why the run is not moving, or how it ended. Raises `RunNotFound`.
+
+        What the store and the executor cannot tell is left out: over Redis and RQ everything is known.
+        """
+        queue = self._queue()
+        seen = await self._snapshot(run_id) if queue is None else await _reader(queue).snapshot(run_id)
+        return explain(seen)
+
+    async def workers(self) -> tuple[WorkerInfo, ...]:
+        """The workers that are registered with RQ, by name. Raises `InvalidInput` where there is no RQ."""
+        return await _reader(self._required()).workers()
+
+    async def queues(self) -> tuple[QueueInfo, ...]:
+        """The queues, by name. Raises `InvalidInput` where there is no RQ."""
+        return await _reader(self._required()).queues()
+
+    async def stats(self) -> Stats:
+        """One page of figures. Raises `InvalidInput` where there is no RQ."""
+        from agentq.insight.figures import read_stats
+
+        queue = self._required()
+        return await read_stats(queue.store, _reader(queue))
+
+    async def server(self) -> ServerFacts:
+        """What Redis says of itself. Raises `InvalidInput` where there is no Redis."""
+        from agentq.insight.server import read_server
+
+        store = self._required().store
+        return await read_server(store.pipeline, store.keys.prefix)
+
+    def _queue(self) -> QueueExecutor | None:
+        """The executor, if it is RQ's over this very store: then much more can be told."""
+        # Here, because a client of another store need not import redis and rq before it asks.
+        from agentq.executors.queue import QueueExecutor
+
+        executor = self._executor
+        return executor if isinstance(executor, QueueExecutor) and executor.store is self._store else None
+
+    def _required(self) -> QueueExecutor:
+        queue = self._queue()
+        if queue is None:
+            raise InvalidInput("only a client over Redis and RQ can tell that; this one has another store or executor")
+        return queue
+
+    async def _snapshot(self, run_id: str) -> Snapshot:
+        """As much as the protocols tell."""
+        run = await self._store.read(run_id)
+        live = await self._live(run) if run.waits_for_session else None
+        return Snapshot(
+            run=run,
+            now_ms=self._clock.now_ms(),
+            queue=await self._served(run),
+            behind=await self._found(live),
+            behind_id=live,
+        )
+
+    async def _live(self, run: RunState) -> str | None:
+        try:
+            return (await self._store.session(run.session_id or "")).live_run_id
+        except NotFound:
+            return None
+
+    async def _found(self, run_id: str | None) -> Snapshot | None:
+        if run_id is None:
+            return None
+        try:
+            run = await self._store.read(run_id)
+        except NotFound:
+            return None
+        return Snapshot(run, self._clock.now_ms(), await self._served(run))
+
+    async def _served(self, run: RunState) -> QueueFacts | None:
+        """The workers of its queue, where the executor names them."""
+        ask: Callable[[str], Awaitable[tuple[str, ...] | None]] | None = getattr(self._executor, "workers", None)
+        names = None if ask is None else await ask(run.queue)
+        return None if names is None else QueueFacts(tuple(WorkerInfo(name, (run.queue,)) for name in names))
+
+
+def _reader(queue: QueueExecutor) -> RedisReader:
+    from agentq.insight.redis import RedisReader
+
+    return RedisReader(queue)

@@ -1,0 +1,362 @@
+"""PURE: why a run is not moving, judged from a snapshot. What to do about it is said in terms of the command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from agentq._words import age, count, duration
+from agentq.runs import SCHEMA_VERSION, Phase, Status
+from agentq.settings import DEFAULT_QUEUE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from agentq.insight.facts import QueueFacts, Snapshot, SweepFacts, WorkerInfo
+
+# Workers sweep every half second, and where leases are very long at an eighth of one.
+_SWEEP_LATE_MS = 10_000
+# A wake-up that was made so recently may be on its way; the sweeper waits as long (GRACE_MS in _wake.lua).
+_GRACE_MS = 2000
+_MAX_ERROR_CHARS = 300
+
+
+class Code(StrEnum):
+    """Why a run rests, or that it does not."""
+
+    # It has ended.
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    # Somebody is at it.
+    RUNNING = "running"
+    CANCELLING = "cancelling"
+    OWNER_MISSING = "owner_missing"
+    # It moves by itself.
+    DUE = "due"
+    IN_LINE = "in_line"
+    WORKERS_BUSY = "workers_busy"
+    WAKING = "waking"
+    DELAYED = "delayed"
+    BACKING_OFF = "backing_off"
+    LEASE_EXPIRED = "lease_expired"
+    RECOVERY_HELD = "recovery_held"
+    WAKEUP_LOST = "wakeup_lost"
+    CANCEL_REQUESTED = "cancel_requested"
+    BEHIND = "behind"
+    # It waits for somebody.
+    WAITING = "waiting"
+    PAUSED = "paused"
+    NO_WORKER = "no_worker"
+    WORKERS_SILENT = "workers_silent"
+    SUSPENDED = "suspended"
+    UNSERVED = "unserved"
+    NOT_SWEPT = "not_swept"
+    NEWER_VERSION = "newer_version"
+    BEHIND_NOTHING = "behind_nothing"
+    STUCK = "stuck"
+
+
+# Nothing happens before somebody does something.
+_NEEDS_HELP = frozenset(
+    {
+        Code.NO_WORKER,
+        Code.WORKERS_SILENT,
+        Code.SUSPENDED,
+        Code.UNSERVED,
+        Code.NOT_SWEPT,
+        Code.NEWER_VERSION,
+        Code.BEHIND_NOTHING,
+        Code.STUCK,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a run rests: one sentence in `text`, what to do about it in `fix` (empty: nothing), for programs in `code`.
+
+    `details` holds the figures of the sentence under plain names; times end in `_ms`. `notes` are what else is worth
+    knowing. `because` is the reason of the run that this one waits for.
+    """
+
+    run_id: str
+    status: Status
+    code: Code
+    text: str
+    fix: str = ""
+    notes: tuple[str, ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
+    because: Reason | None = None
+
+    @property
+    def needs_help(self) -> bool:
+        """Whether it stays so until somebody does something."""
+        return self.code in _NEEDS_HELP or (self.because is not None and self.because.needs_help)
+
+
+def explain(seen: Snapshot) -> Reason:
+    """Name the reason why a run is not moving. From every status."""
+    run = seen.run
+    match run.status:
+        case Status.COMPLETED | Status.FAILED | Status.CANCELLED:
+            return _ended(seen)
+        case Status.WAITING | Status.PAUSED:
+            return _resting(seen)
+        case Status.RUNNING if run.lease_until_ms > seen.now_ms:
+            return _held(seen)
+    if run.version > SCHEMA_VERSION:
+        return _reason(
+            seen,
+            Code.NEWER_VERSION,
+            f"a newer agentq has stored it (form {run.version}, this one reads {SCHEMA_VERSION}), and only workers of "
+            "that version take it",
+            "start workers of the newer version",
+        )
+    return _expired(seen) if run.status is Status.RUNNING else _queued(seen)
+
+
+def start_worker(queue: str) -> str:
+    """What to do where nobody serves the queue."""
+    return f"start: agentq worker{'' if queue == DEFAULT_QUEUE else f' -q {queue}'}"
+
+
+def is_sweep_late(swept_ms: int | None, now_ms: int) -> bool:
+    """Whether nobody has swept for so long that nobody does; None: nobody for a day."""
+    return swept_ms is None or now_ms - swept_ms > _SWEEP_LATE_MS
+
+
+def _reason(seen: Snapshot, code: Code, text: str, fix: str = "", *notes: str, **details: Any) -> Reason:
+    refused = f"this user of Redis may not use {', '.join(seen.refused)}, so part of the picture is missing"
+    told = (*notes, refused) if seen.refused else notes
+    return Reason(seen.run.run_id, seen.run.status, code, text, fix, told, details)
+
+
+def _ended(seen: Snapshot) -> Reason:
+    run = seen.run
+    since = f"{age(seen.now_ms - run.finished_ms)} ago"
+    notes = () if seen.expires_ms is None else (f"it is kept for another {age(seen.expires_ms - seen.now_ms)}",)
+    details: dict[str, Any] = {"finished_ms": run.finished_ms, "expires_ms": seen.expires_ms}
+    match run.status:
+        case Status.FAILED:
+            error = _short(run.last_error or "no reason was recorded")
+            fix = f"agentq show {run.run_id} shows what happened"
+            return _reason(seen, Code.FAILED, f"it failed {since}: {error}", fix, *notes, **details)
+        case Status.CANCELLED:
+            why = f": {_short(run.cancel_reason)}" if run.cancel_reason else ""
+            return _reason(seen, Code.CANCELLED, f"it was cancelled {since}{why}", "", *notes, **details)
+        case _:
+            text = f"it completed {since}, after {count(run.iteration, 'iteration')}"
+            return _reason(seen, Code.COMPLETED, text, "", *notes, **details)
+
+
+def _resting(seen: Snapshot) -> Reason:
+    since = duration(seen.now_ms - seen.run.updated_ms)
+    end = f"agentq cancel {seen.run.run_id} ends it"
+    if seen.run.status is Status.PAUSED:
+        return _reason(seen, Code.PAUSED, f"somebody paused it {since} ago", end)
+    return _reason(seen, Code.WAITING, f"it has waited for {since} for something from outside", end)
+
+
+def _held(seen: Snapshot) -> Reason:
+    run = seen.run
+    left = duration(run.lease_until_ms - seen.now_ms)
+    details: dict[str, Any] = {
+        "owner": run.owner,
+        "phase": run.phase,
+        "since_ms": run.updated_ms,
+        "lease_until_ms": run.lease_until_ms,
+    }
+    if run.is_cancel_requested:
+        text = f"cancel was requested, and worker {run.owner} is stopping it"
+        note = "a tool with an effect that has begun is finished first"
+        return _reason(seen, Code.CANCELLING, text, "", note, **details)
+    if seen.queue is not None and not seen.queue.is_owner_registered:
+        text = f"worker {run.owner} holds its lease for another {left}, but is not registered"
+        note = "it was killed, or is a stock rq worker; a lease that is not renewed passes to another worker"
+        return _reason(seen, Code.OWNER_MISSING, text, "", note, **details)
+    doing = "uses tools" if run.phase is Phase.USING_TOOLS else "is thinking"
+    since = duration(seen.now_ms - run.updated_ms)
+    text = f"worker {run.owner} has had it for {since} and {doing}, in iteration {run.iteration + 1}"
+    return _reason(seen, Code.RUNNING, text, "", f"its lease, renewed all the time, is good for {left} more", **details)
+
+
+def _expired(seen: Snapshot) -> Reason:
+    """Running, but the lease has run out."""
+    run = seen.run
+    lost = f"worker {run.owner} stopped renewing its lease {duration(seen.now_ms - run.lease_until_ms)} ago"
+    details: dict[str, Any] = {"owner": run.owner, "lease_until_ms": run.lease_until_ms, "recoveries": run.recoveries}
+    if blocked := _blocked(seen):
+        return replace(blocked, text=f"{lost}, and {blocked.text}", details={**blocked.details, **details})
+    if seen.sweep is None:
+        return _reason(seen, Code.LEASE_EXPIRED, f"{lost}; the next sweep hands the run to another", **details)
+    if is_sweep_late(seen.sweep.swept_ms, seen.now_ms):
+        return _not_swept(seen, seen.sweep, lost, details)
+    left = seen.sweep.recovers_from_ms - seen.now_ms
+    if left > 0:
+        text = f"{lost}; as nobody swept for a while, workers get {duration(left)} more to renew their leases"
+        return _reason(seen, Code.RECOVERY_HELD, text, until_ms=seen.sweep.recovers_from_ms, **details)
+    place = seen.queue.place if seen.queue else None
+    if place is not None and place.ahead is not None:
+        text = f"{lost}; another takes it over, after {_wakeups(place.ahead)} before it in line"
+        return _reason(seen, Code.LEASE_EXPIRED, text, ahead=place.ahead, **details)
+    return _reason(seen, Code.LEASE_EXPIRED, f"{lost}; the next sweep hands the run to another", **details)
+
+
+def _queued(seen: Snapshot) -> Reason:
+    run = seen.run
+    if run.is_cancel_requested:
+        text = "cancel was requested, and the next worker that takes it ends it"
+        return _reason(seen, Code.CANCEL_REQUESTED, text, f"agentq cancel {run.run_id} ends it from here")
+    if run.waits_for_session:
+        return _behind(seen)
+    if run.not_before_ms > seen.now_ms:
+        return _delayed(seen)
+    return _blocked(seen) or _in_line(seen)
+
+
+def _behind(seen: Snapshot) -> Reason:
+    if seen.behind is None:
+        other = f"run {seen.behind_id}" if seen.behind_id else "a run"
+        return _reason(
+            seen,
+            Code.BEHIND_NOTHING,
+            f"it is in line behind {other} of its session, which is gone",
+            "the next run of the session sets it going; or cancel it and enqueue it again",
+            behind=seen.behind_id,
+        )
+    because = explain(seen.behind)
+    others = f" and {count(seen.line_ahead, 'other')} are" if seen.line_ahead else " is"
+    text = f"run {because.run_id}{others} before it in its session; that run is {because.status}: {because.text}"
+    found = _reason(seen, Code.BEHIND, text, because.fix, behind=because.run_id, line_ahead=seen.line_ahead)
+    return replace(found, because=because)
+
+
+def _delayed(seen: Snapshot) -> Reason:
+    run = seen.run
+    left = duration(run.not_before_ms - seen.now_ms)
+    notes = []
+    if seen.sweep and is_sweep_late(seen.sweep.swept_ms, seen.now_ms):
+        notes.append(f"only a worker of agentq starts it then, and none is there; {start_worker(run.queue)}")
+    details: dict[str, Any] = {"until_ms": run.not_before_ms, "errors": run.errors, "last_error": run.last_error}
+    if run.errors:
+        failed = "its last turn failed" if run.errors == 1 else f"its last {run.errors} turns failed"
+        text = f"{failed} ({_short(run.last_error or 'no reason was recorded')}); it tries again in {left}"
+        return _reason(seen, Code.BACKING_OFF, text, "", *notes, **details)
+    return _reason(seen, Code.DELAYED, f"it starts in {left}, as it was asked to", "", *notes, **details)
+
+
+def _blocked(seen: Snapshot) -> Reason | None:
+    """What keeps every worker of its queue from taking it."""
+    queue, run = seen.queue, seen.run
+    if queue is None:
+        return None
+    where = f"queue {run.queue}"
+    details: dict[str, Any] = {"queue": run.queue, "workers": len(queue.workers)}
+    if not queue.workers:
+        return _reason(seen, Code.NO_WORKER, f"no worker on {where}", start_worker(run.queue), **details)
+    if queue.is_suspended:
+        return _reason(
+            seen, Code.SUSPENDED, "all workers are suspended (`rq suspend`)", "let them go on: rq resume", **details
+        )
+    if _lacks_agent(seen, queue):
+        return _reason(
+            seen,
+            Code.UNSERVED,
+            f"no worker on {where} has agent {run.agent!r}",
+            f"start one whose app has it: agentq --app MODULE:OBJECT worker -q {run.queue}",
+            agent=run.agent,
+            **details,
+        )
+    if all(worker.is_silent for worker in queue.workers):
+        return _reason(
+            seen,
+            Code.WORKERS_SILENT,
+            f"no worker on {where} is heard any more: {_names(queue.workers)}",
+            f"one that was killed is forgotten within 90 s; {start_worker(run.queue)}",
+            **details,
+        )
+    return None
+
+
+def _lacks_agent(seen: Snapshot, queue: QueueFacts) -> bool:
+    known = [None if worker.agents is None else seen.run.agent in worker.agents for worker in queue.workers]
+    is_parked = seen.sweep is not None and seen.sweep.is_parked
+    return not any(known) and (is_parked or None not in known)
+
+
+def _in_line(seen: Snapshot) -> Reason:
+    queue, run = seen.queue, seen.run
+    if queue is None:
+        return _reason(seen, Code.DUE, "it is due, and what advances it cannot be asked from here")
+    serving = f"which {count(len(queue.workers), 'worker')} serve{'s' if len(queue.workers) == 1 else ''}"
+    details: dict[str, Any] = {"queue": run.queue, "workers": len(queue.workers)}
+    place = queue.place
+    if place is None:
+        return _reason(seen, Code.DUE, f"it is due on queue {run.queue}, {serving}", **details)
+    details |= {"ahead": place.ahead, "waiting": place.waiting}
+    if place.is_gone:
+        return _unheard(seen, details)
+    before = _wakeups(place.ahead) if place.ahead is not None else f"more than {_wakeups(place.looked_at)}"
+    if all(worker.is_full for worker in queue.workers):
+        slots = sum(worker.concurrency or 1 for worker in queue.workers)
+        who = "its worker is" if len(queue.workers) == 1 else f"all {len(queue.workers)} workers are"
+        text = f"{who} busy ({count(slots, 'iteration')} at once), with {before} before it on queue {run.queue}"
+        fix = f"it waits for its turn; to be faster, {start_worker(run.queue)}"
+        return _reason(seen, Code.WORKERS_BUSY, text, fix, slots=slots, **details)
+    if place.ahead == 0:
+        return _reason(seen, Code.IN_LINE, f"it is next on queue {run.queue}, {serving}", **details)
+    return _reason(seen, Code.IN_LINE, f"{before} before it on queue {run.queue}, {serving}", **details)
+
+
+def _unheard(seen: Snapshot, details: dict[str, Any]) -> Reason:
+    """Queued and due, and its wake-up is not in the queue."""
+    sweep = seen.sweep
+    if sweep is None:
+        return _reason(seen, Code.DUE, "it is due, and no wake-up of it is in the queue", **details)
+    woken_ago = seen.now_ms - sweep.woken_ms
+    if sweep.woken_ms and woken_ago < _GRACE_MS:
+        return _reason(seen, Code.WAKING, f"it was woken {duration(woken_ago)} ago, and is being taken", **details)
+    if is_sweep_late(sweep.swept_ms, seen.now_ms):
+        return _not_swept(seen, sweep, "its wake-up is gone", details)
+    if sweep.is_parked:
+        return _reason(seen, Code.WAKING, "a worker has its agent now, and wakes it with its next sweep", **details)
+    if sweep.due_ms is None:
+        return _reason(
+            seen,
+            Code.STUCK,
+            "its wake-up is gone, and it is not among the runs that a sweep looks at",
+            f"agentq cancel {seen.run.run_id} ends it; then enqueue it again",
+            "keys of agentq were changed by hand, or Redis has lost some",
+            **details,
+        )
+    left = max(sweep.due_ms - seen.now_ms, 0)
+    when = f"in {duration(left)}" if left else "at once"
+    return _reason(seen, Code.WAKEUP_LOST, f"its wake-up is lost; a sweep makes a new one {when}", **details)
+
+
+def _not_swept(seen: Snapshot, sweep: SweepFacts, what: str, details: dict[str, Any]) -> Reason:
+    last = "for a day" if sweep.swept_ms is None else f"since {duration(seen.now_ms - sweep.swept_ms)}"
+    return _reason(
+        seen,
+        Code.NOT_SWEPT,
+        f"{what}, and nobody has swept {last}",
+        f"{start_worker(seen.run.queue)} (stock rq workers do not sweep)",
+        swept_ms=sweep.swept_ms,
+        **details,
+    )
+
+
+def _wakeups(number: int) -> str:
+    return "no wake-up" if number == 0 else count(number, "wake-up")
+
+
+def _names(workers: tuple[WorkerInfo, ...]) -> str:
+    shown = [worker.name for worker in workers[:3]]
+    return ", ".join(shown) + (f" and {len(workers) - 3} more" if len(workers) > 3 else "")
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _MAX_ERROR_CHARS else line[: _MAX_ERROR_CHARS - 1] + "…"

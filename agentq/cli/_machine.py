@@ -116,6 +116,6 @@ def _check_effects(app: AgentQ) -> Iterator[Check]:
     for agent, names in silent.items():
         yield warning(
             "effects",
-            f"agent {agent}: {', '.join(names)} do not say what repeating a call does: none is repeated after a crash",
+            f"agent {agent}: no effect is declared for {', '.join(names)}, so no call is repeated after a crash",
             'write @tool(effect="none"), "idempotent" or "once"',
         )

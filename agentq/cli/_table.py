@@ -42,9 +42,9 @@ def print_table(
     room = max(columns(row[-1]) for row in (heads, *rows))
     first, *lines = fitting([heads, *rows], width, spared=spared, min_text=min(room, _MIN_TEXT))
     room = width - taken(first)
-    out.line(out.style("  ".join([*first[:-1], clip(first[-1], room)]).rstrip(), "dim"))
+    out.line(out.style(clip("  ".join([*first[:-1], clip(first[-1], room)]).rstrip(), width), "dim"))
     for cells, style in zip(lines, styles, strict=True):
-        line = "  ".join([*cells[:-1], clip(cells[-1], room)]).rstrip()
+        line = clip("  ".join([*cells[:-1], clip(cells[-1], room)]).rstrip(), width)
         out.line(out.style(line, style) if style else line)
 
 

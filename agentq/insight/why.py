@@ -110,9 +110,8 @@ def explain(seen: Snapshot) -> Reason:
         return _reason(
             seen,
             Code.NEWER_VERSION,
-            f"a newer agentq has stored it (form {run.version}, this one reads {SCHEMA_VERSION}), and only workers of "
-            "that version take it",
-            "start workers of the newer version",
+            f"a newer agentq has stored it (form {run.version}, this one reads {SCHEMA_VERSION})",
+            "only workers of that version take it: start some",
         )
     return _expired(seen) if run.status is Status.RUNNING else _queued(seen)
 
@@ -188,14 +187,14 @@ def _expired(seen: Snapshot) -> Reason:
     lost = f"worker {run.owner} stopped renewing its lease {duration(seen.now_ms - run.lease_until_ms)} ago"
     details: dict[str, Any] = {"owner": run.owner, "lease_until_ms": run.lease_until_ms, "recoveries": run.recoveries}
     if blocked := _blocked(seen):
-        return replace(blocked, text=f"{lost}, and {blocked.text}", details={**blocked.details, **details})
+        return replace(blocked, text=f"{lost}; {blocked.text}", details={**blocked.details, **details})
     if seen.sweep is None:
         return _reason(seen, Code.LEASE_EXPIRED, f"{lost}; the next sweep hands the run to another", **details)
     if is_sweep_late(seen.sweep.swept_ms, seen.now_ms):
         return _not_swept(seen, seen.sweep, lost, details)
     left = seen.sweep.recovers_from_ms - seen.now_ms
     if left > 0:
-        text = f"{lost}; as nobody swept for a while, workers get {duration(left)} more to renew their leases"
+        text = f"{lost}; as nobody swept for a while, workers get {duration(left)} more to renew"
         return _reason(seen, Code.RECOVERY_HELD, text, until_ms=seen.sweep.recovers_from_ms, **details)
     place = seen.queue.place if seen.queue else None
     if place is not None and place.ahead is not None:

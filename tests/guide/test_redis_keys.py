@@ -91,7 +91,9 @@ def test_every_key_that_is_built_is_on_the_page():
     for name, member in vars(Keys).items():
         if name.startswith("_") or name == "listing" or not isinstance(member, FunctionType | property):
             continue
-        argument = {"idempotency": "KEY", "batch": "W", "cancels": "W", "sessions": "USER"}.get(name, "R")
+        argument = {"idempotency": "KEY", "batch": "W", "cancels": "W", "sessions": "USER", "unserved": "<agent>"}.get(
+            name, "R"
+        )
         argument = "S" if name.startswith("session") and name != "sessions" else argument
         built = getattr(keys, name) if isinstance(member, property) else getattr(keys, name)(argument)
         assert built in KEYS, name

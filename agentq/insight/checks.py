@@ -147,10 +147,12 @@ def _eviction(info: Mapping[str, str]) -> Check:
 
 def _memory(info: Mapping[str, str]) -> Check:
     used, limit = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
-    if limit == 0:
+    machine = int(info.get("total_system_memory", 0))
+    if limit == 0 and (machine == 0 or used < machine * _MEMORY_HIGH):
         return ok("memory", f"{megabytes(used)} used, no limit set")
-    share = used / limit
-    text = f"{megabytes(used)} of {megabytes(limit)} used ({share:.0%})"
+    share = used / (limit or machine)
+    whose = "" if limit else " that the machine has"
+    text = f"{megabytes(used)} of {megabytes(limit or machine)}{whose} used ({share:.0%})"
     fix = "raise maxmemory, or keep ended runs for a shorter time (AGENTQ_TTL_COMPLETED_MS)"
     if share >= _MEMORY_FULL:
         return failed("memory", f"{text}: Redis is about to refuse writes", fix)

@@ -171,14 +171,25 @@ def _held(seen: Snapshot) -> Reason:
         text = f"cancel was requested, and worker {run.owner} is stopping it"
         note = "a tool with an effect that has begun is finished first"
         return _reason(seen, Code.CANCELLING, text, "", note, **details)
+    notes = [f"its lease, renewed all the time, is good for {left} more"]
     if seen.queue is not None and not seen.queue.is_owner_registered:
+        # A job that a stock worker runs holds the lease under a name of its own.
+        if any(worker.state == "busy" and not worker.is_agentq for worker in seen.queue.workers):
+            notes.append(
+                "it is not registered by that name; a stock rq worker is busy on the queue, most likely with it"
+            )
+            return _reason(seen, Code.RUNNING, _at_work(seen), "", *notes, **details)
         text = f"worker {run.owner} holds its lease for another {left}, but is not registered"
-        note = "it was killed, or is a stock rq worker; a lease that is not renewed passes to another worker"
+        note = "most likely it was killed; a lease that is not renewed passes to another worker"
         return _reason(seen, Code.OWNER_MISSING, text, "", note, **details)
+    return _reason(seen, Code.RUNNING, _at_work(seen), "", *notes, **details)
+
+
+def _at_work(seen: Snapshot) -> str:
+    run = seen.run
     doing = "uses tools" if run.phase is Phase.USING_TOOLS else "is thinking"
     since = duration(seen.now_ms - run.updated_ms)
-    text = f"worker {run.owner} has had it for {since} and {doing}, in iteration {run.iteration + 1}"
-    return _reason(seen, Code.RUNNING, text, "", f"its lease, renewed all the time, is good for {left} more", **details)
+    return f"worker {run.owner} has had it for {since} and {doing}, in iteration {run.iteration + 1}"
 
 
 def _expired(seen: Snapshot) -> Reason:

@@ -68,6 +68,13 @@ def test_a_sound_redis_has_nothing_to_mend():
         ({"maxmemory": 100_000_000}, "memory", "ok", "12.3 MB of 100.0 MB used (12%)"),
         ({"maxmemory": 14_000_000}, "memory", "warning", "12.3 MB of 14.0 MB used (88%)"),
         ({"maxmemory": 12_500_000}, "memory", "failed", "about to refuse writes"),
+        ({"total_system_memory": 99_000_000}, "memory", "ok", "12.3 MB used, no limit set"),
+        (
+            {"total_system_memory": 14_000_000},
+            "memory",
+            "warning",
+            "12.3 MB of 14.0 MB that the machine has used (88%)",
+        ),
         ({"aof_enabled": 0}, "aof", "warning", "the append-only file is off"),
         ({"config": {"appendfsync": "no"}}, "aof", "warning", "appendfsync is no"),
         ({"config": {"appendfsync": "always"}}, "aof", "ok", "appendfsync always: a crash loses nothing"),

@@ -14,7 +14,7 @@ from rq.registry import FailedJobRegistry
 from rq.serializers import JSONSerializer
 from rq.suspension import resume, suspend
 
-from agentq import AsyncClient, RunNotFound
+from agentq import AsyncClient, Client, RunNotFound
 from agentq._redis.connection import Connection
 from agentq.errors import InvalidInput, StoreUnavailable
 from agentq.executors.queue import QueueExecutor
@@ -232,6 +232,27 @@ async def test_redis_that_is_away():
                 await asked
 
 
+async def test_a_run_that_a_stock_worker_holds_is_at_work(
+    client: AsyncClient, parts: Parts, stock: RQWorker, rq: redis.Redis
+):
+    run = await client.enqueue("echo", "hello")
+    await parts.store.claim([run.id], owner="of-a-job", claim_id="c", lease_ms=60_000)
+    assert (await client.why(run.id)).code is Code.OWNER_MISSING
+    rq.hset(stock.key, "state", "busy")
+    found = await client.why(run.id)
+    assert (found.code, found.details["owner"]) == (Code.RUNNING, "of-a-job")
+    assert (
+        found.notes[-1]
+        == "it is not registered by that name; a stock rq worker is busy on the queue, most likely with it"
+    )
+
+
+def test_the_blocking_client_asks_too(redis_url: str):
+    with Client(redis_url) as client:
+        run = client.enqueue("echo", "hello", queue="slow")
+        assert client.why(run.id).text == "no worker on queue slow"
+
+
 # workers, queues, figures
 
 
@@ -302,13 +323,16 @@ async def test_figures_count_runs_sessions_and_bytes(redis_url: str, client: Asy
     async with working(app):
         for _ in range(2):
             await (await client.enqueue("echo", "hello", session_id="s")).result(20)
-        waiting = await client.enqueue("echo", "hello", delay=100)
-        await client.enqueue("echo", "hello", queue="nobody")
+        waiting = [
+            await client.enqueue("echo", "hello", delay=100),
+            await client.enqueue("echo", "hello", queue="nobody"),
+        ]
 
         stats = await client.insight.stats()
     assert {status: number for status, number in stats.runs.items() if number} == {"completed": 2, "queued": 2}
     assert (stats.sessions, stats.due) == (1, 2)
-    assert stats.oldest_queued == (waiting.id, (await client.read(waiting.id)).created_ms)
+    # Ids of the same millisecond have no order.
+    assert stats.oldest_queued in [(run.id, (await client.read(run.id)).created_ms) for run in waiting]
     assert stats.swept_ms is not None
     assert stats.memory is not None
     assert stats.memory.used > 0

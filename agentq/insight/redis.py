@@ -57,12 +57,18 @@ class RedisReader:
     async def snapshot(self, run_id: str) -> Snapshot:
         """Everything that tells why a run rests, and the run before it in its session. Raises `RunNotFound`."""
         seen = await self._settled(run_id)
-        if seen.behind_id is None or seen.behind_id == run_id:
-            return seen
-        try:
-            return replace(seen, behind=await self._settled(seen.behind_id))
-        except (RunNotFound, StoreCorrupted):
-            return seen
+        for _ in range(_TRIES):
+            if seen.behind_id is None or seen.behind_id == run_id:
+                return seen
+            try:
+                before = await self._settled(seen.behind_id)
+            except (RunNotFound, StoreCorrupted):
+                return seen
+            if not before.run.status.is_final:
+                return replace(seen, behind=before)
+            # It has ended meanwhile, and another has gone live.
+            seen = await self._settled(run_id)
+        return seen
 
     async def _settled(self, run_id: str) -> Snapshot:
         """A look at a run that has not moved on meanwhile: a new wake-up is not where the old one was."""

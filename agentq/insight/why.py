@@ -247,7 +247,9 @@ def _delayed(seen: Snapshot) -> Reason:
     run = seen.run
     left = duration(run.not_before_ms - seen.now_ms)
     notes = []
-    if seen.sweep and is_sweep_late(seen.sweep.swept_ms, seen.now_ms):
+    if blocked := _blocked(seen):
+        notes.append(f"{blocked.text} now; {blocked.fix}")
+    elif seen.sweep and is_sweep_late(seen.sweep.swept_ms, seen.now_ms):
         notes.append(f"only a worker of agentq starts it then, and none is there; {start_worker(run.queue)}")
     details: dict[str, Any] = {"until_ms": run.not_before_ms, "errors": run.errors, "last_error": run.last_error}
     if run.errors:
@@ -308,16 +310,21 @@ def _in_line(seen: Snapshot) -> Reason:
     details |= {"ahead": place.ahead, "waiting": place.waiting}
     if place.is_gone:
         return _unheard(seen, details)
+    # Not where the sweeper has asked for a new one.
+    notes = () if not (seen.sweep and seen.sweep.woken_ms) else (_in_line_for(seen.now_ms - seen.sweep.woken_ms),)
     before = _wakeups(place.ahead) if place.ahead is not None else f"more than {_wakeups(place.looked_at)}"
     if all(worker.is_full for worker in queue.workers):
         slots = sum(worker.concurrency or 1 for worker in queue.workers)
         who = "its worker is" if len(queue.workers) == 1 else f"all {len(queue.workers)} workers are"
         text = f"{who} busy ({count(slots, 'iteration')} at once), with {before} before it on queue {run.queue}"
         fix = f"it waits for its turn; to be faster, {start_worker(run.queue)}"
-        return _reason(seen, Code.WORKERS_BUSY, text, fix, slots=slots, **details)
-    if place.ahead == 0:
-        return _reason(seen, Code.IN_LINE, f"it is next on queue {run.queue}, {serving}", **details)
-    return _reason(seen, Code.IN_LINE, f"{before} before it on queue {run.queue}, {serving}", **details)
+        return _reason(seen, Code.WORKERS_BUSY, text, fix, *notes, slots=slots, **details)
+    what = "it is next" if place.ahead == 0 else f"{before} before it"
+    return _reason(seen, Code.IN_LINE, f"{what} on queue {run.queue}, {serving}", "", *notes, **details)
+
+
+def _in_line_for(ms: int) -> str:
+    return f"it has been in line for {duration(ms)}"
 
 
 def _unheard(seen: Snapshot, details: dict[str, Any]) -> Reason:

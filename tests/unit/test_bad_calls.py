@@ -64,6 +64,8 @@ CALLS: list[tuple[str, dict[str, Any], type[AgentQError], str]] = [
     ("cancel", {"run_id": "RUN", "wait": -1}, InvalidInput, "wait must be 0 or more seconds"),
     ("cancel", {"run_id": "RUN", "reason": "x" * 1001}, InvalidInput, "reason must be text of at most 1000"),
     ("cancel", {"run_id": "RUN", "reason": 7}, InvalidInput, "reason must be text"),
+    ("why", {"run_id": "not a run"}, RunNotFound, NO_ID),
+    ("why", {"run_id": NOWHERE}, RunNotFound, GONE),
     ("list", {"limit": 0}, InvalidInput, "limit must be between 1 and 1000, not 0"),
     ("list", {"status": "done"}, InvalidInput, "status 'done' does not exist; there are: queued"),
     ("session", {"session_id": "nowhere"}, SessionNotFound, "session 'nowhere'"),

@@ -387,6 +387,15 @@ def test_a_delay_that_nobody_will_end_is_told():
     assert note == "only a worker of agentq starts it then, and none is there; start: agentq worker -q slow"
 
 
+def test_a_delayed_run_without_a_worker_says_so_already():
+    (note,) = why(run(not_before_ms=NOW + 1000), queue=queue()).notes
+    assert note == "no worker on queue slow now; start: agentq worker -q slow"
+
+
+def test_a_run_in_line_says_for_how_long():
+    assert why(run(), queue=queue(OURS, ahead=4)).notes == ("it has been in line for 1 m 00 s",)
+
+
 def test_what_redis_refuses_is_told():
     reason = why(run(), queue=None, refused=("LPOS",))
     assert reason.notes == ("this user of Redis may not use LPOS, so part of the picture is missing",)

@@ -108,7 +108,7 @@ def check_workers(
     elif versions and versions[0] != version:
         yield warning("versions", f"workers have agentq {versions[0]}, this machine {version}", "bring them together")
     if is_sweep_late(swept_ms, now_ms):
-        last = "for a day" if swept_ms is None else f"since {duration(now_ms - swept_ms)}"
+        last = "for a day" if swept_ms is None else f"for {duration(now_ms - swept_ms)}"
         text = f"nobody has swept {last}; {count(due, 'run')} may wait for it"
         yield warning("sweep", text, "start, or restart: agentq worker")
     elif swept_ms is not None:

@@ -248,7 +248,7 @@ def _delayed(seen: Snapshot) -> Reason:
     left = duration(run.not_before_ms - seen.now_ms)
     notes = []
     if blocked := _blocked(seen):
-        notes.append(f"{blocked.text} now; {blocked.fix}")
+        notes.append(f"now: {blocked.text}; {blocked.fix}")
     elif seen.sweep and is_sweep_late(seen.sweep.swept_ms, seen.now_ms):
         notes.append(f"only a worker of agentq starts it then, and none is there; {start_worker(run.queue)}")
     details: dict[str, Any] = {"until_ms": run.not_before_ms, "errors": run.errors, "last_error": run.last_error}
@@ -281,7 +281,7 @@ def _blocked(seen: Snapshot) -> Reason | None:
             agent=run.agent,
             **details,
         )
-    if all(worker.is_silent for worker in queue.workers):
+    if all(_seems_dead(worker, seen) for worker in queue.workers):
         return _reason(
             seen,
             Code.WORKERS_SILENT,
@@ -290,6 +290,13 @@ def _blocked(seen: Snapshot) -> Reason | None:
             **details,
         )
     return None
+
+
+def _seems_dead(worker: WorkerInfo, seen: Snapshot) -> bool:
+    """Whether its heartbeat is late, or it does not sweep: all workers of agentq do, a killed one no more."""
+    is_new = seen.now_ms - worker.started_ms < _SWEEP_LATE_MS
+    has_no_sweep = seen.sweep is not None and is_sweep_late(seen.sweep.swept_ms, seen.now_ms)
+    return worker.is_silent or (worker.is_agentq and has_no_sweep and not is_new)
 
 
 def _lacks_agent(seen: Snapshot, queue: QueueFacts) -> bool:
@@ -354,7 +361,7 @@ def _unheard(seen: Snapshot, details: dict[str, Any]) -> Reason:
 
 
 def _not_swept(seen: Snapshot, sweep: SweepFacts, what: str, details: dict[str, Any]) -> Reason:
-    last = "for a day" if sweep.swept_ms is None else f"since {duration(seen.now_ms - sweep.swept_ms)}"
+    last = "for a day" if sweep.swept_ms is None else f"for {duration(seen.now_ms - sweep.swept_ms)}"
     return _reason(
         seen,
         Code.NOT_SWEPT,

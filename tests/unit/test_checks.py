@@ -132,7 +132,7 @@ def test_workers_that_sweep_are_well():
     [
         ((), None, "workers", "no worker is there"),
         ((STOCK,), None, "workers", "only 1 stock rq worker: delays, retries and crashed runs wait for ever"),
-        ((OURS,), NOW - 60_000, "sweep", "nobody has swept since 1 m 00 s; 3 runs may wait for it"),
+        ((OURS,), NOW - 60_000, "sweep", "nobody has swept for 1 m 00 s; 3 runs may wait for it"),
         ((OURS,), None, "sweep", "nobody has swept for a day"),
         ((OURS, WorkerInfo("w2", version="0.2.0")), NOW, "versions", "workers of several versions: 0.1.0, 0.2.0"),
         ((WorkerInfo("w2", version="0.2.0"),), NOW, "versions", "workers have agentq 0.2.0, this machine 0.1.0"),

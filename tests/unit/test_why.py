@@ -134,9 +134,9 @@ CASES: list[tuple[str, RunState, dict[str, Any], Code, str]] = [
     (
         "lease expired, nobody swept",
         run(Status.RUNNING, **LOST),
-        {"sweep": replace(SWEEP, swept_ms=NOW - 60_000)},
+        {"queue": queue(OURS, STOCK, ahead=None), "sweep": replace(SWEEP, swept_ms=NOW - 60_000)},
         Code.NOT_SWEPT,
-        "worker w1 stopped renewing its lease 40.0 s ago, and nobody has swept since 1 m 00 s",
+        "worker w1 stopped renewing its lease 40.0 s ago, and nobody has swept for 1 m 00 s",
     ),
     (
         "lease expired, no worker",
@@ -219,6 +219,13 @@ CASES: list[tuple[str, RunState, dict[str, Any], Code, str]] = [
         "no worker on queue slow is heard any more: w0, w1, w2 and 2 more",
     ),
     (
+        "a worker that was killed a moment ago sweeps no more",
+        run(),
+        {"sweep": replace(SWEEP, swept_ms=NOW - 11_000)},
+        Code.WORKERS_SILENT,
+        "no worker on queue slow is heard any more: w1",
+    ),
+    (
         "newer version",
         run(version=SCHEMA_VERSION + 1),
         {},
@@ -240,6 +247,13 @@ CASES: list[tuple[str, RunState, dict[str, Any], Code, str]] = [
         "its wake-up is gone, and it is not among the runs that a sweep looks at",
     ),
     # it is queued, and moves by itself
+    (
+        "a worker that has not swept yet, because it has just started",
+        run(),
+        {"queue": queue(replace(OURS, started_ms=NOW - 300)), "sweep": replace(SWEEP, swept_ms=None)},
+        Code.IN_LINE,
+        "it is next on queue slow, which 1 worker serves",
+    ),
     ("next", run(), {}, Code.IN_LINE, "it is next on queue slow, which 1 worker serves"),
     (
         "in line",
@@ -383,13 +397,13 @@ def test_a_run_behind_one_that_was_deleted_by_hand_says_so():
 
 def test_a_delay_that_nobody_will_end_is_told():
     sweep = replace(SWEEP, swept_ms=None)
-    (note,) = why(run(not_before_ms=NOW + 1000), sweep=sweep).notes
+    (note,) = why(run(not_before_ms=NOW + 1000), queue=queue(STOCK), sweep=sweep).notes
     assert note == "only a worker of agentq starts it then, and none is there; start: agentq worker -q slow"
 
 
 def test_a_delayed_run_without_a_worker_says_so_already():
     (note,) = why(run(not_before_ms=NOW + 1000), queue=queue()).notes
-    assert note == "no worker on queue slow now; start: agentq worker -q slow"
+    assert note == "now: no worker on queue slow; start: agentq worker -q slow"
 
 
 def test_a_run_in_line_says_for_how_long():

@@ -8,13 +8,13 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
-from agentq import _ids, _json, results
+from agentq import _ids, results
 from agentq.attachments import Attachable, read_files, refusal
 from agentq.callbacks import Callbacks, calls, finish
 from agentq.catalogue import Catalogue
-from agentq.errors import InvalidInput, LeaseLost, RunNotFound
+from agentq.errors import InvalidInput, LeaseLost
 from agentq.events.model import checked_kinds
-from agentq.intake import NOTHING, new_run
+from agentq.intake import NOTHING, checked_id, checked_limit, checked_reason, checked_status, new_run
 from agentq.runs import RunState, SessionState, Status
 from agentq.settings import Settings
 from agentq.stores.base import RunFilter, SessionFilter, Store
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from agentq.results import RunResult
 
 _log = logging.getLogger(__name__)
-
-_MAX_LIMIT = 1000
-_MAX_REASON_CHARS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +148,7 @@ class AsyncClient:
 
     async def read(self, run_id: str) -> RunState:
         """Everything that is known of a run but its transcript."""
-        return await self._parts().store.read(_checked_id(run_id))
+        return await self._parts().store.read(checked_id(run_id))
 
     async def status(self, run_id: str) -> Status:
         """The run's status."""
@@ -163,7 +160,7 @@ class AsyncClient:
         Raises `RunFailed` or `RunCancelled`, and `ResultTimeout` after `timeout` seconds: the run goes on then.
         """
         parts = self._parts()
-        return await results.result_of(parts.store, parts.stream, _checked_id(run_id), timeout)
+        return await results.result_of(parts.store, parts.stream, checked_id(run_id), timeout)
 
     async def outcome(self, run_id: str) -> RunResult | None:
         """The result of a run that has completed, else None; does not wait and does not raise for a failed run."""
@@ -172,7 +169,7 @@ class AsyncClient:
 
     async def messages(self, run_id: str) -> tuple[Message, ...]:
         """The transcript as it stands."""
-        return await self._parts().store.messages(_checked_id(run_id))
+        return await self._parts().store.messages(checked_id(run_id))
 
     async def events(
         self, run_id: str, *, after: int = 0, live: bool = True, kinds: Iterable[str] = ()
@@ -184,7 +181,7 @@ class AsyncClient:
         (`contextlib.aclosing`), which ends the subscription at once.
         """
         wanted = checked_kinds(kinds)
-        async with results.reading(self._parts().stream, _checked_id(run_id), after=after, live=live) as events:
+        async with results.reading(self._parts().stream, checked_id(run_id), after=after, live=live) as events:
             async for event in events:
                 if event.type in wanted:
                     yield event
@@ -208,7 +205,7 @@ class AsyncClient:
         if not wait >= 0:
             raise InvalidInput(f"wait must be 0 or more seconds, not {wait}", field="wait")
         parts = self._parts()
-        signalled = await parts.store.cancel(_checked_id(run_id), reason=_checked_reason(reason))
+        signalled = await parts.store.cancel(checked_id(run_id), reason=checked_reason(reason))
         if not signalled.held and not signalled.status.is_final:
             await self._settle(parts.store, parts.executor, run_id)
         state = await parts.store.read(run_id)
@@ -235,12 +232,12 @@ class AsyncClient:
     ) -> tuple[RunState, ...]:
         """Runs, newest first. `before` is the id of the last run of the page before; at most 1000 a page."""
         which = RunFilter(
-            status=None if status is None else _checked_status(status),
+            status=None if status is None else checked_status(status),
             agent=agent,
             session_id=session_id,
             user_id=user_id,
             before=before,
-            limit=_checked_limit(limit),
+            limit=checked_limit(limit),
         )
         return await self._parts().store.list(which)
 
@@ -258,7 +255,7 @@ class AsyncClient:
         """Sessions, the one used last first; at most 1000 a page."""
         if offset < 0:
             raise InvalidInput(f"offset must not be negative, but is {offset}", field="offset")
-        which = SessionFilter(user_id=user_id, offset=offset, limit=_checked_limit(limit))
+        which = SessionFilter(user_id=user_id, offset=offset, limit=checked_limit(limit))
         return await self._parts().store.list_sessions(which)
 
     async def workers(self, queue: str) -> tuple[str, ...] | None:
@@ -276,7 +273,7 @@ class AsyncClient:
 
     async def why(self, run_id: str) -> Reason:
         """Why the run is not moving, or how it ended: one sentence with what to do, and a code for programs."""
-        return await self.insight.why(_checked_id(run_id))
+        return await self.insight.why(checked_id(run_id))
 
     def _parts(self) -> _Parts:
         """What was passed in, else what was made for this event loop: connections cannot move between loops."""
@@ -359,29 +356,3 @@ def _redis_parts(settings: Settings, executor: Executor | None) -> _Parts:
 
     made = redis_parts(settings)
     return _Parts(made.store, made.stream, executor or made.executor, made.aclose)
-
-
-def _checked_id(run_id: str) -> str:
-    if not isinstance(run_id, str) or not _ids.is_run_id(run_id):
-        raise RunNotFound(f"{run_id!r} is not a run id: those have 26 letters and digits, as `enqueue` returns them")
-    return run_id
-
-
-def _checked_limit(limit: int) -> int:
-    if not 1 <= limit <= _MAX_LIMIT:
-        raise InvalidInput(f"limit must be between 1 and {_MAX_LIMIT}, not {limit}", field="limit")
-    return limit
-
-
-def _checked_reason(reason: str) -> str:
-    if not isinstance(reason, str) or len(reason) > _MAX_REASON_CHARS:
-        raise InvalidInput(f"reason must be text of at most {_MAX_REASON_CHARS} characters", field="reason")
-    return _json.storable(reason)
-
-
-def _checked_status(status: Status | str) -> Status:
-    try:
-        return Status(status)
-    except ValueError:
-        names = ", ".join(Status)
-        raise InvalidInput(f"status {status!r} does not exist; there are: {names}", field="status") from None

@@ -1,4 +1,4 @@
-"""What an enqueue takes in: every field is checked here, before anything is stored. Pure but for the new id."""
+"""What a client takes in: every argument is checked here, before anything is stored. Pure but for the new id."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from typing import Any
 
 from agentq import _ids, _json
 from agentq.attachments import Attached
-from agentq.errors import InvalidInput
+from agentq.errors import InvalidInput, RunNotFound
 from agentq.messages import user_message
+from agentq.runs import Status
 from agentq.settings import Settings, check_name, times_to_live
 from agentq.stores.base import NewRun
 
 _MAX_ID_CHARS = 200
+_MAX_LIMIT = 1000
+_MAX_REASON_CHARS = 1000
 # A delay above a year is a mistake in the unit.
 _MAX_DELAY_S = 366 * 86_400
 NOTHING = Attached()
@@ -128,3 +131,33 @@ def _delay_ms(delay: float) -> int:
     if not (math.isfinite(delay) and 0 <= delay <= _MAX_DELAY_S):
         raise InvalidInput(f"delay must be between 0 and {_MAX_DELAY_S} seconds, not {delay}", field="delay")
     return round(delay * 1000)
+
+
+def checked_id(run_id: str) -> str:
+    """The id, if it can be one. Raises `RunNotFound`."""
+    if not isinstance(run_id, str) or not _ids.is_run_id(run_id):
+        raise RunNotFound(f"{run_id!r} is not a run id: those have 26 letters and digits, as `enqueue` returns them")
+    return run_id
+
+
+def checked_limit(limit: int) -> int:
+    """The size of a page. Raises `InvalidInput`."""
+    if not 1 <= limit <= _MAX_LIMIT:
+        raise InvalidInput(f"limit must be between 1 and {_MAX_LIMIT}, not {limit}", field="limit")
+    return limit
+
+
+def checked_reason(reason: str) -> str:
+    """The reason for a cancel, as it can be stored. Raises `InvalidInput`."""
+    if not isinstance(reason, str) or len(reason) > _MAX_REASON_CHARS:
+        raise InvalidInput(f"reason must be text of at most {_MAX_REASON_CHARS} characters", field="reason")
+    return _json.storable(reason)
+
+
+def checked_status(status: Status | str) -> Status:
+    """The status of that name. Raises `InvalidInput`."""
+    try:
+        return Status(status)
+    except ValueError:
+        names = ", ".join(Status)
+        raise InvalidInput(f"status {status!r} does not exist; there are: {names}", field="status") from None

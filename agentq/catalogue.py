@@ -28,16 +28,9 @@ class Catalogue:
 
     async def manifest(self, store: Store, agent: str) -> Mapping[str, Any]:
         """What workers have published about the agent: empty if none has published anything. Raises `UnknownAgent`."""
-        known_agents: Callable[[], Awaitable[Mapping[str, Any] | None]] | None = getattr(store, "known_agents", None)
-        if known_agents is None:
+        manifests = await self._known(store, agent)
+        if manifests is None:
             return {}
-        manifests = self._manifests
-        if agent not in manifests or time.monotonic() - self._read_at > _FRESH_S:
-            published = await known_agents()
-            if published is None:
-                return {}
-            self._read_at, self._manifests = time.monotonic(), published
-            manifests = published
         if agent in manifests:
             return dict(manifests[agent])
         if manifests:
@@ -52,8 +45,18 @@ class Catalogue:
 
     async def times_to_live(self, store: Store, agent: str) -> Mapping[str, int]:
         """How long runs of the agent are kept, in milliseconds by outcome; empty where nobody has said."""
-        try:
-            ttl_ms: Mapping[str, int] = (await self.manifest(store, agent)).get("ttl_ms", {})
-        except UnknownAgent:
-            return {}
+        manifests = await self._known(store, agent) or {}
+        ttl_ms: Mapping[str, int] = manifests.get(agent, {}).get("ttl_ms", {})
         return ttl_ms
+
+    async def _known(self, store: Store, agent: str) -> Mapping[str, Any] | None:
+        """All manifests, that of `agent` not older than a moment; None for a store where nobody publishes any."""
+        known_agents: Callable[[], Awaitable[Mapping[str, Any] | None]] | None = getattr(store, "known_agents", None)
+        if known_agents is None:
+            return None
+        if agent not in self._manifests or time.monotonic() - self._read_at > _FRESH_S:
+            published = await known_agents()
+            if published is None:
+                return None
+            self._read_at, self._manifests = time.monotonic(), published
+        return self._manifests

@@ -9,6 +9,7 @@ from agentq._redis.connection import Connection
 from agentq._redis.hub import Hub
 from agentq.events.redis import RedisEventStream
 from agentq.executors.queue import QueueExecutor
+from agentq.stores._retention import Retention
 from agentq.stores.redis import RedisStore
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def redis_parts(settings: Settings, *, connection: Connection | None = None) -> 
     """The parts for `settings.redis_url`. Raises `InvalidInput` when it is no Redis URL."""
     connection = connection or Connection(settings.redis_url)
     hub = Hub(connection)
-    store = RedisStore(connection, prefix=settings.prefix, hub=hub)
+    retention = Retention(settings.ttl_failed_ms, settings.session_ttl_ms)
+    store = RedisStore(connection, prefix=settings.prefix, hub=hub, retention=retention)
     stream = RedisEventStream(store.pipeline, hub, store.keys, store.messages)
     return Parts(store, stream, QueueExecutor(store), connection)

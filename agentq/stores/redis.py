@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from agentq import _json
-from agentq._clock import SystemClock
 from agentq._redis.hub import Hub, Mark
 from agentq._redis.keys import Keys
 from agentq._redis.pipeline import Pipeline
@@ -18,7 +16,9 @@ from agentq.runs import SCHEMA_VERSION, RunState, SessionState, Status
 from agentq.stores import _arguments
 from agentq.stores._claims import ClaimedWakeups, ClaimReader, WakeupSource
 from agentq.stores._listing import list_runs
+from agentq.stores._manifests import Manifests
 from agentq.stores._records import fields_of_commit, fields_of_new_run, run_of_hash
+from agentq.stores._retention import Retention
 from agentq.stores._sessions import list_sessions, read_session, read_session_messages
 from agentq.stores.base import (
     SESSION_TTL_MS,
@@ -51,10 +51,6 @@ if TYPE_CHECKING:
 # Two passes of all workers together come no closer than this, nor so far apart that it looks like a pause.
 _SWEEP_SPACING_MS = 200
 _SPACINGS_IN_LEASE = 10
-# Workers publish their agents every minute; an agent that nobody has served for a day is forgotten.
-_CATALOGUE_TTL_MS = 86_400_000
-# A run that cannot be read is kept as long as one that failed, by default.
-_SET_ASIDE_TTL_MS = 7 * 86_400_000
 # More than any run gets: nothing that was sent into a run that cannot be read changes that it ends.
 _ALL_SIGNALS = 2**53
 
@@ -70,6 +66,7 @@ class RedisStore:
         *,
         prefix: str = "agentq",
         hub: Hub | None = None,
+        retention: Retention | None = None,
         scripts: Callable[[str], Script] = script,
     ) -> None:
         self.connection = connection
@@ -77,7 +74,8 @@ class RedisStore:
         self.hub = hub or Hub(connection)
         self.pipeline = Pipeline(connection)
         self._script = scripts
-        self._clock = SystemClock()
+        self._retention = retention or Retention()
+        self._manifests = Manifests(self.pipeline, self.keys, scripts)
         self._claims = ClaimReader(self.pipeline, self.keys)
         self._transcripts = self._claims.transcripts
 
@@ -171,16 +169,18 @@ class RedisStore:
         except StoreCorrupted as error:
             run_id, state = answer[0].decode(), dict(zip(answer[1][::2], answer[1][1::2], strict=True))
             logger.error("run %s is set aside: %s", run_id, error, extra={"run_id": run_id, "worker": owner})  # noqa: TRY400
-            await self._set_aside(Lease(run_id, int(state[b"fence"]), owner), str(error))
+            ttl_ms = self._retention.of_broken(state, await self.known_agents())
+            await self._set_aside(Lease(run_id, int(state[b"fence"]), owner), str(error), ttl_ms)
             return None
 
-    async def _set_aside(self, lease: Lease, reason: str) -> None:
+    async def _set_aside(self, lease: Lease, reason: str, ttl_ms: int) -> None:
         try:
             await self._commit(
                 lease,
                 status=Status.FAILED,
                 signals=_ALL_SIGNALS,
-                ttl_ms=_SET_ASIDE_TTL_MS,
+                ttl_ms=ttl_ms,
+                session_ttl_ms=self._retention.session_ms,
                 # What cannot be read must not spoil the runs that come after.
                 remembers=0,
                 fields=("last_error", reason),
@@ -343,8 +343,11 @@ class RedisStore:
         return content
 
     async def next_wake(self, run_id: str) -> int:
-        """Count a wake-up that somebody else writes."""
-        return int(await self.pipeline.execute("HINCRBY", self.keys.run(run_id), "wake", 1))
+        """Count a wake-up that somebody else writes. Raises `RunNotFound`."""
+        (number,) = await self.pipeline.run(
+            self._script("count_wake"), about=f"run {run_id}", run=self.keys.run(run_id)
+        )
+        return int(number)
 
     async def watch_cancels(self, owner: str) -> AsyncIterator[str]:
         """Yield the ids of runs that were cancelled while `owner` held them. May miss some: renewal tells, too."""
@@ -358,19 +361,11 @@ class RedisStore:
 
     async def publish_agents(self, manifests: Mapping[str, Mapping[str, Any]]) -> None:
         """Say which agents a worker serves, for clients without agent code. To be repeated well within a day."""
-        if manifests:
-            now = {"published_ms": self._clock.now_ms()}
-            flat = [item for name, manifest in manifests.items() for item in (name, _json.dumps({**manifest, **now}))]
-            await self.pipeline.execute("HSET", self.keys.agents, *flat)
-            await self.pipeline.execute("PEXPIRE", self.keys.agents, _CATALOGUE_TTL_MS)
+        await self._manifests.publish(manifests)
 
     async def known_agents(self) -> Mapping[str, Mapping[str, Any]]:
         """The agents that workers have published within a day: name → manifest."""
-        raw: Mapping[bytes, bytes] = await self.pipeline.execute("HGETALL", self.keys.agents)
-        manifests = {name.decode(): _json.loads(manifest) for name, manifest in raw.items()}
-        # One that nobody serves any more stays in the hash as long as another is published.
-        since = self._clock.now_ms() - _CATALOGUE_TTL_MS
-        return {name: manifest for name, manifest in manifests.items() if manifest["published_ms"] > since}
+        return await self._manifests.known()
 
     async def aclose(self) -> None:
         await self.hub.aclose()

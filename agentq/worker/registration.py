@@ -13,6 +13,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import RedisError
+from rq.registry import FailedJobRegistry
 from rq.serializers import JSONSerializer
 from rq.worker import BaseWorker, WorkerStatus
 
@@ -113,6 +114,9 @@ class Registration:
             is_due = time.monotonic() - self._heartbeat_at >= _HEARTBEAT_S
             if is_due:
                 record.heartbeat(pipeline=pipeline)
+                for queue in self._queues:
+                    # Foreign jobs that were refused: RQ itself forgets them only when somebody looks.
+                    pipeline.zremrangebyscore(FailedJobRegistry.key_template.format(queue), 0, time.time())
             if state != self._state:
                 record.set_state(state.value, pipeline=pipeline)
             if in_flight != self._in_flight:

@@ -12,6 +12,7 @@ from agentq.stores.redis import RedisStore
 
 if TYPE_CHECKING:
     from agentq._redis.connection import Connection
+    from agentq.stores._retention import Retention
 
 _OFFSET_KEY = "test:clock"
 _CLOCK = f"""
@@ -46,10 +47,10 @@ def timed_script(name: str) -> Script:
 class TimedParts:
     """A store and a stream whose scripts add an offset to Redis's clock."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, retention: Retention | None = None, *, prefix: str = "agentq") -> None:
         self.connection = connection
         self.hub = Hub(connection)
-        self.store = RedisStore(connection, hub=self.hub, scripts=timed_script)
+        self.store = RedisStore(connection, prefix=prefix, hub=self.hub, retention=retention, scripts=timed_script)
         self.stream = RedisEventStream(self.store.pipeline, self.hub, self.store.keys, self.store.messages)
 
     async def pass_time(self, seconds: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -95,6 +96,16 @@ async def test_jobs_that_are_not_ours_are_failed_unread_and_harm_no_other(
     assert len(errors) == 6
     for key in (plain.key, pickled.key):
         assert 86_000 < rq.ttl(key) <= 86_400
+
+
+async def test_a_worker_forgets_refused_jobs_whose_day_has_passed(
+    redis_url: str, rq: redis.Redis, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("agentq.worker.registration._HEARTBEAT_S", 0.0)
+    failed = FailedJobRegistry(queue=Queue("default", connection=rq))
+    rq.zadd(failed.key, {"yesterday's": time.time() - 1, "today's": time.time() + 3_600})
+    async with working(app_at(redis_url)):
+        await wait_until(lambda: rq.zrange(failed.key, 0, -1) == [b"today's"])
 
 
 def _failure(job_id: str, connection: redis.Redis) -> str:

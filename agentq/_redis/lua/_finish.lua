@@ -1,11 +1,10 @@
 --[[ The end of a run: times to live, a note for the sweeper of the listings to prune then, the next run of the session. ]]
+-- For a session whose last run was deleted by hand: nobody is there who knows the settings.
+local SESSION_TTL_MS = 30 * 86400000
 
--- Every script that makes a run final calls this. Returns the id of the run of its session that may go on now, or nil.
-local function finish(prefix, run, run_id, now, ttl, session_ttl, remembers)
+-- Gives a run that has ended its time to live, and notes for the sweeper where it is listed.
+local function expire(prefix, run, run_id, now, ttl)
   local of = redis.call('HMGET', run, 'status', 'agent', 'session', 'user', 'key')
-  redis.call('HSET', run, 'finished', int(now))
-  redis.call('ZREM', prefix .. ':due', run_id)
-  redis.call('ZREM', prefix .. ':unserved:' .. of[2], run_id)
   for _, key in ipairs({run, run .. ':messages', run .. ':journal', run .. ':events', run .. ':files'}) do
     redis.call('PEXPIRE', key, ttl)
   end
@@ -14,7 +13,41 @@ local function finish(prefix, run, run_id, now, ttl, session_ttl, remembers)
   end
   redis.call('ZADD', prefix .. ':expiring', int(now + ttl),
     cjson.encode({run_id, of[1], of[2], of[3] or '', of[4] or ''}))
-  return of[3] and leave(prefix, of[3], run, run_id, now, session_ttl, remembers) or nil
+end
+
+-- Every script that makes a run final calls this. Returns the id of the run of its session that may go on now, or nil.
+local function finish(prefix, run, run_id, now, ttl, session_ttl, remembers)
+  local of = redis.call('HMGET', run, 'agent', 'session')
+  redis.call('HSET', run, 'finished', int(now))
+  redis.call('ZREM', prefix .. ':due', run_id)
+  redis.call('ZREM', prefix .. ':unserved:' .. of[1], run_id)
+  expire(prefix, run, run_id, now, ttl)
+  return of[2] and leave(prefix, of[2], run, run_id, now, session_ttl, remembers) or nil
+end
+
+-- Clears away what is left of a run whose hash somebody deleted while it was alive: nothing else would ever do so. Its first
+-- event tells where it is listed. Returns the run of its session that may go on now, or nil.
+local function forget(prefix, run, run_id, now)
+  local first = redis.call('XRANGE', run .. ':events', '-', '+', 'COUNT', 1)[1]
+  local queued = first and first[2][1] == 'e' and cjson.decode(first[2][2]) or {}
+  redis.call('DEL', run .. ':messages', run .. ':journal', run .. ':events', run .. ':files')
+  redis.call('ZREM', prefix .. ':runs', run_id)
+  for status in pairs(TRANSITIONS) do
+    redis.call('ZREM', prefix .. ':runs:status:' .. status, run_id)
+  end
+  if queued.agent then
+    redis.call('ZREM', prefix .. ':runs:agent:' .. queued.agent, run_id)
+  end
+  local session = queued.session_id
+  if not session or redis.call('EXISTS', session_key(prefix, session)) == 0 then
+    return nil
+  end
+  redis.call('ZREM', prefix .. ':runs:session:' .. session, run_id)
+  local user = redis.call('HGET', session_key(prefix, session), 'user')
+  if user then
+    redis.call('ZREM', prefix .. ':runs:user:' .. user, run_id)
+  end
+  return leave(prefix, session, run, run_id, now, SESSION_TTL_MS, false)
 end
 
 -- Takes runs whose time to live has passed out of the listings; returns how many.

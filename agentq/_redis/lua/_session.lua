@@ -23,12 +23,13 @@ local function promote(prefix, key)
       return nil
     end
     local run = prefix .. ':{' .. run_id .. '}'
-    -- One that was deleted by hand must not hold up the others.
     if redis.call('HDEL', run, 'behind') == 1 then
       redis.call('HSET', key, 'live', run_id)
       redis.call('HSET', run, 'history', redis.call('LLEN', key .. ':messages'))
       return run_id
     end
+    -- One that was deleted by hand must neither hold up the others nor keep the session alive.
+    redis.call('HINCRBY', key, 'open', -1)
   end
 end
 
@@ -63,6 +64,14 @@ local function join_session(prefix, session, user, now)
   end
 end
 
+-- Gives a session without an open run its time to live, and notes for the sweeper where it is listed.
+local function expire_session(prefix, session, user, now, ttl)
+  for _, each in ipairs(session_keys(session_key(prefix, session))) do
+    redis.call('PEXPIRE', each, ttl)
+  end
+  redis.call('ZADD', prefix .. ':sessions:expiring', int(now + ttl), cjson.encode({session, user or ''}))
+end
+
 -- Takes a run that has ended out of its session, whose transcript gets the run's messages, and returns the id of the
 -- run that has gone live by that, or nil. A run that never was live leaves no messages.
 local function leave(prefix, session, run, run_id, now, ttl, remembers)
@@ -84,10 +93,7 @@ local function leave(prefix, session, run, run_id, now, ttl, remembers)
     redis.call('ZADD', prefix .. ':sessions:user:' .. state[2], int(now), session)
   end
   if redis.call('HINCRBY', key, 'open', -1) <= 0 then
-    for _, each in ipairs(session_keys(key)) do
-      redis.call('PEXPIRE', each, ttl)
-    end
-    redis.call('ZADD', prefix .. ':sessions:expiring', int(now + ttl), cjson.encode({session, state[2] or ''}))
+    expire_session(prefix, session, state[2], now, ttl)
   end
   return promoted
 end
@@ -98,12 +104,18 @@ local function prune_sessions(prefix, now, limit)
   local gone = redis.call('ZRANGEBYSCORE', expiring, '-inf', int(now), 'LIMIT', 0, limit)
   for _, member in ipairs(gone) do
     local session, user = unpack(cjson.decode(member))
-    -- One that was used again is noted again when that use ends.
-    if redis.call('EXISTS', session_key(prefix, session)) == 0 then
-      redis.call('ZREM', prefix .. ':sessions', session)
-      redis.call('ZREM', prefix .. ':sessions:user:' .. user, session)
+    local left = redis.call('PTTL', session_key(prefix, session))
+    if left >= 0 then
+      -- Kept for longer since, or at its very last millisecond.
+      redis.call('ZADD', expiring, int(now + left + 1), member)
+    else
+      if left == -2 then
+        redis.call('ZREM', prefix .. ':sessions', session)
+        redis.call('ZREM', prefix .. ':sessions:user:' .. user, session)
+      end
+      -- One that is in use is noted again when that use ends.
+      redis.call('ZREM', expiring, member)
     end
-    redis.call('ZREM', expiring, member)
   end
   return #gone
 end

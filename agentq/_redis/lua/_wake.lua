@@ -6,6 +6,15 @@ An empty template means that somebody else does the waking. Due times stand in <
 ]]
 -- A queued run is looked at again after this long, in case its wake-up was lost.
 local GRACE_MS = 2000
+-- A run has one wake-up in line, more only where some seemed lost.
+local WITHDRAWN = 5
+
+local function filler(run_id, number, queue)
+  local values = {run_id = run_id, job_id = run_id .. '-' .. number, queue = queue}
+  return function(text)
+    return (string.gsub(text, '{([%l_]+)}', values))
+  end
+end
 
 local function wake(template, run, run_id, queue, now)
   local number = redis.call('HINCRBY', run, 'wake', 1)
@@ -13,10 +22,7 @@ local function wake(template, run, run_id, queue, now)
   if template == '' then
     return 0
   end
-  local values = {run_id = run_id, job_id = run_id .. '-' .. number, queue = queue}
-  local function fill(text)
-    return (string.gsub(text, '{([%l_]+)}', values))
-  end
+  local fill = filler(run_id, number, queue)
   local shape = cjson.decode(template)
   local fields = {}
   for i, field in ipairs(shape.fields) do
@@ -24,9 +30,27 @@ local function wake(template, run, run_id, queue, now)
   end
   local list = fill(shape.list)
   redis.call('HSET', fill(shape.job), unpack(fields))
-  redis.call('RPUSH', list, values.job_id)
+  redis.call('RPUSH', list, fill('{job_id}'))
   redis.call('SADD', shape.queues, list)
   return 1
+end
+
+-- Takes the newest wake-ups of a run that has ended off its queue, where perhaps no worker ever comes. A claim deletes the
+-- job of each wake-up that it takes, so mostly there is nothing to look for; a job that is there and not in line is being
+-- carried out by a worker of RQ, who deletes it.
+local function withdraw(template, run, run_id, queue)
+  local newest = tonumber(redis.call('HGET', run, 'wake'))
+  if template == '' or not newest then
+    return
+  end
+  local shape = cjson.decode(template)
+  for number = math.max(newest - WITHDRAWN + 1, 1), newest do
+    local fill = filler(run_id, int(number), queue)
+    local job = fill(shape.job)
+    if redis.call('EXISTS', job) == 1 and redis.call('LREM', fill(shape.list), -1, fill('{job_id}')) == 1 then
+      redis.call('DEL', job)
+    end
+  end
 end
 
 -- Queues the wake-up of a run that may go on now, or leaves it to the sweeper until `delay` has passed.

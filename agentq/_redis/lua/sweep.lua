@@ -103,6 +103,15 @@ end
 local function look(run_id, is_served)
   local run = prefix .. ':{' .. run_id .. '}'
   local state = read(run, 'status', 'lease_until', 'not_before', 'woken', 'queue', 'behind', 'cancel')
+  if not state.status then
+    redis.call('ZREM', KEYS[1], run_id)
+    local next_id = forget(prefix, run, run_id, now)
+    local next_run = next_id and prefix .. ':{' .. next_id .. '}'
+    if next_run then
+      ring(next_id, next_run, read(next_run, 'status', 'queue'))
+    end
+    return
+  end
   local rests = (state.status ~= 'running' and state.status ~= 'queued') or (state.behind and not state.cancel)
   if rests or not state.queue then
     redis.call('ZREM', KEYS[1], run_id)

@@ -40,6 +40,10 @@ class Keys:
     def sessions(self, user_id: str | None = None) -> str:
         return f"{self.prefix}:sessions" if user_id is None else f"{self.prefix}:sessions:user:{user_id}"
 
+    def staged(self, of: str, token: str, kind: str) -> str:
+        """Where an import keeps a part (`kind`) of the run or session with the key `of` until it is whole."""
+        return f"{of}:staged:{token}:{kind}"
+
     def live(self, run_id: str) -> str:
         """The channel on which the events of a run are published."""
         return f"{self.prefix}:{{{run_id}}}:live"

@@ -47,6 +47,30 @@ def fields_of_commit(commit: Commit) -> list[str | bytes]:
     return fields
 
 
+def fields_of_ended_run(run: RunState, request_hash: str) -> list[str | bytes]:
+    """Names and values for the hash of an ended run that comes from elsewhere; `run_of_hash` gives `run` back."""
+    texts = {
+        "agent": run.agent, "prompt": run.prompt, "queue": run.queue, "model": run.model, "session": run.session_id,
+        "user": run.user_id, "key": run.idempotency_key, "cancel": run.cancel_reason, "last_error": run.last_error,
+        "request_hash": request_hash, "status": run.status,
+        # For a commit that was sent twice and is stuck on its way: it has happened.
+        "outcome": f"{run.status} {run.seq} 0 ",
+    }  # fmt: skip
+    numbers = {
+        "iteration": run.iteration, "turn": run.turn, "errors": run.errors, "recoveries": run.recoveries,
+        "signals": run.signals, "fence": run.fence, "committed": run.committed, "seq": run.seq, "wake": run.wake,
+        "length": run.message_count, "history": run.history_length, "created": run.created_ms,
+        "updated": run.updated_ms, "finished": run.finished_ms, "version": run.version,
+    }  # fmt: skip
+    documents = {"metadata": run.metadata, "usage": run.usage, "ttl": run.ttl_ms}
+    values: dict[str, str | bytes | None] = {
+        **texts,
+        **{name: str(number) for name, number in numbers.items()},
+        **{name: _json.dumps(document) for name, document in documents.items() if document},
+    }
+    return [item for name, value in values.items() if value is not None for item in (name, value)]
+
+
 def run_of_hash(run_id: str, flat: Sequence[bytes]) -> RunState:
     """Read a run's hash, given as names and values in turn. Raises `StoreCorrupted`."""
     raw = dict(zip(flat[::2], flat[1::2], strict=True))

@@ -89,7 +89,7 @@ def test_who_writes_a_field_is_a_script():
 def test_every_key_that_is_built_is_on_the_page():
     keys = Keys()
     for name, member in vars(Keys).items():
-        if name.startswith("_") or name == "listing" or not isinstance(member, FunctionType | property):
+        if name.startswith("_") or name in ("listing", "staged") or not isinstance(member, FunctionType | property):
             continue
         argument = {"idempotency": "KEY", "batch": "W", "cancels": "W", "sessions": "USER", "unserved": "<agent>"}.get(
             name, "R"
@@ -97,7 +97,8 @@ def test_every_key_that_is_built_is_on_the_page():
         argument = "S" if name.startswith("session") and name != "sessions" else argument
         built = getattr(keys, name) if isinstance(member, property) else getattr(keys, name)(argument)
         assert built in KEYS, name
-    assert {keys.listing(), keys.sessions(), keys.files("R", "S")} <= set(KEYS)
+    staged = keys.staged(keys.run("R"), "TOKEN", "KIND")
+    assert {keys.listing(), keys.sessions(), keys.files("R", "S"), staged} <= set(KEYS)
     for kind in ("status", "agent", "session", "user"):
         assert keys.listing(kind, kind.upper()) in KEYS
 

@@ -1,0 +1,1 @@
+"""Runs that have ended, and sessions, as NDJSON: `export_archive` writes it, `import_archive` reads it back."""

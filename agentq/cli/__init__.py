@@ -20,6 +20,8 @@ _COMMANDS = {
     "queues": ("agentq.cli.queues", "List the queues."),
     "stats": ("agentq.cli.stats", "Show figures on one page."),
     "doctor": ("agentq.cli.doctor", "Check this machine, the app, Redis and the workers."),
+    "export": ("agentq.cli.export", "Write ended runs and their sessions as NDJSON."),
+    "import": ("agentq.cli.import_", "Read back what export wrote."),
 }
 
 

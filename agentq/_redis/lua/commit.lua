@@ -78,7 +78,10 @@ local woken, next_id = 0, ''
 if status == 'queued' then
   woken, next_id = schedule(prefix, ARGV[10], run, run_id, state.queue, now, delay), run_id
 elseif FINAL[status] then
-  withdraw(ARGV[10], run, run_id, state.queue)
+  if status == 'cancelled' then
+    -- Perhaps no worker ever comes to take it. The wake-ups of a run that ended otherwise have been taken, or will be.
+    withdraw(ARGV[10], run, run_id, state.queue)
+  end
   next_id = finish(prefix, run, run_id, now, tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9] == '1') or ''
   if next_id ~= '' then
     local promoted = prefix .. ':{' .. next_id .. '}'

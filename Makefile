@@ -10,7 +10,7 @@ BENCH_ARGS ?=
 AGENTQ_CHAOS_ROUNDS ?= 1000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format coverage bench chaos clean
+.PHONY: help demo test check format docs coverage bench chaos clean
 
 help:  ## print this list
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -40,6 +40,9 @@ check: $(DEV)  ## lint, format, types, direction of imports, file sizes
 format: $(DEV)  ## mend what ruff can mend
 	@.venv/bin/ruff check --fix
 	@.venv/bin/ruff format
+
+docs: $(DEV)  ## write the pages that are made from the code: docs/cli.md
+	@$(PYTHON) scripts/cli_reference.py
 
 coverage: $(DEV)  ## the tests again, with the lines that none of them reached
 	@scripts/ensure-redis

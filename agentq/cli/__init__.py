@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from agentq.cli._errors import MEANINGS, ExitCode
 from agentq.cli._group import AgentqGroup
 
 _COMMANDS = {
@@ -42,8 +43,9 @@ cli = AgentqGroup(
     name="agentq",
     modules=_COMMANDS,
     help="Durable agent runs on a Redis queue.",
-    epilog="agentq COMMAND --help tells more. Exit codes: 0 ok, 1 run failed, 2 usage, 3 not found, 4 cancelled, "
-    "5 waits for a person, 6 conflict, 69 Redis unavailable, 124 timeout, 130 interrupted.",
+    epilog="agentq COMMAND --help tells more. Exit codes: "
+    + ", ".join(f"{code:d} {words}" for code, words in MEANINGS.items() if code is not ExitCode.OUTPUT_CLOSED)
+    + ".",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     no_args_is_help=True,
     params=[

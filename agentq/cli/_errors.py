@@ -33,6 +33,25 @@ class ExitCode(IntEnum):
     OUTPUT_CLOSED = 141
 
 
+# What each code means, in the words of `agentq --help` and docs/cli.md.
+MEANINGS: Mapping[ExitCode, str] = {
+    ExitCode.OK: "ok",
+    ExitCode.FAILED: "run failed",
+    ExitCode.USAGE: "usage",
+    ExitCode.NOT_FOUND: "not found",
+    ExitCode.CANCELLED: "cancelled",
+    ExitCode.WAITS_FOR_PERSON: "waits for a person",
+    ExitCode.CONFLICT: "conflict",
+    ExitCode.UNAVAILABLE: "Redis unavailable",
+    ExitCode.TIMEOUT: "timeout",
+    ExitCode.INTERRUPTED: "interrupted",
+    ExitCode.OUTPUT_CLOSED: "output closed",
+}
+# What any command can say; the others are named by the commands (`exits=`). OUTPUT_CLOSED is for a shell's pipes only.
+COMMON_EXITS = (ExitCode.OK, ExitCode.USAGE, ExitCode.INTERRUPTED)
+# How a run ended or rests, for the commands that answer with it.
+RUN_EXITS = (ExitCode.FAILED, ExitCode.CANCELLED, ExitCode.WAITS_FOR_PERSON)
+
 # An exception has the code of its nearest base that is named here. A test holds this against `agentq.errors`.
 EXIT_CODES: Mapping[type[errors.AgentQError], ExitCode] = {
     errors.InvalidInput: ExitCode.USAGE,

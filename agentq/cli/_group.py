@@ -101,7 +101,11 @@ class _TakesGlobalOptions(click.Command):
 
 
 class AgentqCommand(_TakesGlobalOptions):
-    """One command. Its function returns the exit code."""
+    """One command. Its function returns the exit code; `exits` are those that not every command has."""
+
+    def __init__(self, *args: Any, exits: Sequence[ExitCode] = (), **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.exits = tuple(exits)
 
 
 class AgentqGroup(_TakesGlobalOptions, click.Group):

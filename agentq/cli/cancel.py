@@ -6,20 +6,29 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from agentq.cli._errors import ExitCode
 from agentq.cli._group import AgentqCommand, Options, pass_options
 
 if TYPE_CHECKING:
-    from agentq.cli._errors import ExitCode
     from agentq.client import AsyncClient
 
 
-@click.command("cancel", cls=AgentqCommand)
+@click.command(
+    "cancel",
+    cls=AgentqCommand,
+    exits=(ExitCode.NOT_FOUND, ExitCode.CONFLICT, ExitCode.UNAVAILABLE, ExitCode.TIMEOUT),
+)
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True)
 @click.option("--reason", metavar="TEXT", default="", help="Why; it stands in the run and in its events.")
 @click.option("--wait", metavar="SECONDS", type=click.FloatRange(min=0), default=0.0, help="Wait for the end so long.")
 @pass_options
 def command(options: Options, runs: tuple[str, ...], reason: str, wait: float) -> int:
-    """Stop runs. Tools with an effect no longer start; what was said so far is kept."""
+    """Stop runs. Tools with an effect no longer start; what was said so far is kept.
+
+    \b
+    Examples:
+      $ agentq cancel RUN_ID --reason 'wrong customer' --wait 5
+    """
     import asyncio
 
     from agentq.cli._errors import worst
@@ -40,7 +49,7 @@ async def _cancel(
 ) -> tuple[ExitCode, dict[str, Any]]:
     """Cancel one run and say so. What is wrong with one does not keep the others."""
     from agentq import errors
-    from agentq.cli._errors import ExitCode, exit_code, report
+    from agentq.cli._errors import exit_code, report
     from agentq.cli._output import stderr, stdout
     from agentq.cli._watch import checked_run_id
     from agentq.runs import Status

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from agentq.cli._errors import RUN_EXITS, ExitCode
 from agentq.cli._group import AgentqCommand, Options, pass_options
 
 
@@ -44,7 +45,9 @@ def _metadata(_ctx: click.Context, _param: click.Parameter, pairs: tuple[str, ..
     return metadata
 
 
-@click.command("enqueue", cls=AgentqCommand)
+@click.command(
+    "enqueue", cls=AgentqCommand, exits=(*RUN_EXITS, ExitCode.CONFLICT, ExitCode.UNAVAILABLE)
+)
 @click.argument("agent")
 @click.argument("prompt", metavar="PROMPT|-")
 @click.option("--session", metavar="ID", help="The conversation that the run belongs to.")
@@ -76,8 +79,15 @@ def command(
     delay: float,
     follow: bool,
 ) -> int:
-    """Hand a prompt to the workers. The first line on stdout is the run id; PROMPT `-` reads standard input."""
-    from agentq.cli._errors import ExitCode
+    """Hand a prompt to the workers. The first line on stdout is the run id; PROMPT `-` reads standard input.
+
+    With --follow the exit code says how the run ended.
+
+    \b
+    Examples:
+      $ agentq enqueue calculator 'What is 7 + 9?' --follow
+      $ agentq enqueue calculator - --session ann-1 --user ann --key request-17 < prompt.txt
+    """
     from agentq.cli._output import stdout
     from agentq.cli._watch import Look, Watch, watch
 

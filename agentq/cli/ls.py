@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from agentq.cli._errors import ExitCode
 from agentq.cli._group import AgentqCommand, Options, pass_options
 from agentq.runs import Status
 
@@ -19,7 +20,7 @@ _HEADS = ("RUN", "STATUS", "AGENT", "AGE", "ITER", "PROMPT OR LAST ERROR")
 _SPARED = ("ITER", "AGENT", "AGE")
 
 
-@click.command("ls", cls=AgentqCommand)
+@click.command("ls", cls=AgentqCommand, exits=(ExitCode.NOT_FOUND, ExitCode.UNAVAILABLE))
 @click.option("--status", type=click.Choice([str(status) for status in Status]), help="Only runs with this status.")
 @click.option("--agent", metavar="AGENT", help="Only runs of this agent.")
 @click.option("--session", metavar="ID", help="Only runs of this session.")
@@ -42,10 +43,14 @@ def command(
     """List runs, newest first.
 
     --json prints {"runs": [...], "next": RUN or null}; `--before` takes `next`.
+
+    \b
+    Examples:
+      $ agentq ls --status failed
+      $ agentq ls --user ann --limit 5 --json
     """
     import asyncio
 
-    from agentq.cli._errors import ExitCode
     from agentq.cli._output import stderr, stdout
     from agentq.cli._watch import checked_run_id
     from agentq.cli.show import run_document

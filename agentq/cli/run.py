@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from agentq.cli._errors import ExitCode, exit_code
 from agentq.cli._group import AgentqCommand, Options, pass_options
 from agentq.cli.enqueue import FILES, read_prompt
 from agentq.settings import DEFAULT_APP
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from agentq.events.model import Event
 
 
-@click.command("run", cls=AgentqCommand)
+@click.command("run", cls=AgentqCommand, exits=(ExitCode.FAILED,))
 @click.argument("prompt", metavar="PROMPT|-")
 @click.option("--agent", metavar="AGENT", help="The agent [the app's first].")
 @click.option(
@@ -41,11 +42,16 @@ def command(
     """Run an agent in this process, without Redis; nothing is kept. PROMPT `-` reads standard input.
 
     Where no app is named and none is there, the agent is a plain `assistant` without tools.
+
+    \b
+    Examples:
+      $ agentq run 'What is 7 + 9?'
+      $ agentq run --agent calculator --model mock 'call add_numbers {"a": 7, "b": 9}'
+      $ agentq run --json - < prompt.txt
     """
     import asyncio
 
     from agentq.cli import _logs
-    from agentq.cli._errors import ExitCode, exit_code
     from agentq.cli._output import stdout
     from agentq.cli._render import Renderer
     from agentq.errors import RunError

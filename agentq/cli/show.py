@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from agentq.cli._errors import ExitCode
 from agentq.cli._group import AgentqCommand, Options, pass_options
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from agentq.runs import RunState
 
 
-@click.command("show", cls=AgentqCommand)
+@click.command("show", cls=AgentqCommand, exits=(ExitCode.NOT_FOUND, ExitCode.UNAVAILABLE))
 @click.argument("run")
 @click.option("--full", is_flag=True, help="Shorten no arguments and no results.")
 @pass_options
@@ -29,7 +30,6 @@ def command(options: Options, run: str, full: bool) -> int:
     import contextlib
 
     from agentq.cli import _words
-    from agentq.cli._errors import ExitCode
     from agentq.cli._output import PIPE_WIDTH, stdout
     from agentq.cli._watch import checked_run_id, tell_of_need
     from agentq.errors import RunNotFound, StoreUnavailable

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
+from agentq.cli._errors import RUN_EXITS, ExitCode
 from agentq.cli._group import AgentqCommand, Options, pass_options
 
-if TYPE_CHECKING:
-    from agentq.cli._errors import ExitCode
 
-
-@click.command("tail", cls=AgentqCommand)
+@click.command("tail", cls=AgentqCommand, exits=(*RUN_EXITS, ExitCode.NOT_FOUND, ExitCode.UNAVAILABLE))
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True)
 @click.option("--after", metavar="CURSOR", type=click.IntRange(min=0), help="Begin after this event (its seq).")
 @click.option("--no-follow", is_flag=True, help="Stop at the last event; do not wait for more.")
@@ -25,6 +21,11 @@ def command(
     """Watch runs: everything so far, then live.
 
     Ctrl-C detaches; the run goes on. The exit code says how the run ended: with several, the worst.
+
+    \b
+    Examples:
+      $ agentq tail RUN_ID
+      $ agentq tail RUN_ID --after 12 --no-follow --json
     """
     from agentq.cli._watch import Look, Watch, checked_run_id, watch
 

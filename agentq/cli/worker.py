@@ -40,6 +40,11 @@ def command(
 
     SIGTERM or Ctrl-C stops warmly: what must not be repeated is finished, the rest goes to other workers. A second
     signal stops at once.
+
+    \b
+    Examples:
+      $ agentq worker
+      $ agentq worker --queue urgent --queue default --concurrency 200 --log-format json
     """
     import asyncio
 

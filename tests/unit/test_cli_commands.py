@@ -7,9 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from click import Context
 from click.testing import CliRunner, Result
 
 from agentq.cli import cli
+from agentq.cli._errors import COMMON_EXITS
 from agentq.cli._output import columns
 from agentq.errors import IdempotencyConflict, RunAlreadyFinished, StoreUnavailable
 from agentq.events.model import (
@@ -43,7 +45,11 @@ def ended(event: Event, status: Status, run_id: str = RUN) -> ScriptedRun:
 
 
 def invoke(client: ScriptedClient, *args: str, stdin: str | None = None) -> Result:
-    return CliRunner().invoke(cli, args, input=stdin, obj=ScriptedOptions(client=client))
+    result = CliRunner().invoke(cli, args, input=stdin, obj=ScriptedOptions(client=client))
+    for name in {name for name in args if name in cli.list_commands(Context(cli))}:
+        named = getattr(cli.get_command(Context(cli), name), "exits", ())
+        assert not named or result.exit_code in {*COMMON_EXITS, *named}, f"{name} does not name exit {result.exit_code}"
+    return result
 
 
 def test_tail_says_that_a_run_waits_in_line():

@@ -124,7 +124,7 @@ def _variables() -> Iterator[tuple[str, str]]:
 
 
 def _metavar(argument: click.Argument, ctx: click.Context) -> str:
-    return argument.make_metavar(ctx).strip("[]").removesuffix("...")
+    return argument.make_metavar(ctx).removesuffix("...").strip("[]")
 
 
 def _how_often(argument: click.Argument) -> str:

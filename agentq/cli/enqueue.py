@@ -45,9 +45,7 @@ def _metadata(_ctx: click.Context, _param: click.Parameter, pairs: tuple[str, ..
     return metadata
 
 
-@click.command(
-    "enqueue", cls=AgentqCommand, exits=(*RUN_EXITS, ExitCode.CONFLICT, ExitCode.UNAVAILABLE)
-)
+@click.command("enqueue", cls=AgentqCommand, exits=(*RUN_EXITS, ExitCode.CONFLICT, ExitCode.UNAVAILABLE))
 @click.argument("agent")
 @click.argument("prompt", metavar="PROMPT|-")
 @click.option("--session", metavar="ID", help="The conversation that the run belongs to.")

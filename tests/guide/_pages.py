@@ -16,23 +16,33 @@ if TYPE_CHECKING:
 
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 README = ROOT / "README.md"
-_FENCE = re.compile(r"^```(\S*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_FILE_NAME = re.compile(r"# (\S+\.py)\n")
+# The pages that are played block by block: see `_walk.py`.
+GUIDE = sorted((ROOT / "docs" / "guide").glob("*.md"))
+_FENCE = re.compile(r"^```(\S*)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_FILE_NAME = re.compile(r"# ((?:[\w-]+/)*(?:[\w@-]+\.[a-z]+|Dockerfile|Procfile))\n")
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block. `name` is the file that its first line names, else its language and number on the page."""
+    """A fenced block. `name` is the file that its first line names, else its language and number on the page.
+
+    `words` are those after the language, which say how the page is played.
+    """
 
     page: Path
     language: str
     text: str
     name: str
+    words: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.page.name}:{self.name}"
+
+    @property
+    def is_file(self) -> bool:
+        return _FILE_NAME.match(self.text) is not None
 
     def executed(self) -> ModuleType:
         """Run the block as a module of its own, not as the main program."""
@@ -41,18 +51,30 @@ class Block:
         return module
 
 
-def blocks(page: Path, language: str) -> list[Block]:
+@dataclass(frozen=True)
+class Shown:
+    """A command after `$`, and the lines that it prints according to the page."""
+
+    command: str
+    output: str
+
+
+def all_blocks(page: Path) -> list[Block]:
+    """The fenced blocks of a page, in order."""
     found = []
-    for number, (kind, text) in enumerate(_FENCE.findall(page.read_text())):
+    for number, (language, words, text) in enumerate(_FENCE.findall(page.read_text())):
         named = _FILE_NAME.match(text)
-        if kind == language:
-            found.append(Block(page, kind, text, named[1] if named else f"{kind} {number}"))
+        found.append(Block(page, language, text, named[1] if named else f"{language} {number}", tuple(words.split())))
     return found
 
 
+def blocks(page: Path, language: str) -> list[Block]:
+    return [found for found in all_blocks(page) if found.language == language]
+
+
 def block(page: Path, name: str) -> Block:
-    """The python block of that file name."""
-    return next(found for found in blocks(page, "python") if found.name == name)
+    """The block of that file name."""
+    return next(found for found in all_blocks(page) if found.name == name)
 
 
 def prose(page: Path) -> str:
@@ -73,6 +95,33 @@ def anchors(page: Path) -> set[str]:
 
 def commands(page: Path) -> Iterator[list[str]]:
     """The command lines after `$` in console blocks, without comments."""
-    for shown in blocks(page, "console"):
-        for line in re.findall(r"^\$ (.+)$", shown.text, re.MULTILINE):
-            yield shlex.split(line, comments=True)
+    for block in blocks(page, "console"):
+        for shown in dialogue(block.text):
+            yield shlex.split(shown.command, comments=True)
+
+
+def dialogue(text: str) -> Iterator[Shown]:
+    """What is typed in a console block, each with what is printed then.
+
+    A command goes on in the next line after a backslash, and where a quotation is open.
+    """
+    lines = text.splitlines()
+    while lines:
+        first = lines.pop(0)
+        if not first.startswith("$ "):
+            raise ValueError(f"a console block begins with a command after '$ ', not with {first!r}")
+        command = first[2:]
+        while lines and _is_open(command):
+            command += f"\n{lines.pop(0)}"
+        output = []
+        while lines and not lines[0].startswith("$ "):
+            output.append(lines.pop(0))
+        yield Shown(command, "\n".join(output).rstrip())
+
+
+def _is_open(command: str) -> bool:
+    try:
+        shlex.split(command, comments=True)
+    except ValueError:
+        return True
+    return command.endswith("\\")

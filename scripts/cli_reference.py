@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING
 import click
 
 from agentq.cli import cli
-from agentq.cli._errors import COMMON_EXITS, MEANINGS
+from agentq.cli._errors import COMMON_EXITS, MEANINGS, ExitCode
 from agentq.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-
-    from agentq.cli._errors import ExitCode
 
 PAGE = Path(__file__).parent.parent / "docs" / "cli.md"
 _GLOBAL_TITLE = "Global options"
@@ -59,9 +57,14 @@ def page(group: click.Group = cli) -> str:
     return "\n".join(sections)
 
 
+def _context(command: click.Command, path: str = "agentq") -> click.Context:
+    """A context as the command line makes it: a command keeps the `-h, --help` that it was first asked for."""
+    return click.Context(command, info_name=path, **cli.context_settings)
+
+
 def _commands(group: click.Group, path: str = "agentq") -> Iterator[tuple[str, click.Command]]:
     """Every command that is shown, with the words that call it; those of groups after their group."""
-    ctx = click.Context(group, info_name=path)
+    ctx = _context(group, path)
     for name in group.list_commands(ctx):
         command = group.get_command(ctx, name)
         if command is None or command.hidden:
@@ -78,7 +81,7 @@ def _index(group: click.Group) -> Iterator[tuple[str, str]]:
 
 def _section(group: click.Group, path: str, command: click.Command) -> Iterator[str]:
     """A command: how it is called, what it does, its arguments, options and exit codes."""
-    ctx = click.Context(command, info_name=path)
+    ctx = _context(command, path)
     yield f"## {path}\n"
     yield f"```text\n{path} {' '.join(command.collect_usage_pieces(ctx))}\n```\n"
     yield from _paragraphs(command)
@@ -87,9 +90,12 @@ def _section(group: click.Group, path: str, command: click.Command) -> Iterator[
         yield f"{'Argument' if len(arguments) == 1 else 'Arguments'}: {', '.join(each)}.\n"
     if options := list(_options(command, group)):
         yield _table(("option", "what it does"), options)
-    exits: Iterable[ExitCode] = getattr(command, "exits", ())
-    codes = sorted({*COMMON_EXITS, *exits})
-    yield f"Exit codes: {', '.join(f'{code:d} {MEANINGS[code]}' for code in codes)}.\n"
+    exits: Iterable[ExitCode] | None = getattr(command, "exits", None)
+    if exits is not None:
+        # Not every command speaks of a run.
+        words = {**MEANINGS, ExitCode.FAILED: "failed"}
+        codes = sorted({*COMMON_EXITS, *exits})
+        yield f"Exit codes: {', '.join(f'{code:d} {words[code]}' for code in codes)}.\n"
 
 
 def _paragraphs(command: click.Command) -> Iterator[str]:
@@ -107,8 +113,8 @@ def _paragraphs(command: click.Command) -> Iterator[str]:
 
 def _options(command: click.Command, group: click.Group) -> Iterator[tuple[str, str]]:
     """The options of a command, without the global ones, which are the group's own."""
-    ctx = click.Context(command)
-    everywhere = {name for param in group.get_params(click.Context(group)) for name in param.opts}
+    ctx = _context(command)
+    everywhere = {name for param in group.get_params(_context(group)) for name in param.opts}
     for param in command.get_params(ctx):
         record = param.get_help_record(ctx) if isinstance(param, click.Option) else None
         if record is None or (command is not group and everywhere.issuperset(param.opts)):

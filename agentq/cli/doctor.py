@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from agentq.cli._errors import ExitCode
 from agentq.cli._group import AgentqCommand, Options, pass_options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from agentq.cli._errors import ExitCode
     from agentq.cli._output import Output
     from agentq.insight.checks import Check
 
@@ -31,7 +31,7 @@ class _Findings:
         return [check for checks in self.sections.values() for check in checks]
 
 
-@click.command("doctor", cls=AgentqCommand)
+@click.command("doctor", cls=AgentqCommand, exits=(ExitCode.FAILED, ExitCode.UNAVAILABLE))
 @pass_options
 def command(options: Options) -> int:
     """Look whether everything is as agentq needs it, and say how to mend what is not. Changes nothing.
@@ -109,7 +109,6 @@ async def _ask_redis(options: Options, found: _Findings) -> None:
 
 
 def _code(found: _Findings) -> ExitCode:
-    from agentq.cli._errors import ExitCode
 
     if found.is_redis_away:
         return ExitCode.UNAVAILABLE

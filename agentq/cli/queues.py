@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from agentq.cli._errors import ExitCode
 from agentq.cli._group import AgentqCommand, Options, pass_options
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ _HEADS = ("QUEUE", "WAITING", "OLDEST", "FAILED", "WORKERS")
 _SPARED = ("FAILED", "OLDEST")
 
 
-@click.command("queues", cls=AgentqCommand)
+@click.command("queues", cls=AgentqCommand, exits=(ExitCode.UNAVAILABLE,))
 @pass_options
 def command(options: Options) -> int:
     """List the queues: wake-ups that wait, the age of the oldest, RQ's failed jobs, workers.
@@ -27,7 +28,6 @@ def command(options: Options) -> int:
     """
     import asyncio
 
-    from agentq.cli._errors import ExitCode
     from agentq.cli._output import stderr, stdout
     from agentq.cli._table import print_table
 

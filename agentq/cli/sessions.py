@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from agentq.cli._errors import ExitCode
 from agentq.cli._group import AgentqCommand, Options, pass_options
 
 if TYPE_CHECKING:
-    from agentq.cli._errors import ExitCode
     from agentq.messages import Message
     from agentq.runs import SessionState
 
 _HEADS = ("SESSION", "USER", "RUNS", "OPEN", "MESSAGES", "USED")
 
 
-@click.command("sessions", cls=AgentqCommand)
+@click.command("sessions", cls=AgentqCommand, exits=(ExitCode.NOT_FOUND, ExitCode.UNAVAILABLE))
 @click.argument("session", required=False)
 @click.option("--user", metavar="ID", help="Only sessions of this user.")
 @click.option(
@@ -42,7 +42,6 @@ def _list(options: Options, *, user: str | None, limit: int, offset: int) -> Exi
     import asyncio
     import shlex
 
-    from agentq.cli._errors import ExitCode
     from agentq.cli._output import age, stderr, stdout, table
 
     async def main() -> tuple[SessionState, ...]:
@@ -84,7 +83,6 @@ def _show(options: Options, session_id: str, *, full: bool) -> ExitCode:
     import asyncio
 
     from agentq.cli import _words
-    from agentq.cli._errors import ExitCode
     from agentq.cli._output import PIPE_WIDTH, age, one_line, stdout
 
     async def main() -> tuple[SessionState, tuple[Message, ...]]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from agentq.cli._errors import ExitCode
 from agentq.cli._group import AgentqCommand, Options, pass_options
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from agentq.insight.facts import Stats
 
 
-@click.command("stats", cls=AgentqCommand)
+@click.command("stats", cls=AgentqCommand, exits=(ExitCode.UNAVAILABLE,))
 @pass_options
 def command(options: Options) -> int:
     """Show figures on one page: runs by status, workers, queues, memory. Costs the same with a million runs.
@@ -24,7 +25,6 @@ def command(options: Options) -> int:
     """
     import asyncio
 
-    from agentq.cli._errors import ExitCode
     from agentq.cli._output import stdout
     from agentq.cli._table import paragraph
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from agentq.cli._errors import ExitCode
 from agentq.cli._group import AgentqCommand, Options, pass_options
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from agentq.insight.why import Reason
 
 
-@click.command("why", cls=AgentqCommand)
+@click.command("why", cls=AgentqCommand, exits=(ExitCode.NOT_FOUND, ExitCode.UNAVAILABLE))
 @click.argument("run")
 @pass_options
 def command(options: Options, run: str) -> int:
@@ -26,7 +27,6 @@ def command(options: Options, run: str) -> int:
     """
     import asyncio
 
-    from agentq.cli._errors import ExitCode
     from agentq.cli._output import stdout
     from agentq.cli._watch import checked_run_id
 

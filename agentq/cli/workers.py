@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from agentq.cli._errors import ExitCode
 from agentq.cli._group import AgentqCommand, Options, pass_options
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ _SPARED = ("PID", "HOST", "VERSION", "FAILED", "DONE", "UP", "RUNS", "QUEUES")
 _COLOURS = {"silent": "red", "suspended": "yellow"}
 
 
-@click.command("workers", cls=AgentqCommand)
+@click.command("workers", cls=AgentqCommand, exits=(ExitCode.UNAVAILABLE,))
 @pass_options
 def command(options: Options) -> int:
     """List the workers that are there: state, iterations in flight, queues, agents. Stock rq workers are marked.
@@ -29,7 +30,6 @@ def command(options: Options) -> int:
     """
     import asyncio
 
-    from agentq.cli._errors import ExitCode
     from agentq.cli._output import stderr, stdout
     from agentq.cli._table import print_table
     from agentq.insight.why import start_worker

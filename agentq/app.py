@@ -16,8 +16,8 @@ from agentq.errors import Conflict, InvalidInput, LeaseLost, RunNotFound, StoreU
 from agentq.executors.local import LocalExecutor
 from agentq.intake import NOTHING, new_run
 from agentq.loop import Agent, Loop, settle_cancelled
-from agentq.providers.base import media_types_of
-from agentq.providers.registry import resolve
+from agentq.providers.base import check_model_settings, media_types_of
+from agentq.providers.registry import in_use, resolve
 from agentq.results import RunResult, reading, result_of
 from agentq.runs import Status
 from agentq.settings import Settings
@@ -89,13 +89,34 @@ class AgentQ:
             raise UnknownAgent(f"there is no agent named {name!r}; this app has: {known}", field="agent") from None
 
     def check_models(self) -> None:
-        """Find the provider of every agent's model. Raises `UnknownProvider`, or what a provider says of itself."""
+        """Find the provider of every agent's model and have it check the agent's settings, its key among them.
+
+        Raises `UnknownProvider`, or the provider's `InvalidInput`. Asks no server.
+        """
         for agent in self.agents.values():
-            self._resolve(agent.model)
+            try:
+                self._check_model(agent, agent.model)
+            except InvalidInput as error:
+                raise type(error)(f"agent {agent.name!r}: {error}", field=error.field) from error
+
+    async def aclose(self) -> None:
+        """Close the connections to model servers that the running event loop holds; later calls open new ones.
+
+        An event loop that ends as that of `asyncio.run` does it by itself.
+        """
+        for provider in (*self._models.values(), *in_use()):
+            close = getattr(provider, "aclose", None)
+            if close is not None:
+                await close()
 
     def loop(self, store: Store, executor: Executor, settings: Settings | None = None) -> Loop:
         """The loop over these agents, for whoever advances runs: a worker, an executor of your own."""
         return Loop(self.agents, store, executor, settings or self.settings, resolve_model=self._resolve)
+
+    def _check_model(self, agent: Agent, model: str) -> Provider:
+        provider, name = self._resolve(model)
+        check_model_settings(provider, name, agent.model_settings)
+        return provider
 
     def _resolve(self, model: str) -> tuple[Provider, str]:
         name, _, rest = model.partition(":")
@@ -121,8 +142,9 @@ class AgentQ:
         is started. Cancelling the task that awaits this stops the run. But for the transcripts of sessions nothing
         outlives the call, unless `AgentQ` was given a store of its own.
         """
-        model_name = model or self.agent(agent).model
-        provider, _ = self._resolve(model_name)
+        definition = self.agent(agent)
+        model_name = model or definition.model
+        provider = self._check_model(definition, model_name)
         attached = await asyncio.to_thread(read_files, files, self.settings) if files else NOTHING
         if refused := refusal(attached.parts, media_types_of(provider), model_name):
             raise InvalidInput(refused, field="files")

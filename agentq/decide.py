@@ -130,6 +130,9 @@ def _after_reply(view: View, reply: Message) -> Decision:
     if reply.stop_reason in (StopReason.REFUSAL, StopReason.CONTENT_FILTER):
         return _failed_turn(view, (), NoteKind.REFUSED, _refusal(reply))
     if not reply.tool_calls:
+        if reply.stop_reason is StopReason.MAX_TOKENS and not reply.text.strip():
+            # Another try would cost as much and come as far.
+            return _failed(view, (), "the model used up its token limit before it said anything; raise max_tokens")
         return Finish(Status.COMPLETED, (reply,), view.run.iteration + 1, 0)
     planned: list[PlannedCall] = []
     unknown: list[ToolResultPart] = []
@@ -159,9 +162,10 @@ def _after_calls(view: View, reply: Message) -> Decision:
 def _after_failure(view: View, failure: Failure) -> Decision:
     if not failure.retryable:
         return _failed(view, (), failure.message)
-    delay_ms = failure.retry_after_ms
-    if delay_ms is None:
-        delay_ms = min(view.limits.backoff_initial_ms * 2**view.run.errors, view.limits.backoff_max_ms)
+    delay_ms = min(view.limits.backoff_initial_ms * 2**view.run.errors, view.limits.backoff_max_ms)
+    if failure.retry_after_ms is not None:
+        # Never sooner than the back-off: servers in trouble say 0.
+        delay_ms = max(delay_ms, failure.retry_after_ms)
     return _failed_turn(view, (), NoteKind.PROVIDER_ERROR, failure.message, delay_ms)
 
 

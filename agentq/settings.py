@@ -90,6 +90,32 @@ class Settings:
         }[status]
 
 
+@dataclass(frozen=True, slots=True)
+class OpenAIEnvironment:
+    """What the environment says of OpenAI's API, under the names that OpenAI's own SDK reads. Unset is None."""
+
+    api_key: str | None = None
+    base_url: str | None = None
+    organization: str | None = None
+    project: str | None = None
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] | None = None) -> OpenAIEnvironment:
+        """Read OPENAI_API_KEY, OPENAI_BASE_URL, OPENAI_ORG_ID and OPENAI_PROJECT_ID."""
+        return cls(
+            variable("OPENAI_API_KEY", environ),
+            variable("OPENAI_BASE_URL", environ),
+            variable("OPENAI_ORG_ID", environ),
+            variable("OPENAI_PROJECT_ID", environ),
+        )
+
+
+def variable(name: str, environ: Mapping[str, str] | None = None) -> str | None:
+    """The value of an environment variable without the white space around it; None where it is unset or empty."""
+    value = (os.environ if environ is None else environ).get(name, "").strip()
+    return value or None
+
+
 def check_name(name: str, *, field: str) -> str:
     """Return `name` if it can stand in a Redis key and a URL; raises `InvalidInput`."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from agentq.messages import Message, StopReason, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from agentq.tools.spec import ToolSpec
 
@@ -74,12 +74,22 @@ class Provider(Protocol):
 
     `stream` yields chunks and then one `ReplyEnd`. It raises `ProviderError` for everything that goes wrong with the
     call, and lets cancellation through at once, closing its connection. It keeps no state between calls: any worker
-    may make the next one. It may have `media_types`: see `media_types_of`.
+    may make the next one.
+
+    It may have more: `media_types`, see `media_types_of`; `check(model, settings)`, see `check_model_settings`; and
+    `aclose()`, which closes what it holds open in the running event loop.
     """
 
     name: str
 
     def stream(self, request: ModelRequest) -> AsyncIterator[Chunk]: ...
+
+
+def check_model_settings(provider: Provider, model: str, settings: Mapping[str, Any]) -> None:
+    """Have the provider look at the settings of a model before the first call. Raises its `InvalidInput`."""
+    check: Callable[[str, Mapping[str, Any]], None] | None = getattr(provider, "check", None)
+    if check is not None:
+        check(model, settings)
 
 
 def media_types_of(provider: Provider) -> tuple[str, ...]:

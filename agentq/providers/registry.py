@@ -20,8 +20,12 @@ _HOW_TO_WRITE = "write 'provider:model', such as 'openai:gpt-4o-mini'"
 
 # Where each built-in provider lives. The module is imported when a model of it is first used: an HTTP client costs
 # start-up time.
-_BUILT_IN = {"mock": ("agentq.providers.mock", "MockProvider")}
-_PLANNED = frozenset({"openai", "openai-chat", "anthropic", "google"})
+_BUILT_IN = {
+    "mock": ("agentq.providers.mock", "MockProvider"),
+    "openai": ("agentq.providers.openai_chat", "openai"),
+    "openai-chat": ("agentq.providers.openai_chat", "OpenAIChat"),
+}
+_PLANNED = frozenset({"anthropic", "google"})
 
 _providers: dict[str, Provider] = {}
 
@@ -62,6 +66,11 @@ def register(name: str, provider: Provider) -> None:
             field="name",
         )
     _providers[name] = provider
+
+
+def in_use() -> tuple[Provider, ...]:
+    """The providers that were resolved or registered in this process so far."""
+    return tuple(_providers.values())
 
 
 def _built_in(name: str) -> Provider:

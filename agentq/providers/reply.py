@@ -17,6 +17,9 @@ from agentq.providers.base import Chunk, ReasoningChunk, ReplyEnd, TextChunk, To
 # would fail every later turn. Its `arguments_error` keeps the call from being run.
 UNNAMED = "unnamed"
 
+# A whole object cannot be the beginning of a longer one: calls of a reply that was cut are made if theirs is whole.
+CUT = "the reply reached its token limit before the arguments were complete; send a shorter call"
+
 # Room for a look at broken arguments; whole ones can be megabytes, and the model reads this text back.
 _EXCERPT_CHARS = 80
 
@@ -87,6 +90,7 @@ class ReplyBuilder:
             raise ProviderError("the stream was cut before the reply was complete", retryable=True)
         parts: list[Part] = []
         calls = 0
+        is_cut = self._end.stop_reason is StopReason.MAX_TOKENS
         for part in self._parts:
             match part:
                 case _Text():
@@ -94,7 +98,7 @@ class ReplyBuilder:
                 case _Reasoning():
                     parts.append(ReasoningPart(text="".join(part.pieces), signature=part.signature))
                 case _Call():
-                    parts.append(_call_part(part, _ids.call_id(run_id, turn, calls)))
+                    parts.append(_call_part(part, _ids.call_id(run_id, turn, calls), is_cut=is_cut))
                     calls += 1
                 case _:
                     assert_never(part)
@@ -144,8 +148,11 @@ def _is_another(call: _Call, chunk: ToolCallChunk) -> bool:
     return bool(chunk.provider_call_id and call.provider_call_id and chunk.provider_call_id != call.provider_call_id)
 
 
-def _call_part(call: _Call, call_id: str) -> ToolCallPart:
+def _call_part(call: _Call, call_id: str, *, is_cut: bool) -> ToolCallPart:
     arguments, error = _parse_arguments("".join(call.pieces))
+    if is_cut and (error or not any(piece.strip() for piece in call.pieces)):
+        # No arguments at all may be the beginning of some, which must not be taken for a call without any.
+        error = CUT
     if not call.name:
         error = "the call names no tool"
     return ToolCallPart(

@@ -49,7 +49,10 @@ async def continue_run(run_id: str, action: str = "continue") -> None:
         for claim in claims:
             await _advance(app, parts, claim)
     finally:
-        await parts.aclose()
+        try:
+            await app.aclose()  # RQ drops its event loop as it is
+        finally:
+            await parts.aclose()
 
 
 async def _advance(app: AgentQ, parts: Parts, claim: Claim) -> None:

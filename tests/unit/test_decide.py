@@ -82,6 +82,13 @@ class TestTurns:
         reply = answer(stop_reason=stop_reason)
         assert finish(see(steps=Steps(reply), iteration=2, errors=3)) == Finish(Status.COMPLETED, (reply,), 3, 0)
 
+    @pytest.mark.parametrize("text", ["", " \n"])
+    def test_a_reply_that_its_token_limit_cut_before_the_first_word_is_no_answer(self, text: str):
+        """All its tokens went into reasoning; another try would cost as much."""
+        done = finish(see(steps=Steps(answer(text, StopReason.MAX_TOKENS))))
+        assert (done.status, done.messages) == (Status.FAILED, ())
+        assert "raise max_tokens" in (done.reason or "")
+
     def test_a_reply_with_calls_is_committed_with_its_results_in_order(self):
         reply = calls("once", "none", "idempotent")
         steps = Steps(reply, dict(reversed(list(all_finished(reply).calls.items()))))
@@ -192,9 +199,10 @@ class TestProviderFaults:
         delays = [finish(see(errors=errors, failure=Failure("busy"))).delay_ms for errors in range(6)]
         assert delays == [100, 200, 400, 800, 800, 800]
 
-    @pytest.mark.parametrize("wait_ms", [0, 50, 60_000])
-    def test_what_the_provider_asks_for_wins(self, wait_ms: int):
-        assert finish(see(errors=3, failure=Failure("busy", retry_after_ms=wait_ms))).delay_ms == wait_ms
+    @pytest.mark.parametrize(("wait_ms", "expected"), [(0, 800), (50, 800), (60_000, 60_000)])
+    def test_the_provider_may_ask_for_more_time_but_not_for_less(self, wait_ms: int, expected: int):
+        """A server in trouble says 0, and all its callers would be back at once."""
+        assert finish(see(errors=3, failure=Failure("busy", retry_after_ms=wait_ms))).delay_ms == expected
 
     def test_what_cannot_get_better_fails_at_once(self):
         done = finish(see(iteration=3, errors=1, failure=Failure("no such key", retryable=False, retry_after_ms=5)))

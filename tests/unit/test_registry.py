@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from agentq.errors import InvalidInput, UnknownProvider
 from agentq.providers import registry
 from agentq.providers.mock import MockProvider
+from agentq.providers.openai_chat import OpenAIChat
 from agentq.providers.registry import parse_model, register, resolve
 from agentq.testing.models import ScriptedModel
+from tests.helpers import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -55,10 +60,10 @@ def test_mock_is_built_once():
     assert resolve("mock:anything") == (provider, "anything")
 
 
-@pytest.mark.parametrize("model", ["openai:gpt-4o-mini", "openai-chat:x", "anthropic:x", "google:x", "openai"])
+@pytest.mark.parametrize("model", ["anthropic:x", "google:x", "google"])
 def test_adapters_to_come_are_named_as_such(model):
     with pytest.raises(
-        UnknownProvider, match=r"this version of agentq has no adapter for .* yet; it has: mock"
+        UnknownProvider, match=r"this version of agentq has no adapter for .* yet; it has: mock, openai, openai-chat"
     ) as caught:
         resolve(model)
     assert caught.value.field == "model"
@@ -66,7 +71,7 @@ def test_adapters_to_come_are_named_as_such(model):
 
 def test_an_unknown_provider_is_told_which_there_are():
     register("local", ScriptedModel([]))
-    with pytest.raises(UnknownProvider, match="no model provider is called 'opnai'; it has: local, mock"):
+    with pytest.raises(UnknownProvider, match="no model provider is called 'opnai'; it has: local, mock, openai,"):
         resolve("opnai:gpt-4o-mini")
 
 
@@ -84,10 +89,27 @@ def test_registered_providers_are_found():
     assert resolve("scripted") == (second, "")
 
 
-def test_a_planned_name_can_be_registered():
+@pytest.mark.parametrize("name", ["openai", "openai-chat"])
+def test_openai_is_spoken_by_one_adapter(name: str):
+    provider, model = resolve(f"{name}:gpt-4o-mini")
+    assert isinstance(provider, OpenAIChat)
+    assert (provider.name, model) == (name, "gpt-4o-mini")
+
+
+@pytest.mark.parametrize("name", ["openai", "anthropic"])
+def test_a_name_that_is_built_in_or_planned_can_be_registered(name: str):
     model = ScriptedModel([])
-    register("openai", model)
-    assert resolve("openai:gpt-4o-mini") == (model, "gpt-4o-mini")
+    register(name, model)
+    assert resolve(f"{name}:gpt-4o-mini") == (model, "gpt-4o-mini")
+
+
+def test_no_http_client_is_imported_before_a_model_needs_it():
+    """It costs start-up time, and the command line and the mock do without."""
+    code = (
+        "import sys; from agentq import Agent, AgentQ; AgentQ([Agent('a')]).check_models();"
+        "assert not {'httpx', 'aiohttp', 'openai'} & set(sys.modules), 'imported'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
 @pytest.mark.parametrize("name", ["", "My", "a:b", "a b", "1a"])

@@ -1,0 +1,141 @@
+"""From what a server answers to a `ProviderError`: is another try worth it, when, and in which words. Pure."""
+
+from __future__ import annotations
+
+import math
+import re
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+
+from agentq import _json
+from agentq.errors import ProviderError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+# Timeouts, conflicts, "too early" and rate limits heal; so do faults of the server, apart from these two.
+_RETRYABLE = frozenset({408, 409, 425, 429})
+_LASTING = frozenset({501, 505})
+# OpenAI's codes and types for a limit that waiting does not lift: somebody has to pay, or to raise it.
+_MONEY = frozenset(
+    {
+        "billing_hard_limit_reached",
+        "billing_not_active",
+        "credit_balance_exhausted",
+        "insufficient_quota",
+        "organization_spend_limit_exceeded",
+        "organization_usage_limit_exceeded",
+        "project_spend_limit_exceeded",
+    }
+)
+# Errors inside a stream come without a status; these say that the request is at fault.
+_OUR_FAULT = frozenset({"authentication_error", "invalid_request_error", "not_found_error", "permission_error"})
+# Longer than a day is a daily quota or a mistake; the run looks again after a day.
+_LONGEST_WAIT_S = 86_400.0
+_EXCERPT_CHARS = 500
+_BLANKS = re.compile(r"\s+")
+_TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
+_NUMBER = re.compile(r"\d{1,9}(\.\d*)?")
+
+
+def refused(provider: str, status: int, headers: Mapping[str, str], body: bytes, *, hint: str = "") -> ProviderError:
+    """The error for an answer that was no success. `headers` in lower case; `hint` says what to look at."""
+    code, message = read_error(body)
+    told = " ".join(part for part in (f"{provider} answered {status}", f"({code})" if code else "") if part)
+    text = f"{told}: {message}" if message else told
+    return ProviderError(
+        f"{text.rstrip('.')}; {hint}" if hint else text,
+        provider=provider,
+        status=status,
+        retryable=_is_retryable(status, headers, code),
+        retry_after_s=retry_after_s(headers),
+    )
+
+
+def told_in_stream(provider: str, error: Any) -> ProviderError:
+    """The error for what a server sent in the middle of a stream; its headers are gone by then."""
+    code, message = _fields(error)
+    number = _text(error.get("code")) if isinstance(error, dict) else ""
+    status = int(number) if re.fullmatch("[45][0-9]{2}", number) else None
+    is_retryable = code not in _MONEY | _OUR_FAULT and (status is None or is_worth_another_try(status))
+    told = f"{provider} broke the reply off{f' ({code})' if code else ''}"
+    return ProviderError(
+        f"{told}: {message}" if message else told, provider=provider, status=status, retryable=is_retryable
+    )
+
+
+def is_worth_another_try(status: int) -> bool:
+    """Whether the same request may get another answer later."""
+    return status in _RETRYABLE or (status >= 500 and status not in _LASTING)
+
+
+def _is_retryable(status: int, headers: Mapping[str, str], code: str) -> bool:
+    if code in _MONEY:
+        return False
+    # What the vendors' own SDKs obey.
+    asked = headers.get("x-should-retry", "").strip().lower()
+    return asked == "true" if asked in ("true", "false") else is_worth_another_try(status)
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """How long the server asks to wait, at most a day; None where it does not say. RFC 9110, 10.2.3."""
+    if (milliseconds := _number(headers.get("retry-after-ms"))) is not None:
+        return min(milliseconds / 1000, _LONGEST_WAIT_S)
+    text = headers.get("retry-after")
+    seconds = _number(text)
+    if seconds is None and text:
+        until, now = _date(text), _date(headers.get("date", ""))
+        # Against the server's own clock: this machine's may be wrong.
+        seconds = (until - now).total_seconds() if until and now else None
+    return None if seconds is None else min(max(seconds, 0.0), _LONGEST_WAIT_S)
+
+
+def _number(text: str | None) -> float | None:
+    return float(text) if text and _NUMBER.fullmatch(text.strip()) and math.isfinite(float(text)) else None
+
+
+def _date(text: str) -> datetime | None:
+    try:
+        date = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return date if date.tzinfo is not None else None
+
+
+def read_error(body: bytes) -> tuple[str, str]:
+    """Code and message of an error body: JSON in one of the usual shapes, a page, or any text."""
+    try:
+        value = _json.loads(body)
+    except ValueError:
+        return "", excerpt(body.decode("utf-8", "replace"))
+    if isinstance(value, list) and value:
+        value = value[0]  # as Gemini's compatible server wraps it
+    if isinstance(value, dict) and value.get("error"):
+        value = value["error"]
+    return _fields(value)
+
+
+def _fields(error: Any) -> tuple[str, str]:
+    if not isinstance(error, dict):
+        return "", excerpt(error if isinstance(error, str) else _json.dumps(error).decode())
+    code = _text(error.get("code"))
+    kind = _text(error.get("type"))
+    # An HTTP status as the code says nothing new beside a type that has a name.
+    if kind and (not code or code.isdecimal() or kind in _MONEY):
+        code = kind
+    message = error.get("message") or error.get("detail") or error.get("error") or error
+    return code, excerpt(message if isinstance(message, str) else _json.dumps(message).decode())
+
+
+def _text(value: Any) -> str:
+    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+
+
+def excerpt(text: str) -> str:
+    """`text` on one line, of a length that can stand in a message; of a page its title."""
+    if text.lstrip()[:1] == "<":
+        title = _TITLE.search(text)
+        text = f"a page titled {title[1].strip()!r}" if title else "a page, not JSON"
+    line = _BLANKS.sub(" ", text).strip()
+    return line if len(line) <= _EXCERPT_CHARS else f"{line[: _EXCERPT_CHARS - 1]}…"

@@ -1,0 +1,103 @@
+"""Server-sent events come out the same wherever the network cut the stream."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agentq.providers._sse import Frame, FrameTooLarge, SseParser
+
+SAMPLE = (
+    '\ufeffdata: {"text": "one\u2028two\u2029three\x85four é 😀"}\n\n'
+    ": a comment\r\n\r\n"
+    "event: delta\rid: 7\rdata: first\rdata:second\r\r"
+    "retry: 10\nunknown: field\ndata\n\n"
+    "id: \0\ndata: [DONE]\n\r\n"
+    "data: last"
+).encode()
+FRAMES = [
+    Frame('{"text": "one\u2028two\u2029three\x85four é 😀"}'.encode()),
+    Frame(b"first\nsecond", "delta", "7"),
+    Frame(b"", "", "7"),
+    Frame(b"[DONE]", "", "7"),
+    Frame(b"last", "", "7"),
+]
+
+
+def parse(*pieces: bytes) -> list[Frame]:
+    parser = SseParser()
+    frames = [frame for piece in pieces for frame in parser.feed(piece)]
+    return frames + parser.end()
+
+
+def cut(data: bytes, places: set[int]) -> list[bytes]:
+    edges = [0, *sorted(places), len(data)]
+    return [data[begin:end] for begin, end in pairwise(edges)]
+
+
+def test_a_stream_in_one_piece():
+    """Lines end with LF, CRLF or CR; other separators of Unicode belong to the text. The last frame needs no blank."""
+    assert parse(SAMPLE) == FRAMES
+
+
+def test_a_stream_byte_by_byte():
+    assert parse(*(SAMPLE[at : at + 1] for at in range(len(SAMPLE)))) == FRAMES
+
+
+@pytest.mark.parametrize("at", range(len(SAMPLE)))
+def test_a_stream_in_two_pieces(at: int):
+    assert parse(SAMPLE[:at], SAMPLE[at:]) == FRAMES
+
+
+@given(st.sets(st.integers(0, len(SAMPLE))))
+def test_any_cut_gives_the_same_frames(places: set[int]):
+    assert parse(*cut(SAMPLE, places)) == FRAMES
+
+
+@given(st.text(alphabet="da:t \r\n{}x\ufeff\u2028").map(str.encode), st.sets(st.integers(0, 60)))
+def test_any_bytes_in_any_pieces_give_the_same_frames(data: bytes, places: set[int]):
+    assert parse(*cut(data, {place for place in places if place < len(data)})) == parse(data)
+
+
+@given(st.lists(st.text(alphabet=st.characters(exclude_characters="\r\n", codec="utf-8")), min_size=1, max_size=5))
+def test_what_was_written_is_read(texts: list[str]):
+    written = "".join(f"data: {text}\n\n" for text in texts).encode()
+    assert [frame.data.decode() for frame in parse(written)] == texts
+
+
+def test_an_empty_stream_has_no_frames():
+    assert parse() == parse(b"") == parse(b"\n\n\r\n") == parse(b": comment") == []
+
+
+def test_an_event_without_data_is_none():
+    assert parse(b"event: ping\n\ndata: x\n\n") == [Frame(b"x")]
+
+
+def test_comments_and_blank_lines_are_no_progress():
+    parser = SseParser()
+    for piece in (b": wait", b"ing\n", b"\n", b":\r\n\r\n", b": again and", b" again"):
+        parser.feed(piece)
+        assert parser.progress == 0, piece
+    parser.feed(b"\nda")
+    assert parser.progress == 2
+    parser.feed(b"ta: x")
+    assert parser.progress == 7
+
+
+@pytest.mark.parametrize("line", [b"data: 123456", b"data: 1234\n", b"event: 1\ndata: 1\n", b"x: 12345\n"])
+def test_a_frame_beyond_the_limit_is_refused(line: bytes):
+    parser = SseParser(max_frame_bytes=20)
+    pieces = iter([line] * 4)
+    with pytest.raises(FrameTooLarge, match="more than 20 bytes"):
+        all(parser.feed(piece) == [] for piece in pieces)
+    assert len(list(pieces)) < 3
+
+
+def test_frames_and_comments_below_the_limit_may_go_on_for_ever():
+    parser = SseParser(max_frame_bytes=20)
+    for _ in range(1000):
+        assert parser.feed(b": a comment\n: an") == []
+        assert parser.feed(b"other\ndata: 12\n\n") == [Frame(b"12")]

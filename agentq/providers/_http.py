@@ -313,6 +313,8 @@ def _words(reasons: list[Exception]) -> str:
             return os.strerror(reason.errno)
         if isinstance(reason, OSError) and reason.strerror:
             return reason.strerror
-        if str(reason):
-            return str(reason)
+        # aiohttp's own begin with a status that nobody sent.
+        text = getattr(reason, "message", None) or str(reason)
+        if text:
+            return " ".join(str(text).split())
     return type(reasons[0]).__name__

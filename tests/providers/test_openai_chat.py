@@ -1,0 +1,312 @@
+"""Runs over the openai-chat provider, against a server that misbehaves: the answer comes all the same, or an error."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from agentq import Agent, AgentQ, RunFailed, Settings, tool
+from agentq.errors import ProviderError
+from agentq.events.model import AttemptReset, Note, ReasoningDelta, TextDelta, ToolFinished
+from agentq.messages import NoteKind, Usage, user_message
+from agentq.providers import openai_chat
+from agentq.providers._http import Connections
+from agentq.providers.base import ModelRequest, ReplyEnd, TextChunk
+from agentq.providers.openai_chat import OpenAIChat
+from tests.helpers import wait_until
+from tests.providers.faults import (
+    FaultServer,
+    Wire,
+    call,
+    chunk,
+    comments,
+    cuts,
+    encoded,
+    fails,
+    hangs,
+    says,
+    says_then_hangs,
+    streams,
+    usage,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from agentq.providers.base import Chunk
+
+TWO_CALLS = [
+    chunk({"role": "assistant", "content": "Adding."}),
+    *(piece for pair in zip(
+        call(0, "call_1", "add", '{"a": 7, "b": 9}'), call(1, "call_2", "add", '{"a": 1, "b": 2}'), strict=True
+    ) for piece in pair),
+    chunk(finish="tool_calls"),
+    usage(),
+]  # fmt: skip
+ANSWER = encoded(says("It ", "is ", "16."))
+# One retry, at once: the tests are about what is retried, not about waiting.
+PATIENCE = {"max_error_retries": 1, "retry_backoff_s": 0}
+
+
+@tool(effect="none")
+def add(a: float, b: float) -> float:
+    """Add two numbers."""
+    return a + b
+
+
+@pytest.fixture
+async def provider() -> AsyncIterator[OpenAIChat]:
+    """With connections of its own, so that the test sees them closed."""
+    made = OpenAIChat(connections=Connections())
+    yield made
+    await made.aclose()
+
+
+@pytest.fixture
+def make_app(model_server: FaultServer, provider: OpenAIChat) -> Callable[..., AgentQ]:
+    def make(*, tools: Any = (), agent: Any = PATIENCE, **settings: Any) -> AgentQ:
+        settings = {"base_url": model_server.url} | settings
+        writer = Agent("writer", model="openai-chat:gpt-x", tools=tools, model_settings=settings, **agent)
+        return AgentQ([writer], settings=Settings(), models={"openai-chat": provider})
+
+    return make
+
+
+async def reply(provider: OpenAIChat, server: FaultServer, **settings: Any) -> list[Chunk]:
+    request = ModelRequest(
+        "gpt-x", (user_message("Hi"),), settings={"base_url": server.url, "api_key": "sk-secret"} | settings
+    )
+    return [chunk async for chunk in provider.stream(request)]
+
+
+async def failure(provider: OpenAIChat, server: FaultServer, **settings: Any) -> ProviderError:
+    with pytest.raises(ProviderError) as caught:
+        await reply(provider, server, **settings)
+    assert "sk-secret" not in str(caught.value)
+    return caught.value
+
+
+class TestRuns:
+    async def test_two_parallel_calls_and_an_answer(self, model_server: FaultServer, make_app: Callable[..., AgentQ]):
+        model_server.answers(streams(TWO_CALLS), streams(says("It ", "is ", "16.")))
+        events: list[Any] = []
+        result = await make_app(tools=[add]).run("writer", "7 + 9?", on_event=events.append)
+        assert result.output == "It is 16."
+        assert result.usage == Usage(input_tokens=200, output_tokens=14, cached_input_tokens=40, reasoning_tokens=6)
+        assert "".join(event.text for event in events if isinstance(event, TextDelta)) == "Adding.It is 16."
+        assert [event.content for event in events if isinstance(event, ToolFinished)] == ["16", "3"]
+        first, second = model_server.asked
+        assert first.path == "/v1/chat/completions"
+        assert first.body["tools"][0]["function"]["name"] == "add"
+        assert [(m["role"], m.get("tool_call_id")) for m in second.body["messages"]] == [
+            ("user", None),
+            ("assistant", None),
+            ("tool", "call_1"),
+            ("tool", "call_2"),
+        ]
+
+    async def test_a_stream_cut_at_any_byte_is_a_failure_or_was_complete(
+        self, model_server: FaultServer, provider: OpenAIChat
+    ):
+        """It is complete from the finish reason on, whether or not the usage came."""
+        complete = ANSWER.index(b'"finish_reason": "stop"}]}\n\n') + len(b'"finish_reason": "stop"}]}\n\n')
+        for at in range(len(ANSWER)):
+            model_server.answers(cuts(ANSWER, at))
+            if at >= complete:
+                *pieces, end = await reply(provider, model_server)
+                assert "".join(piece.text for piece in pieces if isinstance(piece, TextChunk)) == "It is 16."
+                assert isinstance(end, ReplyEnd)
+            else:
+                error = await failure(provider, model_server)
+                assert (at, error.retryable, "broke" in str(error)) == (at, True, True)
+
+    async def test_a_cut_stream_is_voided_and_the_model_is_asked_again(
+        self, model_server: FaultServer, make_app: Callable[..., AgentQ]
+    ):
+        seen = asyncio.Event()
+        events: list[Any] = []
+
+        def watch(event: Any) -> None:
+            events.append(event)
+            if isinstance(event, TextDelta):
+                seen.set()
+
+        async def play(wire: Wire) -> None:
+            wire.keeps_alive = False
+            await wire.head()
+            await wire.send(ANSWER[:400])
+            await seen.wait()
+
+        model_server.answers(play, streams(says("It ", "is ", "16.")))
+        result = await make_app().run("writer", "7 + 9?", on_event=watch)
+        assert result.output == "It is 16."
+        assert [event.reason for event in events if isinstance(event, AttemptReset)] == ["provider_error"]
+        assert [event.kind for event in events if isinstance(event, Note)] == [NoteKind.PROVIDER_ERROR]
+
+    @pytest.mark.parametrize(
+        "play",
+        [
+            fails(500, {"error": {"message": "sorry"}}),
+            fails(503, "<html><title>Down</title></html>"),
+            fails(429, {"error": {"code": "rate_limit_exceeded"}}, Retry_After="0"),
+            streams([{"error": {"code": 502, "message": "upstream"}, "choices": []}], done=False),
+            streams([chunk({"content": "It"})], done=False),
+            cuts(b'data: {"choices": [{"del', 20),
+            streams([chunk({"content": "It"}), chunk(None, "error")]),
+            streams([chunk({"refusal": "I can't."}), chunk(finish="stop")]),
+            streams([chunk({"content": "It"}), chunk(finish="content_filter")]),
+        ],
+    )
+    async def test_what_may_heal_is_tried_again(
+        self, model_server: FaultServer, make_app: Callable[..., AgentQ], play: Any
+    ):
+        model_server.answers(play, streams(says("16")))
+        assert (await make_app().run("writer", "7 + 9?")).output == "16"
+        assert len(model_server.asked) == 2
+        assert model_server.asked[1].body["messages"][0]["content"].startswith("7 + 9?\n\n")
+
+    @pytest.mark.parametrize(
+        ("play", "words"),
+        [
+            (fails(401, {"error": {"code": "invalid_api_key", "message": "Wrong key."}}), "401 .*Wrong key"),
+            (fails(400, {"error": {"message": "context too long"}}), "answered 400: context too long"),
+            (fails(404, {"error": "model not found"}), "404: model not found; asked was http://127"),
+            (fails(302, "", Location="/elsewhere"), "answered 302; asked was"),
+            (fails(429, {"error": {"code": "insufficient_quota", "message": "Pay."}}, Retry_After="1"), "Pay"),
+            (fails(200, {"error": {"type": "invalid_request_error", "message": "no"}}), "broke the reply off"),
+            (fails(200, {"detail": "hello"}), "sent no reply"),
+            (fails(200, "<html><title>Ollama</title>"), "page titled 'Ollama'; does its base_url end as it should"),
+            (streams([chunk({"reasoning": "hm"}), chunk(finish="length")]), "raise max_tokens"),
+        ],
+    )
+    async def test_what_stays_ends_the_run_at_once(
+        self, model_server: FaultServer, make_app: Callable[..., AgentQ], play: Any, words: str
+    ):
+        model_server.answers(play)
+        with pytest.raises(RunFailed, match=words):
+            await make_app().run("writer", "7 + 9?")
+        assert len(model_server.asked) == 1
+
+    async def test_a_long_retry_after_puts_the_run_off(self, model_server: FaultServer, provider: OpenAIChat):
+        model_server.answers(fails(429, {"error": {"message": "later"}}, Retry_After="3600"))
+        error = await failure(provider, model_server)
+        assert (error.retryable, error.retry_after_s) == (True, 3600)
+
+    async def test_a_call_that_the_token_limit_cut_is_not_made(
+        self, model_server: FaultServer, make_app: Callable[..., AgentQ]
+    ):
+        ran: list[str] = []
+
+        @tool(effect="once")
+        def delete(name: str = "everything") -> str:
+            """Delete."""
+            ran.append(name)
+            return name
+
+        model_server.answers(
+            streams([*call(0, "call_1", "delete", "")[:1], chunk(finish="length")]), streams(says("Sorry."))
+        )
+        assert (await make_app(tools=[delete]).run("writer", "Tidy up")).output == "Sorry."
+        assert ran == []
+        assert "token limit" in model_server.asked[1].body["messages"][-1]["content"]
+
+    async def test_reasoning_streams_and_is_not_sent_back(
+        self, model_server: FaultServer, make_app: Callable[..., AgentQ]
+    ):
+        thinking = [chunk({"reasoning_content": "Hm, "}), chunk({"reasoning_content": "add."}), *TWO_CALLS]
+        model_server.answers(streams(thinking), streams(says("16")))
+        events: list[Any] = []
+        await make_app(tools=[add]).run("writer", "7 + 9?", on_event=events.append)
+        assert "".join(event.text for event in events if isinstance(event, ReasoningDelta)) == "Hm, add."
+        assert "Hm" not in str(model_server.asked[1].body)
+
+    async def test_a_server_that_does_not_stream(self, model_server: FaultServer, make_app: Callable[..., AgentQ]):
+        message = {"role": "assistant", "content": "16"}
+        model_server.answers(fails(200, {"choices": [{"message": message, "finish_reason": "stop"}]}))
+        assert (await make_app().run("writer", "7 + 9?")).output == "16"
+
+    async def test_the_last_event_needs_no_blank_line(self, model_server: FaultServer, provider: OpenAIChat):
+        async def play(wire: Wire) -> None:
+            await wire.head()
+            await wire.send(ANSWER.rstrip(b"\n"))
+            await wire.end()
+
+        model_server.answers(play)
+        assert isinstance((await reply(provider, model_server))[-1], ReplyEnd)
+
+
+class TestTime:
+    @pytest.mark.parametrize("play", [hangs, comments, says_then_hangs(ANSWER[:300])])
+    async def test_a_silent_server_is_given_up(self, model_server: FaultServer, provider: OpenAIChat, play: Any):
+        model_server.answers(play)
+        error = await failure(provider, model_server, idle_timeout_s=0.1, connect_timeout_s=0.1)
+        assert "sent nothing for 0.1 s (idle_timeout_s)" in str(error)
+        assert error.retryable
+        await model_server.is_quiet()
+
+    async def test_a_server_that_leaves_the_stream_open_does_not_hold_the_reply_back(
+        self, model_server: FaultServer, provider: OpenAIChat, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr(openai_chat, "_USAGE_S", 0.05)
+        for data in (ANSWER, encoded([chunk({"content": "16"}, "stop")], done=False)):
+            model_server.answers(says_then_hangs(data))
+            assert isinstance((await reply(provider, model_server))[-1], ReplyEnd)
+            await model_server.is_quiet()
+
+    async def test_the_limit_for_the_whole_call(self, model_server: FaultServer, provider: OpenAIChat):
+        model_server.answers(hangs)
+        error = await failure(provider, model_server, timeout_s=0.1)
+        assert "was not done within 0.1 s (timeout_s)" in str(error)
+
+
+class TestKeys:
+    async def test_a_wrong_key_is_told_with_the_name_of_its_place(
+        self, model_server: FaultServer, provider: OpenAIChat, monkeypatch: pytest.MonkeyPatch
+    ):
+        model_server.answers(fails(401, {"error": {"message": "Wrong key."}}))
+        assert "the key is the one in model_settings.api_key" in str(await failure(provider, model_server))
+        assert model_server.asked[0].headers["authorization"] == "Bearer sk-secret"
+        monkeypatch.setenv("OTHER_KEY", "sk-other")
+        error = await failure(provider, model_server, api_key=None, api_key_env="OTHER_KEY")
+        assert "the key is the one in OTHER_KEY" in str(error)
+        error = await failure(provider, model_server, api_key=None)
+        assert "no key was sent: set OPENAI_API_KEY, or api_key_env in model_settings" in str(error)
+        assert "authorization" not in model_server.asked[-1].headers
+
+    async def test_headers_and_body_of_ones_own(self, model_server: FaultServer, provider: OpenAIChat):
+        model_server.answers(streams(says("16")))
+        await reply(provider, model_server, extra_headers={"X-Title": "mine"}, extra_body={"top_k": 3})
+        (asked,) = model_server.asked
+        assert (asked.headers["x-title"], asked.body["top_k"]) == ("mine", 3)
+
+
+class TestCancel:
+    async def test_cancelling_a_run_closes_its_connection(
+        self, model_server: FaultServer, make_app: Callable[..., AgentQ]
+    ):
+        model_server.answers(says_then_hangs(ANSWER[:300]))
+        run = asyncio.create_task(make_app().run("writer", "7 + 9?"))
+        await wait_until(lambda: model_server.asked)
+        run.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await run
+        await model_server.is_quiet()
+
+    async def test_a_stream_that_is_left_closes_its_connection(self, model_server: FaultServer, provider: OpenAIChat):
+        model_server.answers(says_then_hangs(ANSWER[:400]))
+        request = ModelRequest("gpt-x", (user_message("Hi"),), settings={"base_url": model_server.url})
+        stream = provider.stream(request)
+        await anext(stream)
+        await stream.aclose()  # type: ignore[attr-defined]
+        await model_server.is_quiet()
+
+    async def test_the_app_closes_what_it_holds_open(self, model_server: FaultServer, make_app: Callable[..., AgentQ]):
+        model_server.answers(streams(says("16")))
+        app = make_app()
+        await app.run("writer", "7 + 9?")
+        assert model_server.is_open == 1
+        await app.aclose()
+        await model_server.is_quiet()
+        assert (await app.run("writer", "7 + 9?")).output == "16"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentq._ids import is_run_id
 from agentq.cli._errors import STATUS_CODES, ExitCode, worst
+from agentq.cli._mock import MockRemark
 from agentq.cli._output import duration, one_line, remark, stderr, stdout
 from agentq.cli._render import Renderer
 from agentq.errors import RunNotFound, StoreUnavailable
@@ -98,6 +99,7 @@ class Watch:
         self._missing_after_s = worker_missing_after_s
         self._probe_every_s = probe_every_s
         self._views: list[_View] = []
+        self._mock = MockRemark()
 
     async def follow(
         self, client: AsyncClient, run_ids: Sequence[str], *, after: int = 0, live: bool = True
@@ -168,7 +170,12 @@ class Watch:
             full=self._look.full,
             created_ms=state.created_ms or None,
         )
-        return _View(state.run_id, renderer.show, renderer.close, after)
+
+        def show(event: Event) -> None:
+            renderer.show(event)
+            self._mock.take(event)
+
+        return _View(state.run_id, show, renderer.close, after)
 
     def _write_json(self, event: Event) -> None:
         self._out.line(event.model_dump_json(exclude_none=True))

@@ -52,6 +52,7 @@ def command(
     import asyncio
 
     from agentq.cli import _logs
+    from agentq.cli._mock import MockRemark
     from agentq.cli._output import stdout
     from agentq.cli._render import Renderer
     from agentq.errors import RunError
@@ -63,6 +64,7 @@ def command(
     name = agent or next(iter(app.agents))
     text = read_prompt(prompt)
     out = stdout()
+    mock = MockRemark()
     renderer = Renderer(out, timestamps=timestamps, full=full, names_workers=False)
     has_ended = False
 
@@ -73,6 +75,7 @@ def command(
             out.line(event.model_dump_json(exclude_none=True))
         else:
             renderer.show(event)
+            mock.take(event)
 
     try:
         asyncio.run(app.run(name, text, model=model, files=files, on_event=show))

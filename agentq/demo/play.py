@@ -7,6 +7,7 @@ import sys
 import textwrap
 from collections import Counter
 from contextlib import aclosing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,14 +27,35 @@ if TYPE_CHECKING:
     from agentq.cli._output import Output
 
 AGENT = "calculator"
-PROMPT = """\
+SCRIPT = """\
 call add_numbers {"a": 7, "b": 9}
 call multiply_numbers {"a": "$1", "b": 12}
 call square_root {"x": "$2"}
 say The answer is $3."""
+QUESTION = "Take 7 + 9, times 12, and the square root of that. Use a tool for each step, and end with the answer."
+_MODEL = "openai:gpt-4o-mini"
 _NARROW = 68
 # Of the models that agentq is going to speak to.
-_MODEL_KEYS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY")
+_KEYS_TO_COME = ("ANTHROPIC_API_KEY", "GEMINI_API_KEY")
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """Which model plays, what it is asked, and a word about it for people."""
+
+    name: str
+    prompt: str
+    about: str
+
+
+def model_of(environ: Mapping[str, str]) -> Model:
+    """The model that the environment has a key or a server for: the one that AGENTQ_MODEL names; else the mock."""
+    has_key, has_server = bool(environ.get("OPENAI_API_KEY")), bool(environ.get("OPENAI_BASE_URL"))
+    name = environ.get("AGENTQ_MODEL") or (_MODEL if has_key else "mock")
+    if not name.startswith("openai") or not (has_key or has_server):
+        return Model("mock", SCRIPT, "mock: built in, plays the script in the prompt; no key, no network")
+    by = "OPENAI_API_KEY" if has_key else "OPENAI_BASE_URL"
+    return Model(name, QUESTION, f"{name}, by your {by}{'' if has_server else '; its calls cost a little'}")
 
 
 async def play(out: Output, environ: Mapping[str, str]) -> ExitCode:
@@ -45,8 +67,9 @@ async def play(out: Output, environ: Mapping[str, str]) -> ExitCode:
         for line in textwrap.wrap(here.warning, _NARROW):
             _fact(out, "", out.style(line, "yellow"))
         queue = here.settings.queue
+        model = model_of(environ)
         with running_workers(
-            here.folder, checkout=checkout, queue=queue, environ=_environ_of_workers(environ, here)
+            here.folder, checkout=checkout, queue=queue, environ=_environ_of_workers(environ, here, model)
         ) as workers:
             async with AsyncClient(settings=here.settings) as client:
 
@@ -55,19 +78,29 @@ async def play(out: Output, environ: Mapping[str, str]) -> ExitCode:
 
                 await workers.ready(are_ready)
                 _fact(out, "workers", f"{COUNT} processes: agentq worker -q {queue}")
-                _fact(out, "model", "mock: built in, plays the script in the prompt; no key, no network")
-                if unused := next((name for name in _MODEL_KEYS if environ.get(name)), None):
-                    # The adapters come later; until then nobody looks at the key.
-                    _fact(out, "", f"{unused} is set, but this version has no other model yet")
+                _fact(out, "model", model.about)
+                if model.name == "mock":
+                    _tell_of_keys(out, environ)
                 out.line()
-                run = await client.enqueue(AGENT, PROMPT, queue=queue)
+                run = await client.enqueue(AGENT, model.prompt, queue=queue)
                 watch = Watch(Options(redis_url=here.settings.redis_url), Look())
                 code = await workers.do(watch.follow(client, [run.id]))
                 if code is ExitCode.OK:
                     out.line(f"\n{await _account(client, run.id)}")
     if code is ExitCode.OK:
         _next(out)
+    elif model.name != "mock":
+        out.line("\nWithout a key, or with AGENTQ_MODEL=mock, the built-in model plays the demo.")
     return code
+
+
+def _tell_of_keys(out: Output, environ: Mapping[str, str]) -> None:
+    unused = next((name for name in _KEYS_TO_COME if environ.get(name)), None)
+    if unused:
+        # The adapters come later; until then nobody looks at the key.
+        _fact(out, "", f"{unused} is set, but this version has no such model yet")
+    if not environ.get("OPENAI_API_KEY"):
+        _fact(out, "", "with OPENAI_API_KEY set, the demo asks a real model")
 
 
 def _checkout() -> Path:
@@ -78,11 +111,11 @@ def _checkout() -> Path:
     return checkout
 
 
-def _environ_of_workers(environ: Mapping[str, str], here: Place) -> dict[str, str]:
+def _environ_of_workers(environ: Mapping[str, str], here: Place, model: Model) -> dict[str, str]:
     """The environment without settings of agentq, which belong to other workers, and with those of the demo."""
     kept = {name: value for name, value in environ.items() if not name.startswith("AGENTQ_")}
     settings = here.settings
-    return kept | {"REDIS_URL": settings.redis_url, "AGENTQ_PREFIX": settings.prefix, "AGENTQ_MODEL": "mock"}
+    return kept | {"REDIS_URL": settings.redis_url, "AGENTQ_PREFIX": settings.prefix, "AGENTQ_MODEL": model.name}
 
 
 async def _account(client: AsyncClient, run_id: str) -> str:

@@ -124,7 +124,9 @@ def without_app(tmp_path: Path) -> Path:
 def test_run_needs_neither_redis_nor_an_app(without_app: Path):
     done = agentq("run", "--model", "mock", "hello there", cwd=without_app, environ=NO_REDIS)
     assert done.returncode == 0
-    assert done.stderr == "no workers/app.py here: using a plain assistant without tools\n"
+    no_app, mock = done.stderr.splitlines()
+    assert no_app == "no workers/app.py here: using a plain assistant without tools"
+    assert mock.startswith("that was `mock`, the built-in model")
     lines = done.stdout.splitlines()
     assert lines[0] == "assistant: hello there"
     assert lines[-2] == "hello there"

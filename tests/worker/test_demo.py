@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
 
+from agentq.demo.play import QUESTION, SCRIPT, model_of
 from tests.helpers import ROOT, processes_naming, wait_until_sync
+from tests.providers.faults import FaultServer, call, chunk, fails, says, serving, streams, usage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
 ANSWER = "13.856406460551018"
@@ -39,6 +43,12 @@ def environ(tmp_path: Path) -> dict[str, str]:
         "AGENTQ_APP": "nowhere:app",
     }
     return {**os.environ, **places}
+
+
+@pytest.fixture
+async def model_server() -> AsyncIterator[FaultServer]:
+    async with serving() as server:
+        yield server
 
 
 @pytest.fixture
@@ -178,8 +188,57 @@ def test_without_a_server_fakeredis_stands_in(environ: dict[str, str]):
     assert f"The answer is {ANSWER}." in out
 
 
-def test_a_key_that_is_set_is_not_used_in_silence(environ: dict[str, str]):
-    code, out, _ = play({**environ, "OPENAI_API_KEY": "sk-test"})
+def test_a_key_of_a_model_to_come_is_not_passed_over_in_silence(environ: dict[str, str]):
+    code, out, _ = play({**environ, "ANTHROPIC_API_KEY": "sk-test"})
     assert code == 0
-    assert "OPENAI_API_KEY is set, but this version has no other model yet" in out
+    assert "ANTHROPIC_API_KEY is set, but this version has no such model yet" in out
     assert "sk-test" not in out
+
+
+@pytest.mark.parametrize(
+    ("environ", "model"),
+    [
+        ({}, "mock"),
+        ({"AGENTQ_MODEL": "openai:gpt-4o"}, "mock"),
+        ({"OPENAI_API_KEY": "k"}, "openai:gpt-4o-mini"),
+        ({"OPENAI_API_KEY": "k", "AGENTQ_MODEL": "openai:gpt-4o"}, "openai:gpt-4o"),
+        ({"OPENAI_API_KEY": "k", "AGENTQ_MODEL": "mock"}, "mock"),
+        ({"OPENAI_BASE_URL": "http://127.0.0.1:11434/v1"}, "mock"),
+        ({"OPENAI_BASE_URL": "http://h/v1", "AGENTQ_MODEL": "openai-chat:llama3.2"}, "openai-chat:llama3.2"),
+    ],
+)
+def test_the_model_is_the_one_that_there_is_a_key_or_a_server_for(environ: dict[str, str], model: str):
+    chosen = model_of(environ)
+    assert chosen.name == model
+    assert (chosen.prompt == SCRIPT) is (model == "mock")
+
+
+def asks(name: str, **arguments: float) -> Any:
+    return streams([*call(0, f"call_{name}", name, json.dumps(arguments)), chunk(finish="tool_calls"), usage()])
+
+
+async def test_with_a_key_a_real_model_is_asked(environ: dict[str, str], model_server: FaultServer):
+    model_server.answers(
+        asks("add_numbers", a=7, b=9),
+        asks("multiply_numbers", a=16, b=12),
+        asks("square_root", x=192),
+        streams(says("The ", f"answer is {ANSWER}.")),
+    )
+    del environ["AGENTQ_MODEL"]
+    ours = {"OPENAI_API_KEY": "sk-test", "OPENAI_BASE_URL": model_server.url}
+    code, out, err = await asyncio.to_thread(play, {**environ, **ours})
+    assert (code, err) == (0, "")
+    assert "openai:gpt-4o-mini, by your OPENAI_API_KEY" in out
+    assert f"The answer is {ANSWER}." in out.splitlines()
+    assert "sk-test" not in out
+    assert [asked.headers["authorization"] for asked in model_server.asked] == ["Bearer sk-test"] * 4
+    assert model_server.asked[0].body["messages"][-1] == {"role": "user", "content": QUESTION}
+
+
+async def test_with_a_key_that_is_wrong_the_demo_says_what_to_do(environ: dict[str, str], model_server: FaultServer):
+    model_server.answers(fails(401, {"error": {"message": "Wrong key."}}))
+    ours = {"OPENAI_API_KEY": "sk-test", "OPENAI_BASE_URL": model_server.url, "AGENTQ_MODEL": "openai:gpt-4o"}
+    code, out, _ = await asyncio.to_thread(play, {**environ, **ours})
+    assert code == 1
+    assert "answered 401: Wrong key; the key is the one in OPENAI_API_KEY" in out
+    assert "with AGENTQ_MODEL=mock, the built-in model plays the demo" in out

@@ -4,13 +4,14 @@
 PYTHON := .venv/bin/python
 DEMO := .venv/.demo-installed
 DEV := .venv/.dev-installed
+WEB := tests/web/node_modules/.installed
 PYTEST := .venv/bin/pytest
 PYTEST_ARGS ?= -n auto --maxprocesses 8
 BENCH_ARGS ?=
 AGENTQ_CHAOS_ROUNDS ?= 1000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format docs coverage bench chaos clean
+.PHONY: help demo test test-web check format docs coverage bench chaos clean
 
 help:  ## print this list
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -23,12 +24,21 @@ $(DEV): pyproject.toml scripts/make-venv
 	@scripts/make-venv dev
 	@touch $(DEMO) $@
 
+$(WEB): pyproject.toml scripts/make-venv scripts/npm tests/web/package.json tests/web/package-lock.json
+	@scripts/make-venv dev,web-test
+	@scripts/npm ci --prefix tests/web --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null
+	@touch $(DEMO) $(DEV) $@
+
 demo: $(DEMO)  ## run an agent end to end: a Redis, two workers, one run, its events
 	@$(PYTHON) -m agentq.demo
 
 test: $(DEV)  ## pass the tests, against a real redis-server that they start themselves
 	@scripts/ensure-redis
 	@$(PYTEST) $(PYTEST_ARGS)
+
+test-web: $(WEB)  ## pass the tests against servers that are not ours; installs Node.js into .venv, and npm packages
+	@scripts/ensure-redis
+	@$(PYTEST) -n 0 tests/web
 
 check: $(DEV)  ## lint, format, types, direction of imports, file sizes
 	@.venv/bin/ruff check
@@ -60,5 +70,5 @@ chaos: $(DEV)  ## the crash tests of `make test`, many more rounds (AGENTQ_CHAOS
 	@AGENTQ_CHAOS_ROUNDS=$(AGENTQ_CHAOS_ROUNDS) $(PYTEST) tests/chaos --timeout 0 -o log_cli=true --log-cli-level=INFO
 
 clean:  ## remove .venv, caches and what was built
-	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .loq_cache .hypothesis .coverage .coverage.* htmlcov build dist
+	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .loq_cache .hypothesis .coverage .coverage.* htmlcov build dist tests/web/node_modules
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -8,9 +8,10 @@ import pytest
 
 from agentq import Agent, AgentQ
 from agentq.errors import InvalidInput
-from agentq.providers._chat_settings import read_settings, server_of
+from agentq.providers._chat_settings import ChatSettings, read_settings, server_of
 from agentq.settings import OpenAIEnvironment
 from agentq.worker import Worker
+from tests.helpers import ROOT
 
 KEY = OpenAIEnvironment(api_key="sk-env", organization="org-1", project="proj-1")
 
@@ -53,6 +54,10 @@ class TestSettings:
 
     def test_a_key_does_not_show_when_settings_are_printed(self):
         assert "sk-1" not in repr(read_settings("openai-chat", {"api_key": "sk-1"}))
+
+    def test_every_setting_is_on_the_page(self):
+        page = (ROOT / "docs" / "guide" / "models.md").read_text()
+        assert [name for name in ChatSettings.model_fields if f"`{name}`" not in page] == []
 
 
 class TestServer:

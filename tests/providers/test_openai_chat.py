@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from agentq import Agent, AgentQ, RunFailed, Settings, tool
-from agentq.errors import ProviderError
+from agentq.errors import InvalidInput, ProviderError
 from agentq.events.model import AttemptReset, Note, ReasoningDelta, TextDelta, ToolFinished
 from agentq.messages import NoteKind, Usage, user_message
 from agentq.providers import openai_chat
@@ -34,6 +34,7 @@ from tests.providers.faults import (
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
 
     from agentq.providers.base import Chunk
 
@@ -221,6 +222,38 @@ class TestRuns:
         await make_app(tools=[add]).run("writer", "7 + 9?", on_event=events.append)
         assert "".join(event.text for event in events if isinstance(event, ReasoningDelta)) == "Hm, add."
         assert "Hm" not in str(model_server.asked[1].body)
+
+    async def test_an_attached_image_reaches_the_model_and_what_it_cannot_take_does_not(
+        self, model_server: FaultServer, make_app: Callable[..., AgentQ], tmp_path: Path
+    ):
+        model_server.answers(streams(says("A ", "dot.")))
+        image, sound = tmp_path / "dot.png", tmp_path / "dot.wav"
+        image.write_bytes(b"\x89PNG\r\n\x1a\n")
+        sound.write_bytes(b"RIFF")
+        assert (await make_app().run("writer", "What is this?", files=[image])).output == "A dot."
+        (asked,) = model_server.asked
+        text, picture = asked.body["messages"][0]["content"]
+        assert text["text"] == "What is this?"
+        assert picture["image_url"]["url"] == "data:image/png;base64,iVBORw0KGgo="
+        with pytest.raises(InvalidInput, match=r"cannot take dot.wav \(audio/.*it takes image/\*"):
+            await make_app().run("writer", "What is this?", files=[sound])
+
+    async def test_runs_of_a_session_send_what_was_said_before(
+        self, model_server: FaultServer, make_app: Callable[..., AgentQ]
+    ):
+        model_server.answers(streams(TWO_CALLS), streams(says("It is 16.")), streams(says("I said 16.")))
+        app = make_app(tools=[add])
+        await app.run("writer", "7 + 9?", session_id="s")
+        await app.run("writer", "What did you say?", session_id="s")
+        said = [(message["role"], message["content"]) for message in model_server.asked[-1].body["messages"]]
+        assert said == [
+            ("user", "7 + 9?"),
+            ("assistant", "Adding."),
+            ("tool", "16"),
+            ("tool", "3"),
+            ("assistant", "It is 16."),
+            ("user", "What did you say?"),
+        ]
 
     async def test_a_server_that_does_not_stream(self, model_server: FaultServer, make_app: Callable[..., AgentQ]):
         message = {"role": "assistant", "content": "16"}

@@ -69,8 +69,10 @@ class Settings:
         check_name(self.queue, field="queue")
 
     @classmethod
-    def load(cls, environ: Mapping[str, str] | None = None, **explicit: Any) -> Settings:
-        """Merge defaults, the environment and `explicit` values that are not None. Raises `InvalidInput`."""
+    def load(
+        cls, environ: Mapping[str, str] | None = None, *, base: Settings | None = None, **explicit: Any
+    ) -> Settings:
+        """Merge `base` (the defaults), the environment and `explicit` values that are given. Raises `InvalidInput`."""
         environ = os.environ if environ is None else environ
         merged: dict[str, Any] = {}
         for field in fields(cls):
@@ -79,7 +81,7 @@ class Settings:
             if text:
                 merged[field.name] = _parse(text, variable) if field.type == "int" else text
         merged.update({name: value for name, value in explicit.items() if value is not None})
-        return replace(cls(), **merged)
+        return replace(base or cls(), **merged)
 
     def ttl_ms(self, status: str) -> int:
         """How long a run that ended with `status` is kept."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import click
 
+from agentq.cli._errors import ExitCode, worst
 from agentq.cli._group import AgentqCommand, Options, pass_options
 from agentq.runs import FINAL
 
@@ -19,12 +20,15 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from agentq.archive.exporting import LeftOut, Selection
-    from agentq.cli._errors import ExitCode
 
 _TIME = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"])
 
 
-@click.command("export", cls=AgentqCommand)
+@click.command(
+    "export",
+    cls=AgentqCommand,
+    exits=(ExitCode.FAILED, ExitCode.NOT_FOUND, ExitCode.CONFLICT, ExitCode.UNAVAILABLE),
+)
 @click.argument("runs", metavar="[RUN]...", nargs=-1)
 @click.option("--session", metavar="ID", help="Only this session and its runs.")
 @click.option("--agent", metavar="AGENT", help="Only runs of this agent.")
@@ -40,8 +44,6 @@ def command(options: Options, /, runs: tuple[str, ...], output: str | None, **co
     Without arguments, all of them. Runs that are alive are left out: imported elsewhere, they would run twice.
     """
     import asyncio
-
-    from agentq.cli._errors import ExitCode, worst
 
     view = _View(options, names_runs=bool(runs))
     selection = _selection(runs, conditions)
@@ -109,7 +111,6 @@ class _View:
         self._sessions += line.startswith(b'{"type":"session"')
 
     def leave_out(self, left: LeftOut) -> None:
-        from agentq.cli._errors import ExitCode
         from agentq.cli._output import one_line, remark
 
         codes = {"alive": ExitCode.CONFLICT, "not found": ExitCode.NOT_FOUND, "broken": ExitCode.FAILED}

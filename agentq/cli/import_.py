@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 import click
 
+from agentq.cli._errors import ExitCode
 from agentq.cli._group import AgentqCommand, Options, pass_options
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from agentq.archive.importing import Imported
 
 
-@click.command("import", cls=AgentqCommand)
+@click.command("import", cls=AgentqCommand, exits=(ExitCode.CONFLICT, ExitCode.UNAVAILABLE))
 @click.argument("file", metavar="[FILE|-]", default="-")
 @click.option("--ttl", metavar="SECONDS", type=click.FloatRange(min=0.001), help="Keep the runs so long from now on.")
 @pass_options
@@ -29,8 +30,6 @@ def command(options: Options, file: str, ttl: float | None) -> int:
     now on for as long as if it had just ended.
     """
     import asyncio
-
-    from agentq.cli._errors import ExitCode
 
     if file == "-" and sys.stdin.isatty():
         raise click.UsageError("name the file that `agentq export` wrote, or pipe it in")

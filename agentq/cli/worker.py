@@ -51,8 +51,9 @@ def command(
     from agentq.cli import _logs
 
     _logs.configure(as_json=(log_format or ("json" if options.json else "text")) == "json", level=log_level)
-    settings = options.settings(concurrency=concurrency)
     app = options.load_app()
+    # What the app says of itself counts, unless the command line or the environment say otherwise.
+    settings = options.settings(base=app.settings, concurrency=concurrency)
     from agentq.worker import Worker
 
     worker = Worker(

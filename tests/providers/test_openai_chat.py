@@ -232,7 +232,7 @@ class TestRuns:
         sound.write_bytes(b"RIFF")
         assert (await make_app().run("writer", "What is this?", files=[image])).output == "A dot."
         (asked,) = model_server.asked
-        text, picture = asked.body["messages"][0]["content"]
+        picture, text = asked.body["messages"][0]["content"]
         assert text["text"] == "What is this?"
         assert picture["image_url"]["url"] == "data:image/png;base64,iVBORw0KGgo="
         with pytest.raises(InvalidInput, match=r"cannot take dot.wav \(audio/.*it takes image/\*"):

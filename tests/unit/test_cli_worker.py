@@ -16,6 +16,7 @@ import pytest
 from agentq.cli._logs import JsonFormat, TextFormat
 from agentq.cli._output import Output
 from agentq.cli.worker import serve
+from agentq.settings import Settings
 from tests.helpers import wait_until
 
 if TYPE_CHECKING:
@@ -100,3 +101,9 @@ def test_a_traceback_follows_the_line_or_stands_in_the_object():
     assert text.splitlines()[0].endswith("ERROR   broken")
     assert text.splitlines()[-1].startswith("ValueError: invalid literal")
     assert "ValueError: invalid literal" in json.loads(JsonFormat().format(made))["exception"]
+
+
+def test_what_the_app_says_counts_unless_the_environment_or_an_option_says_otherwise():
+    app = Settings(lease_ms=5_000, concurrency=7, queue="house")
+    merged = Settings.load({"AGENTQ_LEASE_MS": "6000"}, base=app, concurrency=None, queue="other")
+    assert (merged.lease_ms, merged.concurrency, merged.queue) == (6_000, 7, "other")

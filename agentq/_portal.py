@@ -12,6 +12,7 @@ import selectors
 import sys
 import threading
 import weakref
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 if TYPE_CHECKING:
@@ -24,6 +25,12 @@ T = TypeVar("T")
 # How long closing may take before the daemon thread is left to die with the process.
 _CLOSE_S = 5.0
 _portals: weakref.WeakSet[Portal] = weakref.WeakSet()
+
+
+class _End(Enum):
+    """What stands behind the last item."""
+
+    END = auto()
 
 
 class Portal:
@@ -63,13 +70,13 @@ class Portal:
             raise
 
     def iterate(self, items: AsyncGenerator[T, None]) -> Iterator[T]:
-        """Yield the items (none may be None), one at a time as they are asked for. Leaving early closes `items`."""
+        """Yield the items, one at a time as they are asked for. Leaving early closes `items`."""
         # An interrupted step may still be unwinding when the generator is closed.
         turn = asyncio.Lock()
 
-        async def step() -> T | None:
+        async def step() -> T | _End:
             async with turn:
-                return await anext(items, None)
+                return await anext(items, _End.END)
 
         async def close() -> None:
             async with turn:
@@ -77,7 +84,7 @@ class Portal:
 
         loop: asyncio.AbstractEventLoop | None = None
         try:
-            while (item := self.call(step)) is not None:
+            while (item := self.call(step)) is not _End.END:
                 if loop is None:
                     loop = self._loop
                     self._open.add(close)

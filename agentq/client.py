@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import inspect
 import weakref
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from agentq._portal import Portal
 from agentq.callbacks import Callbacks, calls, finish
 from agentq.client_async import AsyncClient, AsyncRun
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Mapping, Sequence
 
     from agentq.attachments import Attachable
     from agentq.events.model import Event
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from agentq.runs import RunState, SessionState, Status
     from agentq.settings import Settings
     from agentq.stores.base import Store
+
+T = TypeVar("T")
 
 __all__ = ["AsyncClient", "AsyncRun", "Client", "Run"]
 
@@ -130,8 +132,21 @@ class Client:
         With `kinds`, such as `["tool.finished"]`, only those; `gap` comes with any, and `attempt.reset` with deltas.
         Without `live` it stops at the last event there is. Leaving the loop early ends the subscription.
         """
+        return self._iterate(self._client.events(run_id, after=after, live=live, kinds=kinds))
+
+    def sse(self, run_id: str, *, after: int | str = 0) -> Generator[str, None, None] | None:
+        """The events past `after` as server-sent events: the body of a text/event-stream response, with heartbeats.
+
+        `after` is the cursor as the browser has it: its Last-Event-ID. Returns None when the run has ended and nothing
+        follows `after`: answer 204, at which an EventSource stops. Raises `RunNotFound` and `InvalidInput` at once,
+        before there is a body. The server closes the generator when the browser has gone; until then it holds a thread.
+        """
+        frames = self._portal.call(self._client.sse, run_id, after=after)
+        return None if frames is None else self._iterate(frames)
+
+    def _iterate(self, items: AsyncGenerator[T, None]) -> Generator[T, None, None]:
         # A generator of its own, so that the client lives as long as it: `for event in Client().get(run_id).events()`.
-        yield from self._portal.iterate(self._client.events(run_id, after=after, live=live, kinds=kinds))
+        yield from self._portal.iterate(items)
 
     def follow(self, run_id: str, callbacks: Callbacks, *, after: int = 0) -> RunResult | None:
         """Call the callbacks until the run has ended; returns the result of a completed run, else None.

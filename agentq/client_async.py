@@ -8,7 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
-from agentq import _ids, results
+from agentq import _ids, results, sse
 from agentq.attachments import Attachable, read_files, refusal
 from agentq.callbacks import Callbacks, calls, finish
 from agentq.catalogue import Catalogue
@@ -185,6 +185,18 @@ class AsyncClient:
             async for event in events:
                 if event.type in wanted:
                     yield event
+
+    async def sse(self, run_id: str, *, after: int | str = 0) -> AsyncGenerator[str, None] | None:
+        """The events past `after` as server-sent events: the body of a text/event-stream response, with heartbeats.
+
+        `after` is the cursor as the browser has it: its Last-Event-ID. Returns None when the run has ended and nothing
+        follows `after`: answer 204, at which an EventSource stops. Raises `RunNotFound` and `InvalidInput` at once,
+        before there is a body. Close the generator when the browser has gone.
+        """
+        after = sse.cursor(after)
+        if not sse.has_more(await self.read(run_id), after):
+            return None
+        return sse.frames(self.events(run_id, after=after), self.settings.heartbeat_ms / 1000)
 
     async def follow(self, run_id: str, callbacks: Callbacks, *, after: int = 0) -> RunResult | None:
         """Call the callbacks until the run has ended; returns the result of a completed run, else None.

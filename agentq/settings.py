@@ -16,7 +16,8 @@ DEFAULT_QUEUE = "default"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _HOUR_MS = 3_600_000
 _AT_LEAST_ONE = (
-    "concurrency", "lease_ms", "sweep_ms", "ttl_completed_ms", "ttl_failed_ms", "ttl_cancelled_ms", "session_ttl_ms",
+    "concurrency", "lease_ms", "sweep_ms", "heartbeat_ms",
+    "ttl_completed_ms", "ttl_failed_ms", "ttl_cancelled_ms", "session_ttl_ms",
 )  # fmt: skip
 # How a run can end; nothing else has a time to live.
 _OUTCOMES = ("completed", "failed", "cancelled")
@@ -39,6 +40,8 @@ class Settings:
     sweep_ms: int = 500
     # Deltas wait this long for company before they are written and published.
     coalesce_ms: int = 30
+    # A live view that has nothing to say gives a sign of life this often: proxies stay, lost browsers are noticed.
+    heartbeat_ms: int = 15_000
     # The event loop may stand still this long before renewal gives its leases up.
     stall_limit_ms: int = 300_000
     # On SIGTERM: how long anything may go on, then how long tools that must not be repeated may go on.

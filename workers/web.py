@@ -1,17 +1,18 @@
-"""A web front for the agents, with nothing but the standard library: a template for the views of your own framework.
+"""A web front for the agents, with nothing but the standard library. examples/ has it for Flask, Django and FastAPI.
 
-POST /runs                 the prompt as body → {"run_id": …}; Idempotency-Key makes a repeated request harmless
+POST /runs                 the prompt as body → 202 {"run_id": …}; with an Idempotency-Key, repeating it does no harm
 GET  /runs/RUN_ID          {"status": …, "answer": …, "error": …}
-GET  /runs/RUN_ID/events   the events as server-sent events; Last-Event-ID goes on after that event
+GET  /runs/RUN_ID/events   the run live, as server-sent events; Last-Event-ID or ?after= goes on after that event
 """
 
 import json
 import os
-import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from socketserver import ThreadingMixIn
 from typing import Any
+from urllib.parse import parse_qsl
 from wsgiref.simple_server import WSGIServer, make_server
 
 from agentq import Client, Conflict, InvalidInput, RunNotFound, StoreUnavailable
@@ -25,7 +26,10 @@ STATUS_OF = {
     StoreUnavailable: "503 Service Unavailable",
 }
 
-client = Client()  # one for the whole process; threads share it
+# No cache keeps the stream, no nginx holds it back.
+STREAM = [("Content-Type", "text/event-stream"), ("Cache-Control", "no-cache"), ("X-Accel-Buffering", "no")]
+
+client = Client()  # one for the whole process: threads share it, a forked worker connects anew
 
 
 def start(environ: dict[str, Any]) -> dict[str, Any]:
@@ -42,16 +46,16 @@ def look(run_id: str) -> dict[str, Any]:
     return {"status": state.status, "answer": result and result.output, "error": state.last_error}
 
 
-def cursor(environ: dict[str, Any]) -> int:
-    text = environ.get("HTTP_LAST_EVENT_ID") or "0"
-    if not re.fullmatch("[0-9]{1,15}", text):
-        raise InvalidInput(f"Last-Event-ID is the number of an event, not {text[:40]!r}", field="after")
-    return int(text)
+def after(environ: dict[str, Any]) -> str:
+    """The last event that the browser has seen: what it sends when it comes back, else what the page asked for."""
+    query = dict(parse_qsl(environ.get("QUERY_STRING", "")))
+    return str(environ.get("HTTP_LAST_EVENT_ID") or query.get("after", "0"))
 
 
-def events(run_id: str, after: int) -> Iterator[bytes]:
-    for event in client.events(run_id, after=after):
-        yield f"id: {event.seq}\nevent: {event.type}\ndata: {event.model_dump_json()}\n\n".encode()
+def encoded(frames: Generator[str, None, None]) -> Iterator[bytes]:
+    with closing(frames):  # a browser that goes away ends the subscription
+        for frame in frames:
+            yield frame.encode()
 
 
 def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
@@ -62,10 +66,12 @@ def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
             case "GET", ["runs", run_id]:
                 status, body = "200 OK", look(run_id)
             case "GET", ["runs", run_id, "events"]:
-                after = cursor(environ)
-                client.get(run_id)  # a run that is not there is an answer, not a broken stream
-                start_response("200 OK", [("Content-Type", "text/event-stream"), ("Cache-Control", "no-store")])
-                return events(run_id, after)
+                frames = client.sse(run_id, after=after(environ))
+                if frames is None:  # the run has ended and the browser has seen it all: 204 ends its reconnecting
+                    start_response("204 No Content", [])
+                    return []
+                start_response("200 OK", STREAM)
+                return encoded(frames)
             case _:
                 status, body = "404 Not Found", {"error": "POST /runs, GET /runs/RUN_ID or GET /runs/RUN_ID/events"}
     except (InvalidInput, RunNotFound, Conflict, StoreUnavailable) as error:

@@ -163,6 +163,14 @@ def test_iterating_ends_with_the_items(portal: Portal):
     assert list(portal.iterate(three())) == [0, 1, 2]
 
 
+def test_none_is_an_item_like_any_other(portal: Portal):
+    async def nothings() -> AsyncGenerator[None, None]:
+        yield None
+        yield None
+
+    assert list(portal.iterate(nothings())) == [None, None]
+
+
 def test_iterating_raises_what_the_items_raise(portal: Portal):
     async def broken() -> AsyncGenerator[int, None]:
         yield 1

@@ -6,14 +6,13 @@ import json
 import os
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
 from agentq.private_redis import free_port
+from tests.browser import Browser, ask
 from tests.helpers import ROOT, wait_until_sync
 
 if TYPE_CHECKING:
@@ -42,17 +41,6 @@ def web(redis_url: str) -> Iterator[str]:
         yield url
 
 
-def ask(url: str, body: str | None = None, **headers: str) -> tuple[int, str]:
-    request = urllib.request.Request(url, body.encode() if body else None, headers)  # noqa: S310 - our own server
-    try:
-        with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310 - as above
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
-    except urllib.error.URLError as error:
-        return 0, str(error.reason)
-
-
 def test_a_prompt_goes_in_and_its_answer_comes_out(web: str) -> None:
     status, text = ask(web, 'call add_numbers {"a": 7, "b": 9}\nsay It is $1.', **{"Idempotency-Key": "k"})
     run_id = json.loads(text)["run_id"]
@@ -60,12 +48,13 @@ def test_a_prompt_goes_in_and_its_answer_comes_out(web: str) -> None:
     again = ask(web, 'call add_numbers {"a": 7, "b": 9}\nsay It is $1.', **{"Idempotency-Key": "k"})
     assert json.loads(again[1])["run_id"] == run_id
 
-    status, stream = ask(f"{web}/{run_id}/events")
-    frames = [dict(line.split(": ", 1) for line in frame.splitlines()) for frame in stream.strip().split("\n\n")]
-    assert [int(frame["id"]) for frame in frames] == list(range(1, len(frames) + 1))
-    assert frames[-1]["event"] == "run.completed"
-    _, rest = ask(f"{web}/{run_id}/events", **{"Last-Event-ID": frames[-2]["id"]})
-    assert rest.strip() == stream.strip().split("\n\n")[-1]
+    with Browser(f"{web}/{run_id}/events") as browser:
+        events = browser.read_all()
+    assert [event.id for event in events] == list(range(1, len(events) + 1))
+    assert events[-1].type == "run.completed"
+    with Browser(f"{web}/{run_id}/events", last_event_id=events[-2].id) as browser:
+        assert browser.read_all() == events[-1:]
+    assert ask(f"{web}/{run_id}/events?after={events[-1].id}") == (204, "")
 
     assert json.loads(ask(f"{web}/{run_id}")[1]) == {"status": "completed", "answer": "It is 16.", "error": None}
 

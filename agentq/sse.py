@@ -1,0 +1,69 @@
+"""Server-sent events: a run's events as the text that a browser's EventSource reads, whatever the web framework."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from agentq.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from agentq.events.model import Event
+    from agentq.runs import RunState
+
+# A comment: the browser drops it.
+BEAT = ":\n\n"
+
+
+def cursor(after: int | str) -> int:
+    """The number of the last event that a viewer has seen, from a number or from the text of a header or a query."""
+    if not re.fullmatch("[0-9]{1,15}", str(after)):
+        raise InvalidInput(f"after must be the number of an event, not {str(after)[:40]!r}", field="after")
+    return int(after)
+
+
+def has_more(state: RunState, after: int) -> bool:
+    """Whether a viewer at the cursor `after` has anything to wait for. Raises `InvalidInput` if it cannot be there."""
+    if after > state.seq:
+        raise InvalidInput(f"run {state.run_id} has no event {after}; its last is {state.seq}", field="after")
+    return after < state.seq or not state.status.is_final
+
+
+def frame(event: Event) -> str:
+    """One event. `id` is its cursor, which the browser sends back as Last-Event-ID; JSON has no line breaks."""
+    return f"id: {event.seq}\nevent: {event.type}\ndata: {event.model_dump_json()}\n\n"
+
+
+async def frames(events: AsyncGenerator[Event, None], beat_s: float) -> AsyncGenerator[str, None]:
+    """Frames of the events, a beat before the first and whenever `beat_s` pass without one; closes `events`.
+
+    The first beat carries the headers to the browser at once. The others keep proxies from cutting a connection that
+    seems dead, and are what a server notices by that the browser has gone.
+    """
+    yield BEAT
+    async with aclosing(events):
+        step: asyncio.Task[Event | None] | None = None
+        try:
+            while True:
+                # Kept through the beats: cancelling a step would end the generator that it is a step of.
+                step = step or asyncio.create_task(_next(events))
+                done, _ = await asyncio.wait({step}, timeout=beat_s)
+                if not done:
+                    yield BEAT
+                    continue
+                event, step = step.result(), None
+                if event is None:
+                    return
+                yield frame(event)
+        finally:
+            if step is not None:
+                step.cancel()
+                await asyncio.wait({step})
+
+
+async def _next(events: AsyncGenerator[Event, None]) -> Event | None:
+    return await anext(events, None)

@@ -9,7 +9,7 @@ from tests.helpers import ROOT
 
 PAGE = ROOT / "docs" / "guide" / "web-app.md"
 EXAMPLES = [path.read_text() for path in sorted((ROOT / "examples").glob("*_app.py"))]
-EXCERPTS = [shown for shown in blocks(PAGE, "python") if not shown.name.endswith(".py")]
+EXCERPTS = [shown for shown in blocks(PAGE, "python") if "sketch" in shown.words]
 
 
 @pytest.mark.parametrize("shown", EXCERPTS, ids=str)

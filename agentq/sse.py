@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from agentq.errors import InvalidInput
@@ -17,6 +16,8 @@ if TYPE_CHECKING:
 
 # A comment: the browser drops it.
 BEAT = ":\n\n"
+# The loop itself holds its tasks weakly.
+_closing: set[asyncio.Task[None]] = set()
 
 
 def cursor(after: int | str) -> int:
@@ -45,25 +46,33 @@ async def frames(events: AsyncGenerator[Event, None], beat_s: float) -> AsyncGen
     seems dead, and are what a server notices by that the browser has gone.
     """
     yield BEAT
-    async with aclosing(events):
-        step: asyncio.Task[Event | None] | None = None
-        try:
-            while True:
-                # Kept through the beats: cancelling a step would end the generator that it is a step of.
-                step = step or asyncio.create_task(_next(events))
-                done, _ = await asyncio.wait({step}, timeout=beat_s)
-                if not done:
-                    yield BEAT
-                    continue
-                event, step = step.result(), None
-                if event is None:
-                    return
-                yield frame(event)
-        finally:
-            if step is not None:
-                step.cancel()
-                await asyncio.wait({step})
+    step: asyncio.Task[Event | None] | None = None
+    try:
+        while True:
+            # Kept through the beats: cancelling a step would end the generator that it is a step of.
+            step = step or asyncio.create_task(_next(events))
+            done, _ = await asyncio.wait({step}, timeout=beat_s)
+            if not done:
+                yield BEAT
+                continue
+            event, step = step.result(), None
+            if event is None:
+                return
+            yield frame(event)
+    finally:
+        # A task of its own: anyio, so Starlette too, cancels again and again until we are out of here.
+        closing = asyncio.create_task(_close(events, step))
+        _closing.add(closing)
+        closing.add_done_callback(_closing.discard)
+        await asyncio.shield(closing)
 
 
 async def _next(events: AsyncGenerator[Event, None]) -> Event | None:
     return await anext(events, None)
+
+
+async def _close(events: AsyncGenerator[Event, None], step: asyncio.Task[Event | None] | None) -> None:
+    if step is not None:
+        step.cancel()
+        await asyncio.gather(step, return_exceptions=True)
+    await events.aclose()

@@ -43,6 +43,7 @@ class Site:
     port: int
     redis: RedisServer
     client: Client = field(repr=False)
+    log: Path = field(repr=False)
 
     @property
     def runs(self) -> str:
@@ -86,7 +87,7 @@ def serving(name: str, redis: RedisServer, log: Path) -> Iterator[Site]:
             stdout=output,
             stderr=output,
         )
-        site = Site(name, process, port, redis, client)
+        site = Site(name, process, port, redis, client, log)
         try:
             wait_until_sync(lambda: process.poll() is not None or ask(f"{site.runs}/{NOWHERE}")[0], timeout=30)
             assert process.poll() is None, f"{program} did not start"

@@ -100,6 +100,9 @@ def test_a_browser_that_goes_away_is_noticed_though_nothing_happens(site: Site, 
     assert site.listeners(quiet_run) == 1
     browser.close()
     wait_until_sync(lambda: site.listeners(quiet_run) == 0)
+    # The server answers the next request, and had nothing to complain about.
+    assert ask(f"{site.runs}/{quiet_run}")[0] == 200
+    assert "Traceback" not in site.log.read_text()
 
 
 def test_what_is_wrong_is_said_with_its_status(site: Site):

@@ -8,6 +8,7 @@ import threading
 from contextlib import aclosing, closing
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 
 from agentq.client import AsyncClient, Client
@@ -17,7 +18,7 @@ from agentq.runs import Status
 from agentq.settings import Settings
 from agentq.sse import BEAT, cursor, frame, frames
 from agentq.stores.memory import MemoryStore
-from tests.helpers import wait_until_sync
+from tests.helpers import wait_until, wait_until_sync
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator
@@ -30,7 +31,8 @@ AT_ONCE_S = 0.001
 class Source:
     """Events that come when the test says so, and whether the subscription has ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, slow_to_close: int = 1) -> None:
+        self._slow_to_close = slow_to_close
         self.queue: asyncio.Queue[Event | Exception | None] = asyncio.Queue()
         self.closed = False
 
@@ -42,7 +44,8 @@ class Source:
                 yield item
         finally:
             # As unsubscribing takes a while.
-            await asyncio.sleep(0)
+            for _ in range(self._slow_to_close):
+                await asyncio.sleep(0)
             self.closed = True
 
 
@@ -117,6 +120,25 @@ async def test_a_server_that_cancels_the_answer_ends_the_subscription():
     with pytest.raises(asyncio.CancelledError):
         await answering
     assert source.closed
+
+
+@pytest.mark.parametrize("beat_s", [PATIENT_S, AT_ONCE_S])
+async def test_a_framework_that_cancels_again_and_again_ends_the_subscription_too(beat_s: float):
+    """As anyio does, hence Starlette, until the answer has unwound; unsubscribing takes longer than that."""
+    source = Source(slow_to_close=5)
+    texts = frames(source(), beat_s)
+    async with anyio.create_task_group() as group:
+        started = asyncio.Event()
+
+        async def answer() -> None:
+            async for _ in texts:
+                started.set()
+
+        group.start_soon(answer)
+        await started.wait()
+        await asyncio.sleep(0)
+        group.cancel_scope.cancel()
+    await wait_until(lambda: source.closed)
 
 
 class CountingStream:

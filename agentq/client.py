@@ -199,6 +199,10 @@ class Client:
         """Sessions, the one used last first; at most 1000 a page."""
         return self._portal.call(self._client.sessions, user_id=user_id, offset=offset, limit=limit)
 
+    def agents(self) -> Mapping[str, Mapping[str, Any]]:
+        """The agents that workers have published within a day: name → its queue, model, limits and tools."""
+        return self._portal.call(self._client.agents)
+
     def workers(self, queue: str) -> tuple[str, ...] | None:
         """The names of the workers that serve the queue now; None where the executor cannot tell."""
         return self._portal.call(self._client.workers, queue)

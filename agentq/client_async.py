@@ -270,6 +270,11 @@ class AsyncClient:
         which = SessionFilter(user_id=user_id, offset=offset, limit=checked_limit(limit))
         return await self._parts().store.list_sessions(which)
 
+    async def agents(self) -> Mapping[str, Mapping[str, Any]]:
+        """The agents that workers have published within a day: name → its queue, model, limits and tools."""
+        known: Callable[[], Awaitable[Mapping[str, Any]]] | None = getattr(self._parts().store, "known_agents", None)
+        return {} if known is None else await known() or {}
+
     async def workers(self, queue: str) -> tuple[str, ...] | None:
         """The names of the workers that serve the queue now; None where the executor cannot tell."""
         ask: Callable[[str], Awaitable[tuple[str, ...]]] | None = getattr(self._parts().executor, "workers", None)

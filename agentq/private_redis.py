@@ -40,10 +40,11 @@ class PrivateRedis:
 
 
 @contextmanager
-def private_redis(folder: Path, *, durable: bool = False) -> Iterator[PrivateRedis]:
+def private_redis(folder: Path, *, durable: bool = False, port: int = 0) -> Iterator[PrivateRedis]:
     """A Redis for the block, with its files in `folder`: a real server, else fakeredis, which comes with a warning.
 
-    With `durable`, what was acknowledged is there again when a server is started on the same folder.
+    With `durable`, what was acknowledged is there again when a server is started on the same folder. It listens on
+    `port` if that is free, else on another one.
     Raises `StoreUnavailable` when there is neither, or the server does not start.
     """
     program = find_program()
@@ -52,7 +53,7 @@ def private_redis(folder: Path, *, durable: bool = False) -> Iterator[PrivateRed
             yield redis
         return
     server = RedisServer(program, folder, durable=durable)
-    server.start()
+    server.start(wanted=port)
     try:
         yield PrivateRedis(server.url)
     finally:
@@ -96,12 +97,15 @@ class RedisServer:
             raise RuntimeError("the server is not running")
         return self._child
 
-    def start(self) -> None:
-        """Start, and return when the server answers. Raises `StoreUnavailable`."""
+    def start(self, *, wanted: int = 0) -> None:
+        """Start, and return when the server answers. The first time on port `wanted`, or another one if that is taken.
+
+        Raises `StoreUnavailable`.
+        """
         if self._child is not None:
             raise RuntimeError("the server is running")
-        for _ in range(1 if self.port else _PORTS_TRIED):
-            port = self.port or free_port()
+        for number in range(1 if self.port else _PORTS_TRIED):
+            port = self.port or (wanted if number == 0 else 0) or free_port()
             if self._start_on(port):
                 self.port = port
                 return

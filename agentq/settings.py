@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 from agentq.errors import InvalidInput
@@ -119,6 +120,13 @@ def variable(name: str, environ: Mapping[str, str] | None = None) -> str | None:
     """The value of an environment variable without the white space around it; None where it is unset or empty."""
     value = (os.environ if environ is None else environ).get(name, "").strip()
     return value or None
+
+
+def state_folder() -> Path:
+    """Where programs of this user keep what should be there the next time (XDG base directories)."""
+    named = os.environ.get("XDG_STATE_HOME", "")
+    # The specification: a path that is not absolute counts as none.
+    return Path(named) if Path(named).is_absolute() else Path.home() / ".local" / "state"
 
 
 def check_name(name: str, *, field: str) -> str:

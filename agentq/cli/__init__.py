@@ -8,6 +8,8 @@ from agentq.cli._errors import MEANINGS, ExitCode
 from agentq.cli._group import AgentqGroup
 
 _COMMANDS = {
+    "init": ("agentq.cli.init", "Start a project that works as it is."),
+    "dev": ("agentq.cli.dev", "Develop: Redis, workers, and what happens, in one terminal."),
     "run": ("agentq.cli.run", "Run an agent in this process, without Redis."),
     "worker": ("agentq.cli.worker", "Advance the runs of a queue."),
     "enqueue": ("agentq.cli.enqueue", "Hand a prompt to the workers; prints the run id."),

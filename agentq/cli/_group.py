@@ -32,7 +32,7 @@ class Options:
     debug: bool = False
 
     def settings(self, **explicit: Any) -> Settings:
-        return Settings.load(app=self.app, redis_url=self.redis_url, **explicit)
+        return Settings.load(**{"app": self.app, "redis_url": self.redis_url, **explicit})
 
     @contextlib.asynccontextmanager
     async def connected(self) -> AsyncIterator[AsyncClient]:
@@ -46,6 +46,11 @@ class Options:
             yield client
         finally:
             await client.aclose()
+
+    @property
+    def named_redis(self) -> str | None:
+        """The Redis that was named; None where it would be the default one."""
+        return self.redis_url or os.environ.get("REDIS_URL") or None
 
     @property
     def names_app(self) -> bool:

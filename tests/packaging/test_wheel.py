@@ -11,8 +11,9 @@ import pytest
 
 from tests.helpers import LUA, ROOT
 
-# Data files that the library reads at run time. Templates of the web page and of `agentq init` will join them.
-DATA = sorted(path.relative_to(ROOT).as_posix() for path in LUA.glob("*.lua"))
+TEMPLATES = ROOT / "agentq" / "cli" / "project"
+# Data files that the library reads at run time. Templates of the web page will join them.
+DATA = sorted(path.relative_to(ROOT).as_posix() for path in (*LUA.glob("*.lua"), *TEMPLATES.rglob("*.tmpl")))
 
 
 @pytest.fixture(scope="module")

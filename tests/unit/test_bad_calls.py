@@ -78,7 +78,7 @@ CALLS: list[tuple[str, dict[str, Any], type[AgentQError], str]] = [
     ("sessions", {"offset": -1}, InvalidInput, "offset must not be negative, but is -1"),
 ]
 # They take nothing that could be wrong.
-SAFE = {"aclose", "workers"}
+SAFE = {"aclose", "agents", "workers"}
 
 
 class Wakes:

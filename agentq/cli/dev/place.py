@@ -1,0 +1,88 @@
+"""The Redis of `agentq dev`: the one that is named, else one of this project's own, whose data stays."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agentq.errors import Conflict
+from agentq.private_redis import private_redis
+from agentq.settings import state_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where it is, and what people are told of it."""
+
+    url: str
+    about: str
+    warning: str = ""
+
+
+@contextmanager
+def place(project: Path, named_url: str | None) -> Iterator[Place]:
+    """A Redis for the block. Raises `Conflict` when another `dev` of the project has its Redis, `StoreUnavailable`."""
+    if named_url is not None:
+        yield Place(named_url, "the one that REDIS_URL or --redis names")
+        return
+    folder = folder_of(project)
+    folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder) as note:
+        port = _number(folder / "port")
+        with private_redis(folder, durable=True, port=port) as own:
+            # The same address the next time, so that what was pasted into other terminals stays true.
+            (folder / "port").write_text(own.url.rpartition(":")[2].partition("/")[0])
+            note(own.url)
+            kept = "nothing is kept" if own.warning else f"kept in {_short(folder)}"
+            yield Place(own.url, f"of this project's own; {kept}", own.warning)
+
+
+def folder_of(project: Path) -> Path:
+    """Where a project's Redis keeps its data: in the user's state folder, by the project's name and path."""
+    path = project.resolve()
+    digest = hashlib.sha256(str(path).encode()).hexdigest()[:8]
+    return state_folder() / "agentq" / "dev" / f"{path.name or 'root'}-{digest}"
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[_Note]:
+    """Hold the folder; a process that is killed lets it go."""
+    with (folder / "lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            url = file.read().strip()
+            where = f", with REDIS_URL={url}" if url else ""
+            raise Conflict(f"agentq dev is running for this project already{where}") from None
+        file.truncate(0)
+        yield _Note(file.name)
+
+
+class _Note:
+    """Writes into the lock file, for who finds it locked."""
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(path)
+
+    def __call__(self, text: str) -> None:
+        self._path.write_text(text)
+
+
+def _number(path: Path) -> int:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return 0
+
+
+def _short(path: Path) -> str:
+    home = Path.home()
+    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)

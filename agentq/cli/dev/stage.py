@@ -1,0 +1,210 @@
+"""Puts the parts of `agentq dev` together, says where everything is, and takes it all down in order."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from agentq.cli import _logs
+from agentq.cli._errors import ExitCode
+from agentq.cli._output import count, remark, stdout
+from agentq.cli.dev.crew import Crew
+from agentq.cli.dev.everything import Everything
+from agentq.cli.dev.files import Files
+from agentq.cli.dev.place import Place, place
+from agentq.client_async import AsyncClient
+from agentq.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from agentq.cli._group import Options
+    from agentq.cli._watch import Look
+
+_TEND_S = 0.1
+_FILES_S = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How many workers, with which arguments, and whether they follow the code."""
+
+    workers: int
+    arguments: tuple[str, ...]
+    reloads: bool
+
+
+async def develop(options: Options, plan: Plan, look: Look) -> ExitCode:
+    """Run until a signal or a broken app ends it."""
+    _logs.remarks(as_json=look.json, debug=options.debug)
+    signals = _Signals()
+    project = Path.cwd()
+    with ExitStack() as stack:
+        here = stack.enter_context(place(project, options.named_redis))
+        if here.warning:
+            remark("redis", here.warning, as_json=look.json)
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="agentq-dev-")))
+        crew = Crew(plan.workers, folder, _environ(options, here), plan.arguments, _teller(look))
+        signals.listen(stack)
+        try:
+            async with AsyncClient(settings=options.settings(redis_url=here.url)) as client:
+                return await _Stage(options, plan, look, here, crew, client, signals).run(project)
+        finally:
+            await _stop(crew, signals, look)
+
+
+class _Stage:
+    """What goes on between the start and the end."""
+
+    def __init__(
+        self,
+        options: Options,
+        plan: Plan,
+        look: Look,
+        here: Place,
+        crew: Crew,
+        client: AsyncClient,
+        signals: _Signals,
+    ) -> None:
+        self._options = options
+        self._plan = plan
+        self._look = look
+        self._here = here
+        self._crew = crew
+        self._client = client
+        self._signals = signals
+
+    async def run(self, project: Path) -> ExitCode:
+        files = Files(project) if self._plan.reloads else None
+        began_ms = time.time() * 1000
+        await asyncio.to_thread(self._crew.start)
+        agents: Mapping[str, Any] | None = None
+        following: asyncio.Task[None] | None = None
+        try:
+            while not self._signals.received:
+                await asyncio.to_thread(self._crew.tend)
+                if files is not None:
+                    await self._follow_code(files)
+                elif self._crew.broken:
+                    return ExitCode.USAGE
+                if not agents and (agents := await self._agents(began_ms)):
+                    self._greet(agents)
+                    following = asyncio.create_task(Everything(self._client, stdout(), self._look).follow())
+                if following is not None and following.done():
+                    following.result()
+                await asyncio.wait({self._signals.waiting()}, timeout=_TEND_S)
+        finally:
+            if following is not None:
+                following.cancel()
+                await asyncio.gather(following, return_exceptions=True)
+        return ExitCode.INTERRUPTED if signal.SIGINT in self._signals.received else ExitCode.OK
+
+    async def _follow_code(self, files: Files) -> None:
+        changed = await asyncio.to_thread(files.changed)
+        if not changed:
+            return
+        # An editor, or a checkout, writes many files in a moment.
+        while more := await self._changed_soon(files):
+            changed = sorted({*changed, *more})
+        names = ", ".join(str(path) for path in changed[:3]) + (" and more" if len(changed) > 3 else "")
+        remark("reload", f"{names} changed: starting again", as_json=self._look.json, style="dim")
+        await asyncio.to_thread(self._crew.renew)
+
+    async def _changed_soon(self, files: Files) -> list[Path]:
+        await asyncio.sleep(_FILES_S)
+        return await asyncio.to_thread(files.changed)
+
+    async def _agents(self, since_ms: float) -> Mapping[str, Any]:
+        """The agents that the workers have published since they were started; none where they are not ready."""
+        try:
+            known = await self._client.agents()
+        except StoreUnavailable:
+            return {}
+        return {name: each for name, each in known.items() if each.get("published_ms", 0) >= since_ms}
+
+    def _greet(self, agents: Mapping[str, Any]) -> None:
+        """Where everything is, and what to try next."""
+        if self._look.json:
+            remark("ready", f"REDIS_URL={self._here.url}", as_json=True)
+            return
+        out = stdout()
+        workers = count(self._plan.workers, "worker")
+        out.line(f"{out.style('agentq dev', 'bold')}: {workers}{', with --reload' if self._plan.reloads else ''}\n")
+        facts = [("redis", self._here.about)]
+        for name, manifest in sorted(agents.items()):
+            tools = ", ".join(each["name"] for each in manifest["tools"]) or "no tools"
+            facts.append(("agent", f"{name} on {manifest['model']}: {tools}"))
+        if any(manifest["model"] == "mock" for manifest in agents.values()):
+            facts.append(("", out.style("mock needs no key: it echoes, or plays a script (docs/mock.md)", "dim")))
+        for label, text in facts:
+            out.line(f"  {out.style(f'{label:<6}', 'dim')} {text}")
+        first = min(agents)
+        out.line("\nIn another terminal:\n")
+        for step in (f"export REDIS_URL={self._here.url}", f"agentq enqueue {first} 'Hello there.'", "agentq ls"):
+            out.line(f"  {step}")
+        out.line(f"\n{out.style('What happens, until Ctrl-C:', 'dim')}\n")
+
+
+class _Signals:
+    """SIGINT and SIGTERM, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self.received: list[signal.Signals] = []
+        self._came = asyncio.Event()
+        self._waiting: asyncio.Task[bool] | None = None
+
+    def listen(self, stack: ExitStack) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, self._take, number)
+            stack.callback(loop.remove_signal_handler, number)
+
+    def waiting(self) -> asyncio.Task[bool]:
+        """A task that ends with the next signal."""
+        if self._waiting is None or self._waiting.done():
+            self._waiting = asyncio.create_task(self._came.wait())
+        return self._waiting
+
+    async def another(self) -> None:
+        """Return with the next signal."""
+        self._came.clear()
+        await self._came.wait()
+
+    def _take(self, number: signal.Signals) -> None:
+        self.received.append(number)
+        self._came.set()
+
+
+async def _stop(crew: Crew, signals: _Signals, look: Look) -> None:
+    """End the workers: warmly, or at once with another signal."""
+    if not look.json and (out := stdout()).is_tty:
+        out.line()  # the terminal has written ^C
+    remark("stopping", "stopping the workers; again to hurry", as_json=look.json, style="dim")
+    hurry = asyncio.create_task(signals.another())
+    stopping = asyncio.create_task(asyncio.to_thread(crew.stop))
+    await asyncio.wait({hurry, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if not stopping.done():
+        await asyncio.to_thread(crew.stop, hurry=True)
+    hurry.cancel()
+    await asyncio.gather(hurry, stopping, return_exceptions=True)
+
+
+def _environ(options: Options, here: Place) -> dict[str, str]:
+    environ = {**os.environ, "REDIS_URL": here.url}
+    if options.app:
+        environ["AGENTQ_APP"] = options.app
+    return environ
+
+
+def _teller(look: Look) -> Any:
+    def tell(line: str) -> None:
+        remark("worker", line, as_json=look.json)
+
+    return tell

@@ -17,7 +17,7 @@ from redis.retry import Retry
 from agentq.errors import InvalidInput, StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
 
 # Everything that an event loop has to say goes out in pipelines (see pipeline.py), so few connections are needed.
 _MAX_CONNECTIONS = 32
@@ -70,10 +70,7 @@ class Connection:
     @property
     def where(self) -> str:
         """Host, port and number of the database, without the password."""
-        options = self.client.connection_pool.connection_kwargs
-        if "path" in options:
-            return str(options["path"])
-        return f"{options.get('host', 'localhost')}:{options.get('port', 6379)}/{options.get('db') or 0}"
+        return place(self.client.connection_pool.connection_kwargs)
 
     def blocking_client(self) -> redis.asyncio.Redis:
         """A client for one connection that waits: no time limit on replies, nothing sent again behind our back."""
@@ -87,6 +84,13 @@ class Connection:
 
     async def aclose(self) -> None:
         await self.client.aclose()
+
+
+def place(options: Mapping[str, Any]) -> str:
+    """Host, port and number of the database that the options of a connection pool name."""
+    if "path" in options:
+        return str(options["path"])
+    return f"{options.get('host', 'localhost')}:{options.get('port', 6379)}/{options.get('db') or 0}"
 
 
 def _keepalive(url: str) -> dict[str, Any]:

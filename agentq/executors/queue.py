@@ -17,11 +17,14 @@ from rq.utils import utcformat
 from rq.worker import BaseWorker
 from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
+from agentq._ids import is_run_id
 from agentq._redis.pipeline import Pipeline
 from agentq.settings import DEFAULT_QUEUE
 from agentq.stores._claims import WakeupSource
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from agentq._redis.connection import Connection
     from agentq.stores.redis import RedisStore
 
@@ -56,6 +59,12 @@ def _shape() -> bytes:
 
 
 _SHAPE = _shape()
+
+
+def run_of_job(job_id: str) -> str | None:
+    """The run that a wake-up `<run_id>-<number>` is of; None for the id of any other job."""
+    run_id, _, number = job_id.rpartition("-")
+    return run_id if is_run_id(run_id) and number.isascii() and number.isdecimal() else None
 
 
 class QueueWakeup:
@@ -106,6 +115,17 @@ class QueueExecutor:
         alive = await asyncio.gather(*[self._pipeline.execute("EXISTS", key) for key in keys])
         prefix = BaseWorker.redis_worker_namespace_prefix
         return tuple(key.removeprefix(prefix) for key, exists in zip(keys, alive, strict=True) if exists)
+
+    async def worker_record(self, name: str) -> tuple[tuple[str, ...], bool]:
+        """The queues of a worker that RQ has registered, and whether it was asked to stop."""
+        key = f"{BaseWorker.redis_worker_namespace_prefix}{name}"
+        queues, stops = await self._pipeline.execute("HMGET", key, "queues", "shutdown_requested_date")
+        return tuple(queues.decode().split(",")) if queues else (), stops is not None
+
+    async def has_jobs(self, queues: Sequence[str]) -> bool:
+        """Whether anything waits in one of the queues."""
+        keys = self.source(tuple(queues)).queue_keys
+        return any(await asyncio.gather(*[self._pipeline.execute("LLEN", key) for key in keys]))
 
     def source(self, queues: tuple[str, ...] = (DEFAULT_QUEUE,)) -> WakeupSource:
         """Where a worker of these queues finds its wake-ups."""

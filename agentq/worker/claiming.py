@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from agentq.worker.doorbell import Doorbell, Nudge
     from agentq.worker.outage import Outage
     from agentq.worker.slots import Slots
+    from agentq.worker.suspension import Suspension
 
 logger = logging.getLogger(__name__)
 # Wake-ups in one script: many, for speed, but Redis serves nobody else meanwhile.
@@ -31,7 +32,10 @@ Take = Callable[[str, int], Awaitable[ClaimedWakeups]]
 
 
 class ClaimLoop:
-    """Fills the slots until `stopping` is set, or until `is_over` says so when queues and slots are empty."""
+    """Fills the slots until `stopping` is set, or until `is_over` says so when queues and slots are empty.
+
+    Claims nothing while RQ is suspended; a burst ends then, as RQ's does.
+    """
 
     def __init__(
         self,
@@ -42,6 +46,7 @@ class ClaimLoop:
         doorbell: Doorbell,
         nudge: Nudge,
         outage: Outage,
+        suspension: Suspension,
         stopping: asyncio.Event,
         is_over: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
@@ -51,9 +56,11 @@ class ClaimLoop:
         self._doorbell = doorbell
         self._nudge = nudge
         self._outage = outage
+        self._suspension = suspension
         self._stopping = stopping
         self._is_over = is_over
         self._claim_id = _ids.new_token()
+        self._extra = {"worker": slots.worker}
 
     async def run(self) -> None:
         while True:
@@ -68,6 +75,12 @@ class ClaimLoop:
         may_wait = True  # wake-ups that were not seen yet
         looked_at = time.monotonic()
         while not self._stopping.is_set():
+            if not self._suspension.may_claim:
+                if self._must_leave_burst():
+                    return
+                await self._nudge.wait(pause_s)
+                may_wait = True
+                continue
             if may_wait and self._slots.free > 0:
                 may_wait = await self._claim()
                 looked_at = time.monotonic()
@@ -109,6 +122,12 @@ class ClaimLoop:
                     logger.warning("Redis is away; jobs that are not ours are neither run nor marked: %s", job_ids)
                     return None
                 await self._nudge.wait(self._outage.failed("foreign jobs", error))
+
+    def _must_leave_burst(self) -> bool:
+        if self._is_over is None or len(self._slots) or not self._suspension.is_on:
+            return False
+        logger.warning("suspended during a burst: ending; there may be wake-ups on the queues", extra=self._extra)
+        return True
 
     async def _burst_is_over(self) -> bool:
         if self._is_over is None or len(self._slots):

@@ -1,7 +1,6 @@
 """The job function of our wake-ups, for stock RQ workers: `rq worker` runs one iteration per job with it.
 
-agentq's own worker never calls it. It is the fast path, and it has a sweeper: a fleet needs at least one of them, or
-runs whose worker was killed wait.
+agentq's own worker never calls it: it is the fast path, and it sweeps all the time. See docs/guide/rq.md.
 """
 
 from __future__ import annotations
@@ -9,15 +8,21 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import time
 from typing import TYPE_CHECKING, cast
 
+from rq import get_current_job
+
 from agentq import _ids
-from agentq.errors import ForeignJob, StoreUnavailable
+from agentq._redis.connection import place
+from agentq.errors import AppNotFound, ForeignJob, InvalidInput, RunNotFound, StoreUnavailable
 from agentq.loading import load_app
 from agentq.settings import Settings
 from agentq.wiring import Parts, redis_parts
 from agentq.worker.lifecycle import lease_renewal, worker_name
+from agentq.worker.lookout import Lookout, StockWorker
 from agentq.worker.outage import Outage
+from agentq.worker.sweeper import Sweeper
 
 if TYPE_CHECKING:
     from agentq.app import AgentQ
@@ -25,29 +30,43 @@ if TYPE_CHECKING:
     from agentq.stores.base import Claim
 
 logger = logging.getLogger(__name__)
+_PUBLISH_S = 60.0
 
 
 async def continue_run(run_id: str, action: str = "continue") -> None:
     """Advance a run by one iteration, if it can be advanced now. The app is the one that AGENTQ_APP names.
 
-    RQ runs every coroutine in an event loop of its own, so connections live as long as one call.
+    Then it sweeps, and stays while it is needed for that. RQ runs every coroutine in an event loop of its own, so
+    connections live as long as one call. Raises `ForeignJob` for arguments that are not those of a wake-up.
     """
-    if action != "continue":
-        raise ForeignJob(f"a wake-up of agentq says 'continue', not {action!r}")
-    if not _ids.is_run_id(run_id):
-        raise ForeignJob(f"{run_id!r} is not the id of a run")
+    _check(run_id, action)
     app = _app(Settings.load().app)
     settings = app.settings
     owner = worker_name()
     parts = redis_parts(settings)
+    outage = Outage(parts.connection.where, worker=owner)
     try:
-        claims = await parts.store.claim(
-            [run_id], owner=owner, claim_id=_ids.new_token(), lease_ms=settings.lease_ms, agents=tuple(app.agents)
+        claims, _, worker = await asyncio.gather(
+            parts.store.claim(
+                [run_id], owner=owner, claim_id=_ids.new_token(), lease_ms=settings.lease_ms, agents=tuple(app.agents)
+            ),
+            _published.renew(app, parts),
+            StockWorker.current(parts),
         )
         if not claims:
-            logger.info("run %s is not to be advanced now", run_id, extra={"run_id": run_id, "worker": owner})
+            await _tell_unclaimed(run_id, owner, parts)
         for claim in claims:
-            await _advance(app, parts, claim)
+            await _advance(app, parts, claim, outage)
+        sweeper = Sweeper(
+            parts.store,
+            parts.executor,
+            wakeup=parts.executor.wakeup,
+            lease_ms=settings.lease_ms,
+            sweep_ms=settings.sweep_ms,
+            agents=tuple(app.agents),
+            outage=outage,
+        )
+        await Lookout(parts, sweeper, worker).keep()
     finally:
         try:
             await app.aclose()  # RQ drops its event loop as it is
@@ -55,10 +74,17 @@ async def continue_run(run_id: str, action: str = "continue") -> None:
             await parts.aclose()
 
 
-async def _advance(app: AgentQ, parts: Parts, claim: Claim) -> None:
+def _check(run_id: object, action: object) -> None:
+    if action != "continue":
+        raise ForeignJob(f"a wake-up of agentq says 'continue', not {action!r}")
+    if not isinstance(run_id, str) or not _ids.is_run_id(run_id):
+        raise ForeignJob(f"{run_id!r:.100} is not the id of a run")
+
+
+async def _advance(app: AgentQ, parts: Parts, claim: Claim, outage: Outage) -> None:
     """Run the iteration of a claim under a renewed lease. Raises what RQ is to show as the job's failure."""
     iteration = app.loop(parts.store, parts.executor).begin(claim)
-    renewal = lease_renewal(parts, app.settings, Outage(parts.connection.where, worker=claim.lease.owner))
+    renewal = lease_renewal(parts, app.settings, outage)
     renewal.add(claim.lease, iteration)
     renewal.start()
     cancels = asyncio.create_task(_follow_cancels(parts, claim, iteration), name="agentq-cancels")
@@ -76,6 +102,25 @@ async def _follow_cancels(parts: Parts, claim: Claim, iteration: Iteration) -> N
         iteration.cancel()
 
 
+async def _tell_unclaimed(run_id: str, owner: str, parts: Parts) -> None:
+    """Say that a run was not advanced. Raises `InvalidInput` when it was looked for in another Redis than RQ's."""
+    try:
+        run = await parts.store.read(run_id)
+    except RunNotFound:
+        job = get_current_job()
+        there = place(job.connection.connection_pool.connection_kwargs) if job is not None else ""
+        if there and there != parts.connection.where:
+            raise InvalidInput(
+                f"run {run_id} is not in the Redis at {parts.connection.where}, and its job came from {there}; "
+                "set REDIS_URL to the Redis that `rq worker` works on",
+                field="redis_url",
+            ) from None
+        status = "gone"
+    else:
+        status = run.status.value
+    logger.info("run %s is %s and not to be advanced now", run_id, status, extra={"run_id": run_id, "worker": owner})
+
+
 def _tell(outcome: Outcome, owner: str) -> None:
     logger.info(
         "run %s iteration %d %s",
@@ -88,6 +133,24 @@ def _tell(outcome: Outcome, owner: str) -> None:
         raise StoreUnavailable(outcome.error)
 
 
+class _Published:
+    """When this process last said which agents it serves. A forked work-horse does so with each job."""
+
+    def __init__(self) -> None:
+        self._at: float | None = None
+
+    async def renew(self, app: AgentQ, parts: Parts) -> None:
+        if self._at is None or time.monotonic() - self._at > _PUBLISH_S:
+            await parts.store.publish_agents(app.manifests())
+            self._at = time.monotonic()
+
+
+_published = _Published()
+
+
 @functools.cache
 def _app(spec: str) -> AgentQ:
-    return cast("AgentQ", load_app(spec))
+    try:
+        return cast("AgentQ", load_app(spec))
+    except AppNotFound as error:
+        raise AppNotFound(f"{error} (an `rq worker` takes the app from AGENTQ_APP only)", field="app") from error

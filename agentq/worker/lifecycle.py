@@ -21,6 +21,7 @@ from agentq.stores.redis import renew_blocking
 from agentq.wiring import Parts, redis_parts
 from agentq.worker.burst import Burst
 from agentq.worker.claiming import ClaimLoop
+from agentq.worker.commands import Commands
 from agentq.worker.doorbell import Doorbell, Nudge
 from agentq.worker.drain import drain
 from agentq.worker.outage import Outage
@@ -28,6 +29,7 @@ from agentq.worker.poison import reject_foreign
 from agentq.worker.registration import Registration
 from agentq.worker.renewal import LeaseRenewal
 from agentq.worker.slots import Slots, follow_cancels
+from agentq.worker.suspension import Suspension
 from agentq.worker.sweeper import Sweeper, repeat
 from agentq.worker.words import counted
 
@@ -139,27 +141,34 @@ class Worker:
             on_outcome=burst.saw,
         )
         slots.tells_every_end = self._is_burst
+        suspension = Suspension(parts.executor.connection, slots, nudge=self._nudge)
         registration = Registration(
             parts.executor.connection.thread_client(),
-            name=self.name,
-            queues=self.queues,
+            self.queues,
             slots=slots,
+            suspension=suspension,
             outage=outage,
             agents=tuple(self.app.agents),
         )
+        commands = Commands(parts.store, slots, stop=self.stop)
         self._greet(where)
         renewal.start()
         registration.start()
         try:
-            async with _background(follow_cancels(parts.store.watch_cancels(self.name), slots), name="cancels"):
-                await self._claim(parts, slots, sweeper, burst, outage)
+            async with (
+                _background(follow_cancels(parts.store.watch_cancels(self.name), slots), name="cancels"),
+                _background(commands.follow(parts.store.hub), name="commands"),
+            ):
+                await self._claim(parts, slots, sweeper, burst, suspension, outage)
                 await drain(slots, settings, hurry=self._hurry, nudge=self._nudge)
         finally:
             await slots.abandon()
             await asyncio.gather(renewal.stop(), registration.stop())
         return self._farewell(slots)
 
-    async def _claim(self, parts: Parts, slots: Slots, sweeper: Sweeper, burst: Burst, outage: Outage) -> None:
+    async def _claim(
+        self, parts: Parts, slots: Slots, sweeper: Sweeper, burst: Burst, suspension: Suspension, outage: Outage
+    ) -> None:
         """Claim and sweep until stopped, or until the burst is over."""
         source = parts.executor.source(self.queues)
         queue_connection = parts.executor.connection
@@ -184,11 +193,17 @@ class Worker:
             doorbell=doorbell,
             nudge=self._nudge,
             outage=outage,
+            suspension=suspension,
             stopping=self._stopping,
             is_over=burst.is_over if self._is_burst else None,
         )
         publishing = repeat(publish, every_s=_PUBLISH_S, who="agents", outage=outage)
-        async with _background(publishing, name="publish"), _background(loop.run(), name="claims") as claiming:
+        looking = repeat(suspension.look, every_s=Suspension.EVERY_S, who="suspension", outage=outage)
+        async with (
+            _background(publishing, name="publish"),
+            _background(looking, name="suspension"),
+            _background(loop.run(), name="claims") as claiming,
+        ):
             sweeper.start()
             doorbell.start()
             try:

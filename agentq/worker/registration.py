@@ -1,7 +1,6 @@
 """RQ's record of this worker, so that `rq info` and dashboards show it: name, queues, state, heartbeat, counts.
 
-The record is cosmetic: nothing here decides about runs. RQ's own commands to workers (suspend, stop a job, shut down)
-are not followed yet; they belong into `Registration._report`, which talks to RQ once a second.
+The record is cosmetic: nothing here decides about runs.
 """
 
 from __future__ import annotations
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 
     from agentq.worker.outage import Outage
     from agentq.worker.slots import Slots
+    from agentq.worker.suspension import Suspension
 
 logger = logging.getLogger(__name__)
 _BEAT_S = 1.0
@@ -55,10 +55,10 @@ class Registration:
     def __init__(
         self,
         client: redis.Redis,
-        *,
-        name: str,
         queues: Sequence[str],
+        *,
         slots: Slots,
+        suspension: Suspension,
         outage: Outage,
         agents: Sequence[str] = (),
     ) -> None:
@@ -68,9 +68,10 @@ class Registration:
             "agentq_concurrency": str(slots.concurrency),
             "agentq_agents": ",".join(sorted(agents)),
         }
-        self._name = name
+        self._name = slots.worker
         self._queues = list(queues)
         self._slots = slots
+        self._suspension = suspension
         self._outage = outage
         self._pulse = Pulse("agentq-registration", self._beat, last=self._leave)
         self._record: _Record | None = None
@@ -107,7 +108,7 @@ class Registration:
     def _report(self) -> None:
         record = self._record or self._register()
         in_flight = len(self._slots)
-        state = WorkerStatus.BUSY if in_flight else WorkerStatus.IDLE
+        state = self._state_now()
         tally = self._slots.tally
         succeeded, failed, worked_ms = tally.committed + tally.released, tally.failed, tally.busy_ms
         with self._client.pipeline(transaction=False) as pipeline:
@@ -138,6 +139,12 @@ class Registration:
             if replies[0] == 1:
                 # The heartbeat made a new field: Redis had lost the record.
                 self._record = None
+
+    def _state_now(self) -> WorkerStatus:
+        """As RQ has it: a suspended worker is busy until what it had begun is done."""
+        if len(self._slots):
+            return WorkerStatus.BUSY
+        return WorkerStatus.SUSPENDED if self._suspension.is_on else WorkerStatus.IDLE
 
     def _register(self) -> _Record:
         record = _Record(

@@ -115,6 +115,10 @@ class Slots:
         # Not within the task: one that is cancelled before its first step never runs.
         task.add_done_callback(lambda _: self._end(lease))
 
+    def holds(self, run_id: str) -> bool:
+        """Whether an iteration of the run is in flight here."""
+        return run_id in self._newest
+
     def cancel(self, run_id: str) -> None:
         """Tell the iteration of a run that the run was cancelled."""
         lease = self._newest.get(run_id)

@@ -46,8 +46,13 @@ class Sweeper:
         self._outage = outage
         self._task: asyncio.Task[None] | None = None
 
+    @property
+    def interval_s(self) -> float:
+        """How often it sweeps between `start` and `stop`."""
+        return self._sweep_ms / 1000
+
     def start(self) -> None:
-        loop = repeat(self.sweep_all, every_s=self._sweep_ms / 1000, who="sweeper", outage=self._outage)
+        loop = repeat(self.sweep_all, every_s=self.interval_s, who="sweeper", outage=self._outage)
         self._task = asyncio.create_task(loop, name="agentq-sweeper")
 
     async def stop(self) -> None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from agentq.worker.suspension import Suspension
+
 
 class Queue:
     """The wake-ups that wait, and the doorbell at them."""
@@ -77,6 +79,7 @@ class Claiming:
         self.slots = slots(self.loop, concurrency=concurrency, on_room=queue.nudge)
         self.stopping = asyncio.Event()
         self.answers = burst
+        self.is_on = False
 
         async def is_over() -> bool:
             assert self.answers is not None
@@ -94,10 +97,15 @@ class Claiming:
                 doorbell=cast("Doorbell", queue),
                 nudge=queue.nudge,
                 outage=Outage("test"),
+                suspension=cast("Suspension", self),
                 stopping=self.stopping,
                 is_over=is_over if burst is not None else None,
             ).run()
         )
+
+    @property
+    def may_claim(self) -> bool:
+        return not self.is_on
 
     @property
     def begun(self) -> list[str]:

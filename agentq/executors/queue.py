@@ -39,7 +39,8 @@ def _shape() -> bytes:
     fields = {
         # Uncompressed, which RQ reads as well, so that a script can fill the run id in.
         "data": json.dumps([JOB_FUNCTION, None, ["{run_id}", "continue"], {}]),
-        "description": f"{JOB_FUNCTION}('{{run_id}}', 'continue')",
+        # RQ logs it before it tries to read the data, so this is where people look who use another serializer.
+        "description": "agentq: continue run {run_id} (an rq worker needs --serializer json)",
         "created_at": "{now}",
         "enqueued_at": "{now}",
         "origin": "{queue}",
@@ -65,6 +66,20 @@ def run_of_job(job_id: str) -> str | None:
     """The run that a wake-up `<run_id>-<number>` is of; None for the id of any other job."""
     run_id, _, number = job_id.rpartition("-")
     return run_id if is_run_id(run_id) and number.isascii() and number.isdecimal() else None
+
+
+def wakeup_job(run_id: str, job_id: str, queue: str) -> tuple[str, dict[str, str]]:
+    """The key and the fields of the RQ job of a wake-up."""
+    shape = json.loads(QueueWakeup().template)
+    values = {"{run_id}": run_id, "{job_id}": job_id, "{queue}": queue}
+
+    def fill(text: str) -> str:
+        for name, value in values.items():
+            text = text.replace(name, value)
+        return text
+
+    filled = [fill(field) for field in shape["fields"]]
+    return fill(shape["job"]), dict(zip(filled[::2], filled[1::2], strict=True))
 
 
 class QueueWakeup:
@@ -95,17 +110,11 @@ class QueueExecutor:
         run = await self.store.read(run_id)
         # RQ must never see a job id twice.
         job_id = f"{run_id}-{await self.store.next_wake(run_id)}"
-        shape = json.loads(QueueWakeup().template)
-        values = {"{run_id}": run_id, "{job_id}": job_id, "{queue}": run.queue}
-
-        def fill(text: str) -> str:
-            for name, value in values.items():
-                text = text.replace(name, value)
-            return text
-
-        await self._pipeline.execute("HSET", fill(shape["job"]), *[fill(field) for field in shape["fields"]])
-        await self._pipeline.execute("RPUSH", fill(shape["list"]), job_id)
-        await self._pipeline.execute("SADD", shape["queues"], fill(shape["list"]))
+        job, fields = wakeup_job(run_id, job_id, run.queue)
+        key = self.source((run.queue,)).queue_keys[0]
+        await self._pipeline.execute("HSET", job, *[item for pair in fields.items() for item in pair])
+        await self._pipeline.execute("RPUSH", key, job_id)
+        await self._pipeline.execute("SADD", Queue.redis_queues_keys, key)
 
     async def workers(self, queue: str) -> tuple[str, ...]:
         """The names of the workers that serve the queue now, as RQ has them registered."""

@@ -16,6 +16,7 @@ from rq.registry import FailedJobRegistry
 from rq.serializers import JSONSerializer
 from rq.worker import BaseWorker, WorkerStatus
 
+from agentq.worker.executing import Executing
 from agentq.worker.pulse import Pulse
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class Registration:
         self._suspension = suspension
         self._outage = outage
         self._pulse = Pulse("agentq-registration", self._beat, last=self._leave)
+        self._executing = Executing(slots)
         self._record: _Record | None = None
         self._heartbeat_at = 0.0
         self._state = ""
@@ -98,6 +100,9 @@ class Registration:
     def _leave(self) -> None:
         try:
             if self._record is not None:
+                with self._client.pipeline(transaction=False) as pipeline:
+                    self._executing.hide_all(pipeline)
+                    pipeline.execute()
                 self._report()
                 self._record.register_death()  # type: ignore[no-untyped-call]
         except (RedisError, OSError) as error:
@@ -129,9 +134,11 @@ class Registration:
                 pipeline.hincrby(record.key, "failed_job_count", failed - self._failed)
             if worked_ms > self._worked_ms:
                 record.increment_total_working_time(timedelta(milliseconds=worked_ms - self._worked_ms), pipeline)
+            shown = self._executing.write(pipeline, refresh=is_due)
             if not len(pipeline):
                 return
             replies = pipeline.execute()
+        self._executing.confirm(shown)
         self._state, self._in_flight = state.value, in_flight
         self._succeeded, self._failed, self._worked_ms = succeeded, failed, worked_ms
         if is_due:
@@ -139,6 +146,7 @@ class Registration:
             if replies[0] == 1:
                 # The heartbeat made a new field: Redis had lost the record.
                 self._record = None
+                self._executing.confirm({})
 
     def _state_now(self) -> WorkerStatus:
         """As RQ has it: a suspended worker is busy until what it had begun is done."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from agentq.loop import Iteration, Outcome
+    from agentq.runs import RunState
     from agentq.stores.base import Claim, Lease
     from agentq.worker.renewal import LeaseRenewal
 
@@ -47,10 +50,23 @@ class Tally:
         return self.committed + self.released + self.lost + self.failed
 
 
+@dataclass(frozen=True, slots=True)
+class InFlight:
+    """An iteration as RQ knows it: the job of its wake-up, its queue, and since when it runs (monotonic seconds)."""
+
+    run_id: str
+    job_id: str
+    queue: str
+    fence: int
+    began: float
+
+
 @dataclass(slots=True)
 class _Slot:
     iteration: Iteration
     task: asyncio.Task[None]
+    run: RunState
+    began: float
 
 
 class Slots:
@@ -109,7 +125,7 @@ class Slots:
             self._broke(lease, error)
             return
         task = asyncio.create_task(self._advance(lease, iteration), name=f"agentq-{lease.run_id}-{lease.fence}")
-        self._slots[lease] = _Slot(iteration, task)
+        self._slots[lease] = _Slot(iteration, task, claim.run, time.monotonic())
         self._newest[lease.run_id] = lease
         self._renewal.add(lease, iteration)
         # Not within the task: one that is cancelled before its first step never runs.
@@ -118,6 +134,16 @@ class Slots:
     def holds(self, run_id: str) -> bool:
         """Whether an iteration of the run is in flight here."""
         return run_id in self._newest
+
+    def longer_than(self, seconds: float, *, limit: int) -> tuple[InFlight, ...]:
+        """The iterations that have run that long, the oldest first, at most `limit`. May be called in any thread."""
+        since = time.monotonic() - seconds
+        # Slots are in the order in which they began; the copy is made in one go, whatever the event loop does.
+        old = itertools.takewhile(lambda slot: slot.began <= since, self._slots.copy().values())
+        return tuple(
+            InFlight(slot.run.run_id, f"{slot.run.run_id}-{slot.run.wake}", slot.run.queue, slot.run.fence, slot.began)
+            for slot in itertools.islice(old, limit)
+        )
 
     def cancel(self, run_id: str) -> None:
         """Tell the iteration of a run that the run was cancelled."""

@@ -29,4 +29,12 @@ async def hang() -> int:
     return os.getpid()
 
 
-app = AgentQ([Agent("echo", tools=[note, hang])])
+@tool(effect="none")
+async def look() -> None:
+    """Write that it looks into the notes, and look for ever."""
+    await note.function("look")
+    await asyncio.Event().wait()
+
+
+_BACKOFF_S = float(os.environ.get("WORKER_TEST_BACKOFF_S", "0.5"))
+app = AgentQ([Agent("echo", tools=[note, hang, look], retry_backoff_s=_BACKOFF_S)])

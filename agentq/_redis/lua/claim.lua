@@ -33,6 +33,8 @@ session before this run}, the last empty where the first index is not 0; foreign
 local NEWER_MS = 10000
 -- One claim takes no more messages than this, beyond its first run: reading them must not outlast a lease.
 local MESSAGES = 5000
+-- What is longer is no id of an RQ job; it is told apart by its beginning.
+local ID_LENGTH = 300
 
 local prefix, owner, lease_ms = ARGV[1], ARGV[2], tonumber(ARGV[4])
 local names, run_ids = lists(8, 2)
@@ -134,7 +136,7 @@ if not batch or batch.id ~= ARGV[3] then
         redis.call('DEL', ARGV[6] .. job_id)
         try(run_id)
       else
-        batch.foreign[#batch.foreign + 1] = job_id
+        batch.foreign[#batch.foreign + 1] = string.sub(job_id, 1, ID_LENGTH)
       end
       batch.popped = batch.popped + 1
     end

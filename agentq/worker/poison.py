@@ -82,7 +82,10 @@ async def _fields(client: redis.asyncio.Redis, key: str) -> Mapping[bytes, bytes
     names = await commands.hkeys(key)
     if b"data" not in names:
         return None
-    sizes = [await commands.hstrlen(key, name) for name in names]
+    async with commands.pipeline(transaction=False) as pipeline:
+        for name in names:
+            pipeline.hstrlen(key, name)
+        sizes = await pipeline.execute()
     small = [name for name, size in zip(names, sizes, strict=True) if size <= _FIELD_LIMIT]
     values = await commands.hmget(key, small) if small else []
     return {name: value for name, value in zip(small, values, strict=True) if value is not None}
@@ -129,7 +132,9 @@ def _function(data: bytes) -> str | None:
     """The function that JSON data names, or ""; None when it is no JSON, which means pickle."""
     try:
         call = json.loads(data)
-    except (ValueError, RecursionError):
+    except ValueError:
         return None
+    except RecursionError:
+        return ""
     name = call[0] if isinstance(call, list) and call else None
     return name if isinstance(name, str) else ""

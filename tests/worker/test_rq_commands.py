@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def rq(redis_url: str) -> Iterator[redis.Redis]:
+def rq(redis_url: str) -> Iterator[Any]:
     with redis.Redis.from_url(redis_url) as connection:
         yield connection
 
@@ -48,17 +49,22 @@ def gate() -> Gate:
     return Gate()
 
 
-def state_of(name: str, connection: redis.Redis) -> str:
-    return (connection.hget(f"rq:worker:{name}", "state") or b"").decode()
+def state_of(name: str, connection: Any) -> str:
+    return str((connection.hget(f"rq:worker:{name}", "state") or b"").decode())
 
 
-def due_of(run_id: str, connection: redis.Redis) -> float:
-    return connection.zscore("agentq:due", run_id) or 0
+def due_of(run_id: str, connection: Any) -> float:
+    """When the sweeper looks at a run: the end of its lease while it is held."""
+    return float(connection.zscore("agentq:due", run_id) or 0)
 
 
-def executing(connection: redis.Redis) -> int:
+def _is_later(than: float, run_id: str, connection: Any) -> bool:
+    return due_of(run_id, connection) > than
+
+
+def executing(connection: Any) -> int:
     """As `rq info` counts it."""
-    return Queue("default", connection=connection).started_job_registry.count
+    return int(Queue("default", connection=connection).started_job_registry.count)
 
 
 def warnings_in(caplog: pytest.LogCaptureFixture, words: str) -> int:
@@ -66,7 +72,7 @@ def warnings_in(caplog: pytest.LogCaptureFixture, words: str) -> int:
 
 
 async def test_a_suspended_worker_claims_nothing_more_and_goes_on_with_what_it_holds(
-    redis_url: str, rq: redis.Redis, client: AsyncClient, gate: Gate, caplog: pytest.LogCaptureFixture, tmp_path: Path
+    redis_url: str, rq: Any, client: AsyncClient, gate: Gate, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ):
     waiting = Queue("default", connection=rq)
     async with working(app_at(redis_url, gate)) as running:
@@ -77,8 +83,8 @@ async def test_a_suspended_worker_claims_nothing_more_and_goes_on_with_what_it_h
         others = [await client.enqueue("echo", "hello") for _ in range(3)]
         # Several leases and many sweeps later the lease is alive, and each run waits with one wake-up.
         for _ in range(4):
-            renewed = due_of(held.id, rq)
-            await wait_until(lambda seen=renewed: due_of(held.id, rq) > seen)
+            renewed = partial(_is_later, due_of(held.id, rq), held.id, rq)
+            await wait_until(renewed)
         assert state_of(running.worker.name, rq) == "busy"
         assert waiting.count == 3
         gate.open.set()
@@ -99,7 +105,7 @@ async def test_a_suspended_worker_claims_nothing_more_and_goes_on_with_what_it_h
 
 
 async def test_a_worker_that_starts_suspended_claims_once_the_time_is_over(
-    redis_url: str, rq: redis.Redis, client: AsyncClient, caplog: pytest.LogCaptureFixture
+    redis_url: str, rq: Any, client: AsyncClient, caplog: pytest.LogCaptureFixture
 ):
     suspend(rq)
     run = await client.enqueue("echo", "hello")
@@ -112,7 +118,7 @@ async def test_a_worker_that_starts_suspended_claims_once_the_time_is_over(
 
 
 async def test_a_burst_ends_when_suspended_as_one_of_rq_does(
-    redis_url: str, rq: redis.Redis, client: AsyncClient, gate: Gate, caplog: pytest.LogCaptureFixture
+    redis_url: str, rq: Any, client: AsyncClient, gate: Gate, caplog: pytest.LogCaptureFixture
 ):
     held = await client.enqueue("echo", "call look {}\nsay $1")
     async with working(app_at(redis_url, gate), burst=True) as running:
@@ -130,7 +136,7 @@ async def test_a_burst_ends_when_suspended_as_one_of_rq_does(
     assert (await held.result(1)).output == "look passed"
 
 
-async def test_shutdown_is_a_warm_stop(redis_url: str, rq: redis.Redis, client: AsyncClient, gate: Gate):
+async def test_shutdown_is_a_warm_stop(redis_url: str, rq: Any, client: AsyncClient, gate: Gate):
     async with working(app_at(redis_url, gate)) as running, working(app_at(redis_url, gate)) as other:
         await wait_until(lambda: rq.pubsub_numsub(PUBSUB_CHANNEL_TEMPLATE % running.worker.name)[0][1])
         send_shutdown_command(rq, running.worker.name)
@@ -141,7 +147,7 @@ async def test_shutdown_is_a_warm_stop(redis_url: str, rq: redis.Redis, client: 
 
 
 async def test_stop_job_cancels_the_run_by_rqs_own_function(
-    redis_url: str, rq: redis.Redis, client: AsyncClient, gate: Gate, tmp_path: Path
+    redis_url: str, rq: Any, client: AsyncClient, gate: Gate, tmp_path: Path
 ):
     async with working(app_at(redis_url, gate)) as running:
         run = await client.enqueue("echo", "call look {}\nsay $1")
@@ -164,7 +170,7 @@ async def test_stop_job_cancels_the_run_by_rqs_own_function(
 
 
 async def test_a_worker_that_ends_or_is_killed_leaves_no_job_that_rq_calls_failed(
-    redis_url: str, rq: redis.Redis, client: AsyncClient, gate: Gate
+    redis_url: str, rq: Any, client: AsyncClient, gate: Gate
 ):
     async with working(app_at(redis_url, gate)) as running:
         run = await client.enqueue("echo", "call put {}\nsay $1")
@@ -180,7 +186,7 @@ async def test_a_worker_that_ends_or_is_killed_leaves_no_job_that_rq_calls_faile
 
 
 async def test_what_cannot_be_followed_is_said_once_and_harms_nothing(
-    redis_url: str, rq: redis.Redis, client: AsyncClient, gate: Gate, caplog: pytest.LogCaptureFixture
+    redis_url: str, rq: Any, client: AsyncClient, gate: Gate, caplog: pytest.LogCaptureFixture
 ):
     caplog.set_level(logging.INFO)
     async with working(app_at(redis_url, gate)) as running:
@@ -209,7 +215,7 @@ async def test_what_cannot_be_followed_is_said_once_and_harms_nothing(
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
-async def test_commands_are_heard_after_the_connection_was_lost(redis_url: str, rq: redis.Redis):
+async def test_commands_are_heard_after_the_connection_was_lost(redis_url: str, rq: Any):
     async with working(app_at(redis_url)) as running:
         channel = PUBSUB_CHANNEL_TEMPLATE % running.worker.name
         await wait_until(lambda: rq.pubsub_numsub(channel)[0][1])

@@ -1,12 +1,16 @@
-"""What RQ sees of a worker, jobs on our queues that are not ours, and stock RQ workers on our jobs."""
+"""What RQ sees of our worker, and jobs on our queues that are not ours."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
+import os
+import random
+import re
 import sys
 import time
-from typing import TYPE_CHECKING
+import zlib
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
@@ -15,9 +19,13 @@ from rq import Worker as RQWorker
 from rq.job import Job, JobStatus
 from rq.registry import FailedJobRegistry
 from rq.serializers import JSONSerializer
+from rq.utils import utcformat
 
-from tests.helpers import ROOT, wait_until
-from tests.worker.harness import Gate, app_at, client_at, environment, working
+from agentq.executors.queue import JOB_FUNCTION
+from agentq.runs import Status
+from tests.helpers import wait_until
+from tests.worker import stock
+from tests.worker.harness import Gate, app_at, client_at, worker_process, working
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -131,20 +139,103 @@ async def test_a_forged_hash_is_dropped_with_a_line(
     assert "'text' on a queue is neither a wake-up of agentq nor an RQ job" in caplog.text
 
 
-async def test_a_stock_rq_worker_carries_a_run_to_its_answer(redis_url: str, client: AsyncClient, tmp_path: Path):
-    run = await client.enqueue("echo", 'call note {"text": "one"}\ncall note {"text": "two"}\nsay $1, $2')
-    options = ["--url", redis_url, "--burst", "-S", "json", "-w", "rq.worker.SimpleWorker", "default"]
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "rq.cli",
-        "worker",
-        *options,
-        cwd=ROOT,
-        env=environment(redis_url, tmp_path),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    said, _ = await asyncio.wait_for(process.communicate(), 50)
-    assert (await run.result(1)).output == "one, two", said.decode()
-    assert (tmp_path / "notes").read_text() == "one\ntwo\n"
+async def test_large_and_odd_jobs_are_refused_without_being_read_whole(
+    redis_url: str, rq: redis.Redis, client: AsyncClient, caplog: pytest.LogCaptureFixture
+):
+    queue = Queue("default", connection=rq, serializer=JSONSerializer)
+    large = queue.enqueue("os.getenv", _noise(3_000_000))
+    unpacks = queue.enqueue("os.getenv", "x" * 50_000_000)
+    described = queue.enqueue("os.getenv", "HOME", description="x" * 3_000_000)
+    deep = _job_with(b"[" * 100_000 + b"]" * 100_000, rq)
+    _job_with(b"[1]", rq, job_id="many", **{f"field{number}": "x" for number in range(1_000)})
+    rq.rpush(queue.key, "x" * 3_000_000, b"\xff\xfe")
+    run = await client.enqueue("echo", "hello")
+    async with working(app_at(redis_url)) as running:
+        assert (await run.result(20)).output == "hello"
+        await running.stopped()
+    for job in (large, unpacks):
+        assert f"job {job.id} on queue default is larger than 1000000 bytes" in _failure(job.id, rq)
+    assert "calls 'os.getenv', which is not a wake-up" in _failure(described.id, rq)
+    assert "calls nothing that has a name" in _failure(deep, rq)
+    # What was refused is kept as it was, for whoever wants to run it elsewhere.
+    assert Job.fetch(large.id, connection=rq, serializer=JSONSerializer).args == list(large.args)
+    errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    assert sum("is neither" in line or "on a queue is neither" in line for line in errors) == 3
+    assert len(errors) == 7
+    assert max(len(line) for line in errors) < 500
+
+
+async def test_our_function_under_an_id_that_is_no_wake_up_is_refused(
+    redis_url: str, rq: redis.Redis, client: AsyncClient
+):
+    run = await client.enqueue("echo", "hello", delay=100)
+    queue = Queue("default", connection=rq, serializer=JSONSerializer)
+    jobs = [queue.enqueue(JOB_FUNCTION, *arguments) for arguments in ((), ("no-run",), (run.id, "continue"))]
+    async with working(app_at(redis_url)):
+        failed = FailedJobRegistry(queue=queue)
+        await wait_until(lambda: len(failed.get_job_ids()) == len(jobs))
+    for job in jobs:
+        assert "its id is not that of a wake-up; nothing of it was run" in _failure(job.id, rq)
+    assert (await run.status()) is Status.QUEUED
+
+
+def _noise(size: int) -> str:
+    """Text that does not compress."""
+    return random.Random(1).randbytes(size // 2).hex()
+
+
+def _job_with(data: bytes, connection: redis.Redis, *, job_id: str = "odd", **fields: str) -> str:
+    """An RQ job on the queue with this data."""
+    created = utcformat(datetime.now(UTC))
+    values: dict[Any, Any] = {"data": zlib.compress(data), "origin": "default", "status": "queued", **fields}
+    connection.hset(f"{Job.redis_job_namespace_prefix}{job_id}", mapping=values | {"created_at": created})
+    connection.rpush(Queue("default", connection=connection).key, job_id)
+    return job_id
+
+
+async def test_rq_info_shows_workers_queues_and_counts(
+    redis_url: str, rq: redis.Redis, client: AsyncClient, tmp_path: Path
+):
+    async def info(*arguments: str) -> str:
+        return await stock.said(redis_url, tmp_path, "info", *arguments)
+
+    nothing = await info()
+    assert "0 queues, 0 jobs total" in nothing
+    assert "0 workers, 0 queues" in nothing
+
+    app = app_at(redis_url)
+    async with working(app, queues=["high", "default"]) as first, working(app, queues=["low"]) as second:
+        names = first.worker.name, second.worker.name
+        await wait_until(lambda: set(seen_by(rq)) == set(names))
+        assert "2 workers, 0 queues" in await info()
+        run = await client.enqueue("echo", "hello")
+        await run.result(20)
+        await wait_until(lambda: seen_by(rq)[names[0]].successful_job_count == 1)
+        one = await info()
+        assert "default      | 0, 0 executing, 0 finished, 0 failed" in one
+        whole = rf"{names[0]} \(\S+ 127.0.0.1:\d+ {os.getpid()}\): idle high, default. jobs: 1 finished, 0 failed"
+        assert re.search(whole, one)
+        # As with any worker, those of queues that were never used show once they are named.
+        assert names[1] not in one
+        await client.enqueue("echo", "hello", queue="elsewhere")
+        named = await info("--raw", "default", "low", "elsewhere")
+        assert "queue elsewhere 1, 0 executing, 0 finished, 0 failed" in named
+        assert "queue low 0, 0 executing" in named
+        assert f"worker {names[1]} " in named
+        assert f"worker {names[0]} " in named
+
+
+async def test_a_killed_worker_is_gone_from_rq_when_its_record_runs_out(
+    redis_url: str, rq: redis.Redis, tmp_path: Path
+):
+    with worker_process(redis_url, tmp_path) as process:
+        (name,) = await wait_until(lambda: seen_by(rq), 30)
+        process.kill()
+        process.wait()
+    assert name in await stock.said(redis_url, tmp_path, "info", "default")
+    key = f"{RQWorker.redis_worker_namespace_prefix}{name}"
+    assert 0 < rq.ttl(key) <= 90
+    rq.pexpire(key, 1)
+    await wait_until(lambda: not rq.exists(key))
+    assert "0 workers" in await stock.said(redis_url, tmp_path, "info", "default")
+    assert rq.smembers("rq:workers") == rq.smembers("rq:workers:default") == set()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from rq import Queue
 from rq.job import Job, JobStatus
+from rq.suspension import WORKERS_SUSPENDED
 from rq.utils import utcformat
 from rq.worker import BaseWorker
 from rq.worker_registration import WORKERS_BY_QUEUE_KEY
@@ -130,6 +131,10 @@ class QueueExecutor:
         key = f"{BaseWorker.redis_worker_namespace_prefix}{name}"
         queues, stops = await self._pipeline.execute("HMGET", key, "queues", "shutdown_requested_date")
         return tuple(queues.decode().split(",")) if queues else (), stops is not None
+
+    async def is_suspended(self) -> bool:
+        """Whether somebody said `rq suspend`."""
+        return bool(await self._pipeline.execute("EXISTS", WORKERS_SUSPENDED))
 
     async def has_jobs(self, queues: Sequence[str]) -> bool:
         """Whether anything waits in one of the queues."""

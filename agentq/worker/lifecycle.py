@@ -141,7 +141,7 @@ class Worker:
             on_outcome=burst.saw,
         )
         slots.tells_every_end = self._is_burst
-        suspension = Suspension(parts.executor.connection, slots, nudge=self._nudge)
+        suspension = Suspension(parts.executor.is_suspended, slots, nudge=self._nudge)
         registration = Registration(
             parts.executor.connection.thread_client(),
             self.queues,

@@ -6,15 +6,11 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from rq.suspension import WORKERS_SUSPENDED
-
-from agentq._redis.connection import redis_errors
 from agentq.worker.words import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
-    from agentq._redis.connection import Connection
     from agentq.worker.slots import Slots
 
 logger = logging.getLogger(__name__)
@@ -29,8 +25,8 @@ class Suspension:
     # To be looked at this often.
     EVERY_S = 1.0
 
-    def __init__(self, connection: Connection, slots: Slots, *, nudge: Callable[[], None]) -> None:
-        self._connection = connection
+    def __init__(self, ask: Callable[[], Awaitable[bool]], slots: Slots, *, nudge: Callable[[], None]) -> None:
+        self._ask = ask
         self._slots = slots
         self._nudge = nudge
         self._looked = False
@@ -63,7 +59,3 @@ class Suspension:
             return
         self._looked = True
         self._nudge()
-
-    async def _ask(self) -> bool:
-        with redis_errors(self._connection.where):
-            return bool(await self._connection.client.exists(WORKERS_SUSPENDED))

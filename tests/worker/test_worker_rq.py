@@ -6,7 +6,6 @@ import logging
 import os
 import random
 import re
-import sys
 import time
 import zlib
 from datetime import UTC, datetime

@@ -25,6 +25,7 @@ _COMMANDS = {
     "doctor": ("agentq.cli.doctor", "Check this machine, the app, Redis and the workers."),
     "export": ("agentq.cli.export", "Write ended runs and their sessions as NDJSON."),
     "import": ("agentq.cli.import_", "Read back what export wrote."),
+    "completion": ("agentq.cli.completion", "Make the shell complete commands, agents and run ids."),
 }
 
 

@@ -18,6 +18,8 @@ from agentq.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
+    from click.shell_completion import CompletionItem
+
     from agentq.app import AgentQ
     from agentq.client import AsyncClient
 
@@ -132,6 +134,14 @@ class AgentqGroup(_TakesGlobalOptions, click.Group):
         module, _ = self._modules[cmd_name]
         command: click.Command = importlib.import_module(module).command
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The commands by their names alone: none of them is imported for it."""
+        from click.shell_completion import CompletionItem
+
+        names = [CompletionItem(name, help=text) for name, (_, text) in self._modules.items()]
+        found = [item for item in names if item.value.startswith(incomplete)]
+        return found + click.Command.shell_complete(self, ctx, incomplete)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from agentq.cli import _complete
 from agentq.cli._errors import ExitCode
 from agentq.cli._group import AgentqCommand, Options, pass_options
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     cls=AgentqCommand,
     exits=(ExitCode.NOT_FOUND, ExitCode.CONFLICT, ExitCode.UNAVAILABLE, ExitCode.TIMEOUT),
 )
-@click.argument("runs", metavar="RUN...", nargs=-1, required=True)
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, shell_complete=_complete.runs)
 @click.option("--reason", metavar="TEXT", default="", help="Why; it stands in the run and in its events.")
 @click.option("--wait", metavar="SECONDS", type=click.FloatRange(min=0), default=0.0, help="Wait for the end so long.")
 @pass_options

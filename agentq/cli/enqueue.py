@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from agentq.cli import _complete
 from agentq.cli._errors import RUN_EXITS, ExitCode
 from agentq.cli._group import AgentqCommand, Options, pass_options
 
@@ -46,9 +47,11 @@ def _metadata(_ctx: click.Context, _param: click.Parameter, pairs: tuple[str, ..
 
 
 @click.command("enqueue", cls=AgentqCommand, exits=(*RUN_EXITS, ExitCode.CONFLICT, ExitCode.UNAVAILABLE))
-@click.argument("agent")
+@click.argument("agent", shell_complete=_complete.agents)
 @click.argument("prompt", metavar="PROMPT|-")
-@click.option("--session", metavar="ID", help="The conversation that the run belongs to.")
+@click.option(
+    "--session", metavar="ID", shell_complete=_complete.sessions, help="The conversation that the run belongs to."
+)
 @click.option("--user", metavar="ID", help="For whom it runs.")
 @click.option("--key", metavar="KEY", help="Idempotency key: the same key again answers with the same run.")
 @click.option("-q", "--queue", metavar="QUEUE", help="The queue [AGENTQ_QUEUE; default].")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import click
 
+from agentq.cli import _complete
 from agentq.cli._errors import ExitCode, worst
 from agentq.cli._group import AgentqCommand, Options, pass_options
 from agentq.runs import FINAL
@@ -29,9 +30,9 @@ _TIME = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"])
     cls=AgentqCommand,
     exits=(ExitCode.FAILED, ExitCode.NOT_FOUND, ExitCode.CONFLICT, ExitCode.UNAVAILABLE),
 )
-@click.argument("runs", metavar="[RUN]...", nargs=-1)
-@click.option("--session", metavar="ID", help="Only this session and its runs.")
-@click.option("--agent", metavar="AGENT", help="Only runs of this agent.")
+@click.argument("runs", metavar="[RUN]...", nargs=-1, shell_complete=_complete.runs)
+@click.option("--session", metavar="ID", shell_complete=_complete.sessions, help="Only this session and its runs.")
+@click.option("--agent", metavar="AGENT", shell_complete=_complete.agents, help="Only runs of this agent.")
 @click.option("--status", type=click.Choice([str(status) for status in sorted(FINAL)]), help="Only runs that ended so.")
 @click.option("--user", metavar="ID", help="Only runs and sessions of this user.")
 @click.option("--since", metavar="TIME", type=_TIME, help="Only runs from then on: 2026-01-31, 2026-01-31T18:00.")

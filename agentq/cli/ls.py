@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from agentq.cli import _complete
 from agentq.cli._errors import ExitCode
 from agentq.cli._group import AgentqCommand, Options, pass_options
 from agentq.runs import Status
@@ -22,8 +23,8 @@ _SPARED = ("ITER", "AGENT", "AGE")
 
 @click.command("ls", cls=AgentqCommand, exits=(ExitCode.NOT_FOUND, ExitCode.UNAVAILABLE))
 @click.option("--status", type=click.Choice([str(status) for status in Status]), help="Only runs with this status.")
-@click.option("--agent", metavar="AGENT", help="Only runs of this agent.")
-@click.option("--session", metavar="ID", help="Only runs of this session.")
+@click.option("--agent", metavar="AGENT", shell_complete=_complete.agents, help="Only runs of this agent.")
+@click.option("--session", metavar="ID", shell_complete=_complete.sessions, help="Only runs of this session.")
 @click.option("--user", metavar="ID", help="Only runs for this user.")
 @click.option(
     "-n", "--limit", metavar="N", type=click.IntRange(1, 1000), default=20, show_default=True, help="At most."

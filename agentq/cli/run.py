@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from agentq.cli import _complete
 from agentq.cli._errors import ExitCode, exit_code
 from agentq.cli._group import AgentqCommand, Options, pass_options
 from agentq.cli.enqueue import FILES, read_prompt
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 @click.command("run", cls=AgentqCommand, exits=(ExitCode.FAILED,))
 @click.argument("prompt", metavar="PROMPT|-")
-@click.option("--agent", metavar="AGENT", help="The agent [the app's first].")
+@click.option("--agent", metavar="AGENT", shell_complete=_complete.agents, help="The agent [the app's first].")
 @click.option(
     "--model", metavar="MODEL", help="Another model than the agent's, as provider:model; `mock` needs no key."
 )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from agentq.cli import _complete
 from agentq.cli._errors import ExitCode
 from agentq.cli._group import AgentqCommand, Options, pass_options
 
@@ -18,7 +19,7 @@ _HEADS = ("SESSION", "USER", "RUNS", "OPEN", "MESSAGES", "USED")
 
 
 @click.command("sessions", cls=AgentqCommand, exits=(ExitCode.NOT_FOUND, ExitCode.UNAVAILABLE))
-@click.argument("session", required=False)
+@click.argument("session", required=False, shell_complete=_complete.sessions)
 @click.option("--user", metavar="ID", help="Only sessions of this user.")
 @click.option(
     "-n", "--limit", metavar="N", type=click.IntRange(1, 1000), default=20, show_default=True, help="At most."

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from agentq.cli import _complete
 from agentq.cli._errors import ExitCode
 from agentq.cli._group import AgentqCommand, Options, pass_options
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @click.command("show", cls=AgentqCommand, exits=(ExitCode.NOT_FOUND, ExitCode.UNAVAILABLE))
-@click.argument("run")
+@click.argument("run", shell_complete=_complete.runs)
 @click.option("--full", is_flag=True, help="Shorten no arguments and no results.")
 @pass_options
 def command(options: Options, run: str, full: bool) -> int:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import click
 
+from agentq.cli import _complete
 from agentq.cli._errors import RUN_EXITS, ExitCode
 from agentq.cli._group import AgentqCommand, Options, pass_options
 
 
 @click.command("tail", cls=AgentqCommand, exits=(*RUN_EXITS, ExitCode.NOT_FOUND, ExitCode.UNAVAILABLE))
-@click.argument("runs", metavar="RUN...", nargs=-1, required=True)
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, shell_complete=_complete.runs)
 @click.option("--after", metavar="CURSOR", type=click.IntRange(min=0), help="Begin after this event (its seq).")
 @click.option("--no-follow", is_flag=True, help="Stop at the last event; do not wait for more.")
 @click.option("-t", "--timestamps", is_flag=True, help="Begin each line with the time.")

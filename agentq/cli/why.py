@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from agentq.cli import _complete
 from agentq.cli._errors import ExitCode
 from agentq.cli._group import AgentqCommand, Options, pass_options
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command("why", cls=AgentqCommand, exits=(ExitCode.NOT_FOUND, ExitCode.UNAVAILABLE))
-@click.argument("run")
+@click.argument("run", shell_complete=_complete.runs)
 @pass_options
 def command(options: Options, run: str) -> int:
     """Say why a run is not moving, and what to do about it; of one that has ended, how.

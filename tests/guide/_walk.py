@@ -6,6 +6,7 @@
 - `python sketch` is only parsed: what cannot run here, such as a model that wants a key.
 - `text output` is what the block before it printed.
 - `console run`: the commands are run and must print what is shown, if anything is. `exit=4` is the code of the last.
+  `cd folder` is where the page goes on from then on.
 - `console background`: the commands are started, have to print what is shown, and are stopped when the page ends.
 
 Other blocks are left to the tests of what they show.
@@ -52,7 +53,8 @@ class Walk:
     """One page, its folder, and what its blocks have left behind."""
 
     def __init__(self, folder: Path, redis_url: str) -> None:
-        self.folder = folder
+        self._root = folder
+        self.folder = folder  # where the page is now
         self._redis_url = redis_url
         self._environ = {
             **os.environ,
@@ -74,9 +76,13 @@ class Walk:
         self._runner = asyncio.Runner()
         self._patch = pytest.MonkeyPatch()
         self._patch.setenv("REDIS_URL", self._redis_url)
-        self._patch.chdir(self.folder)
-        self._patch.syspath_prepend(self.folder)
+        self._go_to(self.folder)
         return self
+
+    def _go_to(self, folder: Path) -> None:
+        self.folder = folder
+        self._patch.chdir(folder)
+        self._patch.syspath_prepend(folder)
 
     def __exit__(self, *exc_info: object) -> None:
         with contextlib.ExitStack() as always:
@@ -143,7 +149,7 @@ class Walk:
                 self._displaced[name] = sys.modules.pop(name)
 
     def _is_of_page(self, module: types.ModuleType) -> bool:
-        return (getattr(module, "__file__", None) or "").startswith(str(self.folder))
+        return (getattr(module, "__file__", None) or "").startswith(str(self._root))
 
     # commands
 
@@ -151,6 +157,9 @@ class Walk:
         code = next((int(word.removeprefix("exit=")) for word in block.words if word.startswith("exit=")), 0)
         typed = list(dialogue(block.text))
         for number, shown in enumerate(typed, start=1):
+            if shown.command.startswith("cd "):
+                self._go_to(self.folder / shown.command.removeprefix("cd "))
+                continue
             done = subprocess.run(
                 ["sh", "-c", self._names.real(shown.command)],
                 cwd=self.folder,

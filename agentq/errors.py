@@ -71,6 +71,11 @@ class NotFound(AgentQError):
 class RunNotFound(NotFound):
     """There is no such run: the id is wrong, or its time to live has passed."""
 
+    @classmethod
+    def of(cls, run_id: str) -> RunNotFound:
+        """The error about a run that was named."""
+        return cls(f"there is no run {run_id}: the id is wrong, or its time to live has passed")
+
 
 class SessionNotFound(NotFound):
     """There is no such session: the id is wrong, or nothing has used it for its time to live."""

@@ -57,8 +57,8 @@ class Script:
         """Return the reply, or raise the exception that the header names for its code."""
         if isinstance(reply, int) and reply < 0:
             kind = self.codes[reply]
-            message = kind().args[0]
-            raise kind(f"{about}: {message}" if about else message)
+            message = str(kind().args[0])
+            raise kind(f"{about}: {message[:1].lower()}{message[1:]}" if about else message)
         return reply
 
 

@@ -39,7 +39,7 @@ class ArchiveReader:
         """A run's state and the digest of its request. Raises `RunNotFound`, `StoreCorrupted`."""
         raw: Mapping[bytes, bytes] = await self._pipeline.execute("HGETALL", self._keys.run(run_id))
         if not raw:
-            raise RunNotFound(f"run {run_id}: {RunNotFound().args[0]}")
+            raise RunNotFound.of(run_id)
         state = run_of_hash(run_id, [item for pair in raw.items() for item in pair])
         return state, raw.get(b"request_hash", b"").decode()
 

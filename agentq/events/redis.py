@@ -64,7 +64,7 @@ class RedisEventStream:
         """The number of the run's last event, and whether the run is final."""
         seq, status = await self._pipeline.execute("HMGET", self._keys.run(run_id), "seq", "status")
         if status is None:
-            raise RunNotFound(f"run {run_id}: {RunNotFound().args[0]}")
+            raise RunNotFound.of(run_id)
         return int(seq or 0), status.decode() in FINAL
 
     async def _has_ended(self, run_id: str, reader: _Reader) -> bool:

@@ -346,7 +346,7 @@ class MemoryStore:
     def _find(self, run_id: str) -> MemoryRun:
         if run := self._known(run_id):
             return run
-        raise RunNotFound(f"there is no run {run_id}: the id is wrong, or its time to live has passed")
+        raise RunNotFound.of(run_id)
 
     def _held(self, lease: Lease) -> MemoryRun:
         run = self._find(lease.run_id)

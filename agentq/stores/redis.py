@@ -306,7 +306,7 @@ class RedisStore:
     async def read(self, run_id: str) -> RunState:
         state = await self._find(run_id)
         if state is None:
-            raise RunNotFound(f"run {run_id}: {RunNotFound().args[0]}")
+            raise RunNotFound.of(run_id)
         return state
 
     async def _find(self, run_id: str) -> RunState | None:

@@ -1,0 +1,159 @@
+"""Bad input to each command: one line that says what is wrong and how to mend it, and the exit code of its kind."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from agentq.cli import cli
+from agentq.cli._group import Options
+from tests.helpers import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NOWHERE = "01JD3ZK8W5Q0X9V7T2M4N6P8RA"
+BAD_ID = "error: there is no run 'x': a run id has 26 letters and digits"
+NO_RUN = f"run {NOWHERE}"
+# They begin to write before they know.
+WRITES = ("export",)
+AWAY = "cannot be reached"
+HOW = "start Redis, or name another with --redis or REDIS_URL"
+
+# Command line, exit code, what it says. NOBODY is a Redis that is not there, FILE a file, EMPTY an empty file.
+CASES: list[tuple[str, int, str]] = [
+    ("nonsense", 2, "error: there is no command 'nonsense'"),
+    ("tial x", 2, "error: there is no command 'tial', did you mean 'tail'?"),
+    ("--nonsense ls", 2, "error: No such option '--nonsense'"),
+    ("ls --redis nonsense", 2, "error: redis_url 'nonsense' is not a Redis URL"),
+    ("init", 2, "error: Missing argument 'DIR'"),
+    ("init FILE", 2, "is a file; name a directory"),
+    ("dev -n 0", 2, "error: Invalid value for '-n' / '--workers': 0 is not in the range 1<=x<=32"),
+    ("dev -c x", 2, "error: Invalid value for '-c' / '--concurrency': 'x' is not a valid integer"),
+    ("run", 2, "error: Missing argument 'PROMPT|-'"),
+    ("run ''", 2, "error: the prompt is empty"),
+    ("run hello --agent nobody", 2, "error: there is no agent named 'nobody'; this app has: "),
+    ("run hello --model nonsense:x", 2, "error: no model provider is called 'nonsense'"),
+    ("run hello --model openai:gpt-4o-mini", 2, "error: OPENAI_API_KEY is not set"),
+    ("run hello --app nowhere:app", 2, "error: there is no module 'nowhere' in "),
+    ("run hello --app nowhere", 2, "error: 'nowhere' is not the path of an app"),
+    ("run hello --file nowhere.png", 2, "error: files[0] 'nowhere.png' cannot be read: No such file or directory"),
+    ("worker --app nowhere:app", 2, "error: there is no module 'nowhere' in "),
+    ("worker -c 0", 2, "error: Invalid value for '-c' / '--concurrency': 0 is not in the range x>=1"),
+    ("worker --log-level loud", 2, "error: Invalid value for '--log-level': 'loud' is not one of"),
+    ("enqueue", 2, "error: Missing argument 'AGENT'"),
+    ("enqueue a", 2, "error: Missing argument 'PROMPT|-'"),
+    ("enqueue 'no name' hello", 2, "error: agent 'no name' is not a name"),
+    ("enqueue a ''", 2, "error: the prompt is empty"),
+    ("enqueue a hello --meta x", 2, "error: Invalid value for '--meta': 'x' is not KEY=VALUE"),
+    ("enqueue a hello --delay -1", 2, "error: Invalid value for '--delay': -1.0 is not in the range x>=0"),
+    ("enqueue a hello --delay inf", 2, "error: delay must be between 0 and 31622400 seconds, not inf"),
+    ("enqueue a hello --ttl 0", 2, "error: ttl_s must be between 0.001 and 316224000 seconds, not 0.0"),
+    ("enqueue a hello --queue 'a b'", 2, "error: queue 'a b' is not a name"),
+    ("enqueue a hello --session ''", 2, "error: session_id is empty"),
+    ("enqueue a hello --file nowhere.png", 2, "error: files[0] 'nowhere.png' cannot be read"),
+    ("enqueue a hello --redis NOBODY", 69, AWAY),
+    ("tail", 2, "error: Missing argument 'RUN...'"),
+    ("tail x", 3, BAD_ID),
+    ("tail NOWHERE", 3, NO_RUN),
+    ("tail NOWHERE --after -1", 2, "error: Invalid value for '--after': -1 is not in the range x>=0"),
+    ("tail NOWHERE --redis NOBODY", 69, AWAY),
+    ("show", 2, "error: Missing argument 'RUN'"),
+    ("show x", 3, BAD_ID),
+    ("show NOWHERE", 3, NO_RUN),
+    ("show NOWHERE --redis NOBODY", 69, HOW),
+    ("ls --status done", 2, "error: Invalid value for '--status': 'done' is not one of 'queued', "),
+    ("ls -n 0", 2, "error: Invalid value for '-n' / '--limit': 0 is not in the range 1<=x<=1000"),
+    ("ls --before x", 3, BAD_ID),
+    ("ls --redis NOBODY", 69, AWAY),
+    ("sessions nowhere", 3, "error: session 'nowhere': There is no such session"),
+    ("sessions -n 0", 2, "0 is not in the range"),
+    ("sessions s1 --user ada", 2, "error: --user filters the list; leave it out to show one session"),
+    ("sessions --redis NOBODY", 69, HOW),
+    ("why", 2, "error: Missing argument 'RUN'"),
+    ("why x", 3, BAD_ID),
+    ("why NOWHERE", 3, NO_RUN),
+    ("why NOWHERE --redis NOBODY", 69, HOW),
+    ("cancel", 2, "error: Missing argument 'RUN...'"),
+    ("cancel x", 3, BAD_ID),
+    ("cancel NOWHERE", 3, NO_RUN),
+    ("cancel NOWHERE --redis NOBODY", 69, AWAY),
+    ("workers x", 2, "error: Got unexpected extra argument (x)"),
+    ("workers --redis NOBODY", 69, HOW),
+    ("queues x", 2, "error: Got unexpected extra argument (x)"),
+    ("queues --redis NOBODY", 69, HOW),
+    ("stats x", 2, "error: Got unexpected extra argument (x)"),
+    ("stats --redis NOBODY", 69, HOW),
+    ("doctor x", 2, "error: Got unexpected extra argument (x)"),
+    ("export x", 3, BAD_ID),
+    ("export NOWHERE", 3, f"{NOWHERE}"),
+    ("export --since yesterday", 2, "error: Invalid value for '--since': 'yesterday' does not match"),
+    ("export --redis NOBODY", 69, HOW),
+    ("import nowhere.ndjson", 2, "error: cannot read nowhere.ndjson: No such file or directory"),
+    ("import FILE", 2, "error: "),
+    ("import EMPTY", 2, "error: "),
+    ("completion powershell", 2, "'powershell' is not one of 'bash', 'zsh', 'fish'"),
+]
+
+
+def test_every_command_is_in_the_table():
+    assert set(cli.list_commands(click.Context(cli))) <= {line.split()[0] for line, *_ in CASES}
+
+
+@pytest.fixture
+def typed(tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch):
+    """Types a command line in an empty folder; returns exit code, stdout and stderr."""
+    (tmp_path / "file").write_text("not an archive\n")
+    (tmp_path / "empty").touch()
+    folder = tmp_path / "project"
+    folder.mkdir()
+    names = {
+        "NOBODY": "redis://127.0.0.1:1/0",
+        "NOWHERE": NOWHERE,
+        "FILE": str(tmp_path / "file"),
+        "EMPTY": str(tmp_path / "empty"),
+    }
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("REDIS_URL", redis_url)
+
+    def run(line: str) -> tuple[int, str, str]:
+        words = [names.get(word, word) for word in shlex.split(line)]
+        result = CliRunner().invoke(cli, words, obj=Options())
+        assert not list(folder.iterdir()), "something was written"
+        return result.exit_code, result.stdout, result.stderr
+
+    return run
+
+
+@pytest.mark.parametrize(("line", "code", "words"), CASES, ids=[line for line, *_ in CASES])
+def test_bad_input_is_one_line_and_the_code_of_its_kind(typed, line: str, code: int, words: str):
+    exit_code, out, err = typed(line)
+    errors = [
+        text for text in err.splitlines() if not text.startswith(("no workers/app.py here", "warning: no worker"))
+    ]
+    assert exit_code == code, err
+    assert out == "" or line.startswith(WRITES)
+    assert len(errors) == 1, err
+    assert words in errors[0]
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_traceback_comes_with_debug_only(tmp_path: Path, debug: bool):
+    done = subprocess.run(
+        [sys.executable, "-m", "agentq", "show", NOWHERE, "--redis", "redis://127.0.0.1:1/0", *["--debug"] * debug],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 69
+    assert ("Traceback" in done.stderr) is debug

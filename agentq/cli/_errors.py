@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import traceback
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,6 @@ import click
 
 from agentq import errors
 from agentq.cli._output import Output, one_line
-from agentq.runs import Status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,14 +67,15 @@ EXIT_CODES: Mapping[type[errors.AgentQError], ExitCode] = {
     errors.ToolError: ExitCode.FAILED,
 }
 
-STATUS_CODES: Mapping[Status, ExitCode] = {
-    Status.QUEUED: ExitCode.OK,
-    Status.RUNNING: ExitCode.OK,
-    Status.WAITING: ExitCode.WAITS_FOR_PERSON,
-    Status.PAUSED: ExitCode.OK,
-    Status.COMPLETED: ExitCode.OK,
-    Status.FAILED: ExitCode.FAILED,
-    Status.CANCELLED: ExitCode.CANCELLED,
+# By the values of `Status`, which is not imported for `agentq --help`. A test holds this against it.
+STATUS_CODES: Mapping[str, ExitCode] = {
+    "queued": ExitCode.OK,
+    "running": ExitCode.OK,
+    "waiting": ExitCode.WAITS_FOR_PERSON,
+    "paused": ExitCode.OK,
+    "completed": ExitCode.OK,
+    "failed": ExitCode.FAILED,
+    "cancelled": ExitCode.CANCELLED,
 }
 
 # From harmless to bad: a command about several runs says the worst.
@@ -117,6 +116,8 @@ def worst(codes: list[ExitCode]) -> ExitCode:
 def report(error: BaseException, out: Output, *, as_json: bool = False, debug: bool = False) -> None:
     """Say what went wrong in one line, or as a JSON object; with `debug` after the traceback."""
     if debug:
+        import traceback
+
         out.write("".join(traceback.format_exception(error)))
     kind, message = describe(error)
     if kind == "Interrupted" and out.is_tty:

@@ -13,7 +13,6 @@ import click
 
 from agentq.cli._errors import ExitCode, exit_code, report
 from agentq.cli._output import OutputClosed, stderr
-from agentq.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
     from agentq.app import AgentQ
     from agentq.client import AsyncClient
+    from agentq.settings import Settings
 
 
 @dataclass
@@ -34,6 +34,9 @@ class Options:
     debug: bool = False
 
     def settings(self, **explicit: Any) -> Settings:
+        """Settings of the environment and the command line. Raises `InvalidInput`."""
+        from agentq.settings import Settings
+
         return Settings.load(**{"app": self.app, "redis_url": self.redis_url, **explicit})
 
     @contextlib.asynccontextmanager

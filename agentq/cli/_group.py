@@ -44,11 +44,16 @@ class Options:
         """A client for the block."""
         from agentq.cli import _logs
         from agentq.client import AsyncClient
+        from agentq.errors import StoreUnavailable
 
         _logs.remarks(as_json=self.json, debug=self.debug)
         client = AsyncClient(settings=self.settings())
         try:
             yield client
+        except StoreUnavailable as error:
+            if self.named_redis is None and (url := _redis_of_dev()):
+                raise StoreUnavailable(f"{error}; agentq dev runs here with its own: export REDIS_URL={url}") from error
+            raise
         finally:
             await client.aclose()
 
@@ -67,6 +72,15 @@ class Options:
         from agentq.loading import load_app
 
         return cast("AgentQ", load_app(self.settings().app))
+
+
+def _redis_of_dev() -> str | None:
+    """Where the Redis is of an `agentq dev` that runs in this project."""
+    from pathlib import Path
+
+    from agentq.cli.dev.place import running_here
+
+    return running_here(Path.cwd())
 
 
 pass_options = click.make_pass_decorator(Options, ensure=True)

@@ -157,6 +157,24 @@ def test_a_second_one_for_the_project_says_that_there_is_one(dev: Callable[..., 
     second.says(f"error: agentq dev is running for this project already, with REDIS_URL={url}\n")
 
 
+def test_another_terminal_that_names_no_redis_is_told_of_it(dev: Callable[..., Dev], tmp_path: Path):
+    running = dev()
+    url = running.url
+    command = [sys.executable, "-m", "agentq", "ls"]
+    environ = {**os.environ, "XDG_STATE_HOME": str(tmp_path / "state"), "PYTHONPATH": str(ROOT)}
+
+    def said_elsewhere() -> str:
+        return subprocess.run(
+            command, cwd=running.project, env=environ, capture_output=True, text=True, check=False
+        ).stderr
+
+    # Where somebody's own Redis is on the usual port, there is nothing to tell.
+    if "cannot be reached" in (said := said_elsewhere()):
+        assert f"agentq dev runs here with its own: export REDIS_URL={url}" in said
+    running.ends(signal.SIGTERM)
+    assert "agentq dev" not in said_elsewhere()
+
+
 def test_a_redis_that_is_named_is_used_and_left_alone(dev: Callable[..., Dev], redis_url: str, tmp_path: Path):
     running = dev(REDIS_URL=redis_url)
     running.says(r"redis  the one that REDIS_URL or --redis names")

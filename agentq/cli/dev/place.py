@@ -51,6 +51,18 @@ def folder_of(project: Path) -> Path:
     return state_folder() / "agentq" / "dev" / f"{path.name or 'root'}-{digest}"
 
 
+def running_here(project: Path) -> str | None:
+    """The address of the Redis that a running `dev` of the project has; None where there is none."""
+    try:
+        with (folder_of(project) / "lock").open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return None
+    except BlockingIOError:
+        return (folder_of(project) / "lock").read_text().strip() or None
+    except OSError:  # no `dev` has ever been here
+        return None
+
+
 @contextmanager
 def _locked(folder: Path) -> Iterator[_Note]:
     """Hold the folder; a process that is killed lets it go."""

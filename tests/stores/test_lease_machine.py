@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from agentq._ids import new_run_id, new_token
-from agentq._redis.connection import Connection
 from agentq.errors import CancelRequested, IllegalTransition, LeaseLost, RunAlreadyFinished, RunNotFound
 from agentq.events.fold import ranges
 from agentq.events.model import IterationFinished, RunCompleted, TextDelta, ToolProgress
 from agentq.runs import TRANSITIONS, RunState, Status
 from agentq.stores.base import Appended, Claim, Commit, Committed, EventBatch, NewRun, StepRecord
 from agentq.testing._contract import completed, events_of, new_run, reply_message
-from agentq.testing.fake_redis import FakeConnection
-from tests.stores.crash_parts import MemoryBackend, RedisBackend
-from tests.stores.redis_parts import TimedParts
+from tests.stores.machines import StoreMachine, in_memory, on_fakeredis, on_redis, play
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-
-    from tests.stores.crash_parts import Backend
+    from tests.stores.machines import Make
 
 # Everything happens at whole ticks, far apart, so that the time that a test takes decides nothing.
 TICK_S = 20
@@ -88,25 +74,15 @@ class Held:
         return self.claim.lease.fence
 
 
-class LeaseMachine(RuleBasedStateMachine):
+class LeaseMachine(StoreMachine):
     """Workers claim, write and hand back two runs in every order; some of them live in the past."""
 
-    def __init__(self, backend: Callable[[], Coroutine[Any, Any, tuple[Backend, Any]]]) -> None:
-        super().__init__()
-        self.runner = asyncio.Runner()
-        self.backend, self.close = self.runner.run(backend())
-        self.store = self.backend.store
-        self.now = 0
+    def __init__(self, make: Make) -> None:
+        super().__init__(make)
         self.known: dict[str, Run] = {}
         self.gone: list[str] = []
         self.held: list[Held] = []
         self.last_claim: dict[str, tuple[str, list[str], int]] = {}
-
-    def do(self, work: Any) -> Any:
-        async def wait() -> Any:
-            return await work
-
-        return self.runner.run(wait())
 
     def refused(self, work: Any, *errors: type[Exception]) -> None:
         """The call is refused; that it changed nothing shows at the next comparison."""
@@ -122,9 +98,7 @@ class LeaseMachine(RuleBasedStateMachine):
             events = self.do(events_of(self.backend.stream, run_id))
             assert all(event.type != "gap" for event in events)
             assert [event.seq for event in events] == sorted({event.seq for event in events})
-        if self.close is not None:
-            self.do(self.close())
-        self.runner.close()
+        super().teardown()
 
     def run_of(self, held: Held) -> Run | None:
         return self.known.get(held.run_id)
@@ -426,34 +400,13 @@ class LeaseMachine(RuleBasedStateMachine):
             self.refused(self.store.read(run_id), RunNotFound)
 
 
-def play(backend: Callable[[], Coroutine[Any, Any, tuple[Backend, Any]]], examples: int) -> None:
-    run_state_machine_as_test(
-        lambda: LeaseMachine(backend),  # type: ignore[arg-type]  # any factory will do
-        settings=settings(
-            max_examples=examples, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck)
-        ),
-    )
-
-
 def test_leases_in_memory():
-    async def make() -> tuple[Backend, Any]:
-        return MemoryBackend(), None
-
-    play(make, examples=100)
+    play(LeaseMachine, in_memory, examples=100, steps=60)
 
 
 def test_leases_on_fakeredis():
-    async def make() -> tuple[Backend, Any]:
-        parts = TimedParts(FakeConnection())
-        return RedisBackend(parts), parts.aclose
-
-    play(make, examples=30)
+    play(LeaseMachine, on_fakeredis, examples=30, steps=60)
 
 
 def test_leases_on_redis(redis_url: str):
-    async def make() -> tuple[Backend, Any]:
-        parts = TimedParts(Connection(redis_url))
-        await parts.connection.client.flushdb()
-        return RedisBackend(parts), parts.aclose
-
-    play(make, examples=30)
+    play(LeaseMachine, on_redis(redis_url), examples=30, steps=60)

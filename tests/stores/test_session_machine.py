@@ -2,35 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from agentq._ids import new_token
-from agentq._redis.connection import Connection
 from agentq.errors import LeaseLost, RunAlreadyFinished, SessionNotFound
 from agentq.runs import Status
 from agentq.stores.base import Claim, Commit, Committed, EventBatch
 from agentq.testing._contract import commit_of, new_run, reply_message
-from agentq.testing.fake_redis import FakeConnection
-from tests.stores.crash_parts import MemoryBackend, RedisBackend
-from tests.stores.redis_parts import TimedParts
+from tests.stores.machines import StoreMachine, in_memory, on_fakeredis, on_redis, play
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-
-    from tests.stores.crash_parts import Backend
+    from tests.stores.machines import Make
 
 # Whole ticks, far apart: the time that a test takes decides nothing.
 TICK_S = 20
@@ -88,31 +74,19 @@ class Session:
         return self.live
 
 
-class SessionMachine(RuleBasedStateMachine):
+class SessionMachine(StoreMachine):
     """Runs of two sessions are created, put off, claimed, handed back, lost, ended and cancelled."""
 
-    def __init__(self, backend: Callable[[], Coroutine[Any, Any, tuple[Backend, Any]]]) -> None:
-        super().__init__()
-        self.runner = asyncio.Runner()
-        self.backend, self.close = self.runner.run(backend())
-        self.store = self.backend.store
-        self.now = 0
+    def __init__(self, make: Make) -> None:
+        super().__init__(make)
         self.runs: dict[str, Run] = {}
         self.sessions: dict[str, Session] = {"a": Session(), "b": Session()}
         self.held: dict[str, Claim] = {}
         self.ended: list[tuple[Claim, Commit, Committed]] = []
 
-    def do(self, work: Any) -> Any:
-        async def wait() -> Any:
-            return await work
-
-        return self.runner.run(wait())
-
     def teardown(self) -> None:
         self.everything_ends()
-        if self.close is not None:
-            self.do(self.close())
-        self.runner.close()
+        super().teardown()
 
     def may_start(self, run: Run) -> bool:
         """Whether a claim takes the run. One that was put off takes its place now."""
@@ -283,34 +257,13 @@ class SessionMachine(RuleBasedStateMachine):
         raise AssertionError("a run that has ended was written to")
 
 
-def play(backend: Callable[[], Coroutine[Any, Any, tuple[Backend, Any]]], examples: int) -> None:
-    run_state_machine_as_test(
-        lambda: SessionMachine(backend),  # type: ignore[arg-type]  # any factory will do
-        settings=settings(
-            max_examples=examples, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
-        ),
-    )
-
-
 def test_sessions_in_memory():
-    async def make() -> tuple[Backend, Any]:
-        return MemoryBackend(), None
-
-    play(make, examples=100)
+    play(SessionMachine, in_memory, examples=100, steps=40)
 
 
 def test_sessions_on_fakeredis():
-    async def make() -> tuple[Backend, Any]:
-        parts = TimedParts(FakeConnection())
-        return RedisBackend(parts), parts.aclose
-
-    play(make, examples=20)
+    play(SessionMachine, on_fakeredis, examples=20, steps=40)
 
 
 def test_sessions_on_redis(redis_url: str):
-    async def make() -> tuple[Backend, Any]:
-        parts = TimedParts(Connection(redis_url))
-        await parts.connection.client.flushdb()
-        return RedisBackend(parts), parts.aclose
-
-    play(make, examples=30)
+    play(SessionMachine, on_redis(redis_url), examples=30, steps=40)

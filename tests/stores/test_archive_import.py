@@ -215,7 +215,7 @@ async def test_an_idempotency_key_of_another_run_is_a_conflict(here: Place, ther
     other = (await there.store.create(new_run(idempotency_key="k"))).run_id
     (imported,) = await there.imported(await here.lines())
     assert (imported.name, imported.outcome) == (run_id, "conflict")
-    assert imported.reason == f"run {run_id}: The idempotency key was used before with other input."
+    assert imported.reason == f"run {run_id}: the idempotency key was used before with other input."
     assert await there.command("GET", there.keys.idempotency("k")) == other.encode()
     assert not any(run_id in key for key in await there.own_keys())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 import subprocess
@@ -17,6 +18,7 @@ from agentq.cli._group import Options
 from tests.helpers import ROOT
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 NOWHERE = "01JD3ZK8W5Q0X9V7T2M4N6P8RA"
@@ -108,7 +110,19 @@ def test_every_command_is_in_the_table():
 
 
 @pytest.fixture
-def typed(tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch):
+def _logging_as_before() -> Iterator[None]:
+    """Commands say how this process logs; here they share it with other tests."""
+    loggers = [logging.getLogger(name) for name in (None, "agentq", "workers")]
+    before = [(logger, logger.level, logger.handlers[:]) for logger in loggers]
+    yield
+    logging.captureWarnings(False)
+    for logger, level, handlers in before:
+        logger.setLevel(level)
+        logger.handlers[:] = handlers
+
+
+@pytest.fixture
+def typed(tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch, _logging_as_before: None):
     """Types a command line in an empty folder; returns exit code, stdout and stderr."""
     (tmp_path / "file").write_text("not an archive\n")
     (tmp_path / "empty").touch()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agentq._redis.connection import Connection
 from agentq.errors import Conflict
 from agentq.private_redis import private_redis
 from agentq.settings import state_folder
@@ -28,8 +29,13 @@ class Place:
 
 @contextmanager
 def place(project: Path, named_url: str | None) -> Iterator[Place]:
-    """A Redis for the block. Raises `Conflict` when another `dev` of the project has its Redis, `StoreUnavailable`."""
+    """A Redis for the block.
+
+    Raises `InvalidInput` for what is no Redis URL, `Conflict` when another `dev` of the project has its Redis, and
+    `StoreUnavailable`.
+    """
     if named_url is not None:
+        Connection(named_url)  # connects nothing: the workers wait for a Redis that is away
         yield Place(named_url, "the one that REDIS_URL or --redis names")
         return
     folder = folder_of(project)

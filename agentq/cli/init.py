@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ import click
 
 from agentq.cli._errors import ExitCode
 from agentq.cli._group import AgentqCommand, Options, pass_options
+from agentq.errors import Conflict, InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,6 +37,8 @@ def command(options: Options, directory: str) -> int:
     """
     from agentq.cli._output import stdout
 
+    if not directory.isprintable() or not directory:
+        raise click.UsageError(f"DIR {directory!r} is no name for a folder; use characters that can be printed")
     target = Path(directory)
     files = write_project(target)
     out = stdout()
@@ -58,29 +61,43 @@ def write_project(target: Path) -> list[Path]:
     """Write the project's files and return their paths below `target`, in order.
 
     Raises `Conflict` when one of them is there, and `InvalidInput` when `target` cannot be written to. All are written,
-    or none.
+    or none: also when Ctrl-C comes in between.
     """
-    from agentq.errors import Conflict, InvalidInput
-
     project = dict(_templates())
     made: list[Path] = []
     try:
-        if target.exists() and not target.is_dir():
-            raise InvalidInput(f"{target} is a file; name a directory", field="directory")
-        taken = [str(target / path) for path in project if os.path.lexists(target / path)]
-        if taken:
-            raise Conflict(
-                f"{', '.join(taken)} {'is' if len(taken) == 1 else 'are'} there already; "
-                "nothing was written: name another directory, or move them away"
-            )
-        project = {path: text.replace("{name}", target.resolve().name) for path, text in project.items()}
+        _refuse_what_is_there(target, list(project))
+        name = _title(target)
         for path, text in project.items():
-            _write(target / path, text, made)
+            _write(target / path, text.replace("{name}", name), made)
     except OSError as error:
         _remove(made)
         where = error.filename or target
         raise InvalidInput(f"{where} cannot be written: {error.strerror or error}", field="directory") from error
+    except BaseException:
+        _remove(made)
+        raise
     return list(project)
+
+
+def _refuse_what_is_there(target: Path, paths: list[Path]) -> None:
+    if os.path.lexists(target) and not target.is_dir():
+        what = "a link that leads nowhere" if target.is_symlink() and not target.exists() else "a file"
+        raise InvalidInput(f"{target} is {what}; name a directory", field="directory")
+    taken = [str(target / path) for path in paths if os.path.lexists(target / path)]
+    if taken:
+        raise Conflict(
+            f"{', '.join(taken)} {'is' if len(taken) == 1 else 'are'} there already; "
+            "nothing was written: name another directory, or move them away"
+        )
+
+
+def _title(target: Path) -> str:
+    """What the project is called in its README. The current directory may have any name."""
+    from agentq.cli._output import one_line
+
+    name = os.fsencode(target.resolve().name).decode(errors="replace")
+    return one_line(name) or "A project"
 
 
 def _templates() -> Iterator[tuple[Path, str]]:
@@ -110,14 +127,17 @@ def _write(path: Path, text: str, made: list[Path]) -> None:
 
 
 def _remove(made: list[Path]) -> None:
+    """Take back what was made. A folder stays where somebody else has put something into it meanwhile."""
     for path in reversed(made):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+        with suppress(OSError):
+            if path.is_dir():
+                path.rmdir()
+            else:
+                path.unlink()
 
 
 def _quoted(path: Path) -> str:
     import shlex
 
-    return shlex.quote(str(path))
+    text = str(path)
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)

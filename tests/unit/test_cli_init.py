@@ -91,6 +91,10 @@ def test_no_file_is_ever_overwritten(here: Path):
         (["file/shop"], 2, "error: file/shop cannot be written: Not a directory\n"),
         (["shop", "other"], 2, "Got unexpected extra argument (other)"),
         (["x" * 300], 2, "cannot be written: File name too long\n"),
+        ([""], 2, "DIR '' is no name for a folder"),
+        (["a\nb"], 2, r"DIR 'a\nb' is no name for a folder"),
+        (["\x1b[31m"], 2, r"DIR '\x1b[31m' is no name for a folder"),
+        (["\udcff"], 2, r"DIR '\udcff' is no name for a folder"),
     ],
 )
 def test_bad_input_is_one_line(here: Path, args: list[str], code: int, words: str):
@@ -100,6 +104,45 @@ def test_bad_input_is_one_line(here: Path, args: list[str], code: int, words: st
     assert words in result.stderr
     assert result.stderr.count("\n") == 1
     assert everything(here) == ["file"]
+
+
+def test_a_link_that_leads_nowhere_is_no_directory(here: Path):
+    (here / "link").symlink_to("nowhere")
+    result = invoke("link")
+    assert (result.exit_code, result.stderr) == (
+        2,
+        "error: link is a link that leads nowhere; name a directory\n",
+    )
+
+
+def test_a_name_that_looks_like_an_option_can_be_pasted(here: Path):
+    result = invoke("--", "-x")
+    assert result.exit_code == 0
+    assert "  cd ./-x\n" in result.stdout
+
+
+def test_this_directory_may_have_any_name(here: Path, monkeypatch: pytest.MonkeyPatch):
+    odd = here / os.fsdecode(b"a\nb\xff")
+    odd.mkdir()
+    monkeypatch.chdir(odd)
+    assert invoke(".").exit_code == 0
+    assert (odd / "README.md").read_text("utf-8").startswith("# a b\N{REPLACEMENT CHARACTER}\n")
+
+
+def test_an_interrupt_takes_back_what_was_made_and_nothing_of_others(here: Path, monkeypatch: pytest.MonkeyPatch):
+    """Ctrl-C comes with the last file, after somebody has put another into the new folder."""
+    open_path = Path.open
+
+    def interrupted(self: Path, mode: str = "r", **options: str) -> object:
+        if mode == "x" and self.name == "tools.py":
+            (self.parent / "theirs.py").write_text("")
+            raise KeyboardInterrupt
+        return open_path(self, mode, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(Path, "open", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        init.write_project(here / "shop")
+    assert everything(here) == ["shop/workers/theirs.py"]
 
 
 def test_what_was_written_is_gone_when_the_rest_cannot_be(here: Path, monkeypatch: pytest.MonkeyPatch):

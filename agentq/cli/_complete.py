@@ -7,6 +7,9 @@ wrong is an answer without words.
 from __future__ import annotations
 
 import logging
+import os
+import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 from click.shell_completion import CompletionItem
@@ -44,15 +47,24 @@ async def _sessions(client: AsyncClient) -> Iterable[tuple[str, str]]:
     return [(each.session_id, f"{each.run_count} runs, {each.user_id or 'no user'}") for each in found]
 
 
+def _shown(text: str) -> str:
+    """`text` as the shell's encoding has it."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return text.encode(encoding, "replace").decode(encoding)
+
+
 def _asking(question: Callable[[AsyncClient], Awaitable[Iterable[tuple[str, str]]]]) -> Completer:
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         try:
             found = _answer(ctx, question)
+        except TimeoutError:
+            # At once: a connection to who does not answer, or a name that is looked up, takes many seconds to close.
+            os._exit(0)
         except Exception:  # noqa: BLE001 - nobody who types wants to read it; the command itself says what is wrong
             return []
         taken = ctx.params.get(param.name or "") or ()
         return [
-            CompletionItem(value, help=about)
+            CompletionItem(value, help=_shown(about))
             for value, about in found
             if value.casefold().startswith(incomplete.casefold()) and (isinstance(taken, str) or value not in taken)
         ]
@@ -61,7 +73,9 @@ def _asking(question: Callable[[AsyncClient], Awaitable[Iterable[tuple[str, str]
 
 
 def _answer(ctx: click.Context, question: Callable[[AsyncClient], Awaitable[Any]]) -> Any:
+    """What Redis answers. Raises `TimeoutError`; then a thread of this process still waits for it."""
     import asyncio
+    from concurrent.futures import Future
 
     # Here, so that what is imported at the first use of a client takes none of Redis's time.
     import agentq.wiring  # noqa: F401
@@ -69,16 +83,20 @@ def _answer(ctx: click.Context, question: Callable[[AsyncClient], Awaitable[Any]
 
     logging.disable()
     options = ctx.find_object(Options) or Options()
+    answer: Future[Any] = Future()
 
     async def ask() -> Any:
-        client = AsyncClient(settings=options.settings())
-        try:
-            async with asyncio.timeout(_PATIENCE_S):
-                return await question(client)
-        finally:
-            await client.aclose()
+        async with AsyncClient(settings=options.settings()) as client:
+            return await question(client)
 
-    return asyncio.run(ask())
+    def wait() -> None:
+        try:
+            answer.set_result(asyncio.run(ask()))
+        except BaseException as error:  # noqa: BLE001 - whoever waits for the answer gets it
+            answer.set_exception(error)
+
+    threading.Thread(target=wait, daemon=True).start()
+    return answer.result(_PATIENCE_S)
 
 
 runs = _asking(_runs)

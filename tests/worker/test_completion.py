@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -25,14 +26,17 @@ NOBODY = "redis://127.0.0.1:1/0"
 def offered(redis_url: str) -> Callable[..., list[str]]:
     """The words that are offered for the last one of a command line; its errors would be on the user's screen."""
 
-    def ask(line: str, url: str = redis_url, *, with_help: bool = False) -> list[str]:
+    def ask(
+        line: str, url: str = redis_url, *, with_help: bool = False, path: str = str(ROOT), **environ: str
+    ) -> list[str]:
         words = line.split(" ")
         done = subprocess.run(
             [sys.executable, "-m", "agentq"],
             env={
                 **os.environ,
-                "PYTHONPATH": str(ROOT),
+                "PYTHONPATH": path,
                 "REDIS_URL": url,
+                **environ,
                 "_AGENTQ_COMPLETE": "zsh_complete" if with_help else "bash_complete",
                 "COMP_WORDS": line,
                 "COMP_CWORD": str(len(words) - 1),
@@ -91,6 +95,24 @@ def test_the_redis_that_the_line_names_is_asked(offered: Callable[..., list[str]
 def test_without_redis_nothing_is_offered_and_nothing_is_said(offered: Callable[..., list[str]], url: str):
     for line in ("agentq tail ", "agentq enqueue ", "agentq sessions "):
         assert offered(line, url) == []
+
+
+def test_a_redis_that_does_not_answer_keeps_no_shell_waiting(offered: Callable[..., list[str]]):
+    """It accepts the connection, and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        assert offered("agentq tail ", f"redis://127.0.0.1:{mute.getsockname()[1]}/0") == []
+
+
+def test_a_name_that_is_looked_up_for_long_keeps_no_shell_waiting(offered: Callable[..., list[str]], tmp_path: Path):
+    (tmp_path / "sitecustomize.py").write_text(
+        "import socket, time\nsocket.getaddrinfo = lambda *args, **options: time.sleep(600)\n"
+    )
+    assert offered("agentq tail ", "redis://localhost:1/0", path=f"{tmp_path}:{ROOT}") == []
+
+
+def test_help_that_the_shell_cannot_show_is_no_error(offered: Callable[..., list[str]], runs: list[str]):
+    shown = offered("agentq show ", with_help=True, PYTHONIOENCODING="ascii")
+    assert f"{runs[1]}\nqueued ? What is 7 + 9?" in "\n".join(shown)
 
 
 def test_bash_itself_completes_with_the_script(redis_url: str, runs: list[str], tmp_path: Path):

@@ -95,6 +95,7 @@ class Worker:
         for queue in self.queues:
             check_name(queue, field="queue")
         self._is_burst = burst
+        self._has_greeted = False
         self._nudge = Nudge()
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -151,7 +152,6 @@ class Worker:
             agents=tuple(self.app.agents),
         )
         commands = Commands(parts.store, slots, stop=self.stop)
-        self._greet(where)
         renewal.start()
         registration.start()
         try:
@@ -184,6 +184,7 @@ class Worker:
 
         async def publish() -> None:
             await parts.store.publish_agents(self.app.manifests())
+            self._greet(parts.connection.where)
 
         doorbell = Doorbell(queue_connection, source.queue_keys, nudge=self._nudge, outage=outage)
         loop = ClaimLoop(
@@ -220,6 +221,10 @@ class Worker:
             claiming.result()
 
     def _greet(self, where: str) -> None:
+        """Say once what this worker does, when Redis has answered: until then there is only to say that it waits."""
+        if self._has_greeted:
+            return
+        self._has_greeted = True
         extra = {"worker": self.name}
         queues = ", ".join(self.queues)
         logger.info(

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import zipfile
 from configparser import ConfigParser
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.helpers import LUA, ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 TEMPLATES = ROOT / "agentq" / "cli" / "project"
 # Data files that the library reads at run time. Templates of the web page will join them.
@@ -49,3 +54,26 @@ def test_the_command_is_agentq(wheel: zipfile.ZipFile):
     entry_points = ConfigParser()
     entry_points.read_string(wheel.read(name).decode())
     assert dict(entry_points["console_scripts"]) == {"agentq": "agentq.cli:main"}
+
+
+def test_a_project_is_started_and_carried_to_an_answer_with_the_wheel_alone(
+    wheel: zipfile.ZipFile, tmp_path: Path, redis_url: str
+):
+    installed, shop = tmp_path / "installed", tmp_path / "shop"
+    wheel.extractall(installed)
+    environ = {**os.environ, "PYTHONPATH": str(installed), "REDIS_URL": redis_url, "NO_COLOR": "1"}
+
+    def python(*args: str, cwd: Path) -> str:
+        done = subprocess.run(
+            [sys.executable, *args], cwd=cwd, env=environ, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    assert python("-c", "import agentq; print(agentq.__file__)", cwd=tmp_path).startswith(str(installed))
+    python("-m", "agentq", "init", "shop", cwd=tmp_path)
+    refund = 'call refund {"number": "A-17", "amount": 5}'
+    assert "5.00 paid back for A-17" in python("-m", "agentq", "run", refund, cwd=shop)
+    run_id = python("-m", "agentq", "enqueue", "shop", refund, cwd=shop).strip()
+    python("-m", "agentq", "worker", "--burst", cwd=shop)
+    assert f"5.00 paid back for A-17, reference {run_id}.1.0" in python("-m", "agentq", "tail", run_id, cwd=shop)

@@ -123,10 +123,18 @@ def variable(name: str, environ: Mapping[str, str] | None = None) -> str | None:
 
 
 def state_folder() -> Path:
-    """Where programs of this user keep what should be there the next time (XDG base directories)."""
+    """Where programs of this user keep what should be there the next time (XDG base directories).
+
+    Raises `InvalidInput` where there is no such place: a container may run as a user without a home.
+    """
     named = os.environ.get("XDG_STATE_HOME", "")
     # The specification: a path that is not absolute counts as none.
-    return Path(named) if Path(named).is_absolute() else Path.home() / ".local" / "state"
+    if Path(named).is_absolute():
+        return Path(named)
+    try:
+        return Path.home() / ".local" / "state"
+    except RuntimeError:
+        raise InvalidInput("this user has no home; name a folder with XDG_STATE_HOME", field="XDG_STATE_HOME") from None
 
 
 def check_name(name: str, *, field: str) -> str:

@@ -138,7 +138,9 @@ def describe(error: BaseException) -> tuple[str, str]:
             return type(error).__name__, one_line(error.format_message())
         case errors.AgentQError():
             message = one_line(str(error))
-            fix = next((_FIXES[kind] for kind in type(error).__mro__ if kind in _FIXES), "")
+            # What was noted on the way here is nearer to the case than what can be said of its kind.
+            general = (_FIXES[kind] for kind in type(error).__mro__ if kind in _FIXES)
+            fix = next(iter(getattr(error, "__notes__", ())), None) or next(general, "")
             return type(error).__name__, f"{message.rstrip('.')} ({fix})" if fix else message
         case KeyboardInterrupt() | click.Abort():
             return "Interrupted", "interrupted"

@@ -52,8 +52,7 @@ class Options:
             yield client
         except StoreUnavailable as error:
             if self.named_redis is None and (url := _redis_of_dev()):
-                words = str(error).rstrip(".")
-                raise StoreUnavailable(f"{words}; agentq dev runs here with its own: export REDIS_URL={url}") from error
+                error.add_note(f"agentq dev runs here with its own: export REDIS_URL={url}")
             raise
         finally:
             await client.aclose()

@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -38,7 +38,7 @@ app = AgentQ(agents=[Agent("sleeper", tools=[nap])])
 class Dev:
     """A running `agentq dev` in a project, and what it has printed."""
 
-    def __init__(self, project: Path, state: Path, *args: str, **environ: str) -> None:
+    def __init__(self, project: Path, state: Path, *args: str, pipe: bool = False, **environ: str) -> None:
         self.project = project
         self.log = project / "dev.log"
         # The project's path is in the command line of all that it starts, by which leftovers would be found.
@@ -48,8 +48,9 @@ class Dev:
                 [sys.executable, "-m", "agentq", "dev", *args],
                 cwd=project,
                 env={**os.environ, **given},
-                stdout=log,
+                stdout=subprocess.PIPE if pipe else log,
                 stderr=log,
+                text=True,
             )
 
     def said(self) -> str:
@@ -83,8 +84,8 @@ def dev(tmp_path: Path) -> Iterator[Callable[..., Dev]]:
     (project / "workers" / "__init__.py").touch()
     (project / "workers" / "app.py").write_text(APP.format(word="old"))
 
-    def start(*args: str, **environ: str) -> Dev:
-        started.append(Dev(project, tmp_path / "state", *args, **environ))
+    def start(*args: str, **options: Any) -> Dev:
+        started.append(Dev(project, tmp_path / "state", *args, **options))
         return started[-1]
 
     yield start
@@ -122,8 +123,12 @@ def test_new_code_is_taken_and_runs_in_flight_go_on_with_it(dev: Callable[..., D
         assert run.result(timeout=30).output == "new"
 
         (running.project / "workers" / "app.py").write_text("x = (")
-        running.says(r"error: workers\.app cannot be imported: .*SyntaxError")
+        running.says(
+            r"error: workers\.app cannot be imported: .*SyntaxError.*\n"
+            r"no worker can start like this; waiting for the code to change\n"
+        )
         running.write("mended")
+        running.says(r"changed: starting again\nready again\n$")
         assert client.enqueue("sleeper", 'call nap {"seconds": 0}').result(timeout=30).output == "mended"
         assert run.read().recoveries == 0
 
@@ -170,7 +175,7 @@ def test_another_terminal_that_names_no_redis_is_told_of_it(dev: Callable[..., D
 
     # Where somebody's own Redis is on the usual port, there is nothing to tell.
     if "cannot be reached" in (said := said_elsewhere()):
-        assert f"agentq dev runs here with its own: export REDIS_URL={url}" in said
+        assert said.endswith(f" (agentq dev runs here with its own: export REDIS_URL={url})\n")
     running.ends(signal.SIGTERM)
     assert "agentq dev" not in said_elsewhere()
 
@@ -186,14 +191,44 @@ def test_a_redis_that_is_named_is_used_and_left_alone(dev: Callable[..., Dev], r
     assert not (tmp_path / "state").exists()
 
 
+def test_its_first_screen_names_the_queue_that_it_serves(dev: Callable[..., Dev]):
+    running = dev("-q", "urgent", "-q", "default.2")
+    running.says(r"\n  agentq enqueue sleeper -q urgent 'Hello there\.'\n")
+    with Client(running.url) as client:
+        assert client.enqueue("sleeper", "hi", queue="urgent").result(timeout=20).output == "hi"
+
+
+def test_it_ends_when_whoever_reads_it_has_gone(dev: Callable[..., Dev], tmp_path: Path):
+    running = dev(pipe=True)
+    assert running.process.stdout is not None
+    url = ""
+    for line in running.process.stdout:
+        url = line.partition("export REDIS_URL=")[2].strip() or url
+        if "What happens" in line:
+            break
+    running.process.stdout.close()
+    with Client(url) as client:
+        client.enqueue("sleeper", "hi")
+    assert running.ends() == 141
+    assert "error" not in running.said()
+    assert processes_naming(str(tmp_path)) == []
+
+
 @pytest.mark.parametrize(
     ("args", "environ", "code", "words"),
     [
         (["--app", "nowhere:app"], {}, 2, "error: there is no module 'nowhere' in "),
+        (["--app", "nowhere:app", "-n", "3"], {}, 2, "error: there is no module 'nowhere' in "),
         (["-n", "0"], {}, 2, "0 is not in the range 1<=x<=32"),
         (["-q", "no name!"], {}, 2, "queue 'no name!' is not a name"),
         (["-c", "0"], {}, 2, "0 is not in the range"),
         ([], {"REDIS_URL": "nonsense"}, 2, "'nonsense' is not a Redis URL"),
+        (
+            [],
+            {"XDG_STATE_HOME": "/dev/null"},
+            2,
+            " cannot be written: Not a directory; name another folder with XDG_STATE_HOME, or a Redis with REDIS_URL",
+        ),
     ],
 )
 def test_what_cannot_work_ends_with_one_error(
@@ -203,3 +238,4 @@ def test_what_cannot_work_ends_with_one_error(
     assert running.ends() == code
     assert running.said().count("error:") == 1, running.said()
     assert words in running.said()
+    assert "stopping" not in running.said()

@@ -47,4 +47,4 @@ def command(
     if concurrency is not None:
         given += ["--concurrency", str(concurrency)]
     look = Look(json=options.json, timestamps=timestamps, full=full)
-    return asyncio.run(develop(options, Plan(workers, tuple(given), reload), look))
+    return asyncio.run(develop(options, Plan(workers, tuple(given), reload, queues), look))

@@ -20,6 +20,8 @@ _PATIENCE_S = 30.0
 _BACKOFF_S = (1.0, 30.0)
 # One that has worked for so long was not broken from the start.
 _STEADY_S = 10.0
+# How the last line of a command begins that fails, behind a colour perhaps.
+_ERROR = "error:"
 
 
 @dataclass
@@ -50,6 +52,13 @@ class Crew:
     broken: bool = False
     _posts: list[_Post] = field(default_factory=list)
     _leaving: list[tuple[Child, float]] = field(default_factory=list)
+    # What ended workers since the last `renew`: the same is true of all of them, and said once.
+    _errors: set[str] = field(default_factory=set)
+
+    @property
+    def is_there(self) -> bool:
+        """Whether any worker runs."""
+        return any(child.exit_code is None for child in self._children())
 
     def start(self) -> None:
         self._posts = [_Post(number) for number in range(1, self.count + 1)]
@@ -72,6 +81,7 @@ class Crew:
     def renew(self) -> None:
         """Start new workers at once; the old ones hand their runs over and leave."""
         self.broken = False
+        self._errors.clear()
         for post in self._posts:
             self._listen(post)
             if post.child is not None and post.child.exit_code is None:
@@ -82,13 +92,15 @@ class Crew:
 
     def stop(self, *, hurry: bool = False) -> None:
         """End all of them. Blocks until they are gone."""
-        children = [post.child for post in self._posts if post.child is not None and post.child.exit_code is None]
-        children += [child for child, _ in self._leaving if child.exit_code is None]
+        children = [child for child in self._children() if child.exit_code is None]
         stop_all(children, 0.0 if hurry else _PATIENCE_S)
         for post in self._posts:
             self._listen(post)
             post.child, post.due = None, None
         self._leaving = []
+
+    def _children(self) -> list[Child]:
+        return [post.child for post in self._posts if post.child is not None] + [child for child, _ in self._leaving]
 
     def _fill(self, post: _Post) -> None:
         command = [sys.executable, "-m", "agentq", "worker", "--log-level", "warning", *self.arguments]
@@ -118,8 +130,11 @@ class Crew:
         whole = said[: said.rfind(b"\n") + 1] if post.child.exit_code is None else said
         post.log_at += len(whole)
         for line in whole.decode(errors="replace").splitlines():
-            if line.strip():
-                self.tell(line)
+            if not line.strip() or line in self._errors:
+                continue
+            if _ERROR in line[: len(_ERROR) + 10]:
+                self._errors.add(line)
+            self.tell(line)
 
 
 def _words(code: int) -> str:

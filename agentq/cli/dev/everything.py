@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from itertools import cycle
 from typing import TYPE_CHECKING
 
 from agentq.cli._mock import MockRemark
-from agentq.cli._output import count, remark
+from agentq.cli._output import OutputClosed, count, remark
 from agentq.cli._render import Renderer
-from agentq.errors import NotFound, StoreUnavailable
+from agentq.errors import AgentQError, NotFound, StoreUnavailable
 
 if TYPE_CHECKING:
     from agentq.cli._output import Output
@@ -20,7 +19,12 @@ if TYPE_CHECKING:
     from agentq.runs import RunState
 
 _LOOK_S = 0.2
+# A Redis that does not answer must not keep the workers from starting.
+_LOOK_BACK_S = 2.0
+# Each look reads the newest runs whole; so it reads few, and now and then more.
+_FEW = 20
 _PAGE = 100
+_WIDE_EVERY = 10
 # More at the same time nobody can read.
 _MOST = 30
 _LABEL = 6
@@ -28,7 +32,10 @@ _COLOURS = ("cyan", "magenta", "yellow", "blue", "green")
 
 
 class Everything:
-    """Follows runs until cancelled: those that have not ended, and all new ones. `say` is for remarks beside them."""
+    """Follows runs until cancelled: those that had not ended at the first look, and all new ones.
+
+    What is new is told by what was there before, not by ids or times: those come from the clocks of clients.
+    """
 
     def __init__(self, client: AsyncClient, out: Output, look: Look) -> None:
         self._client = client
@@ -36,12 +43,21 @@ class Everything:
         self._look = look
         self._mock = MockRemark()
         self._colours = cycle(_COLOURS)
-        self._newest = ""
+        # The runs that had ended before, or were shown; what sorts before `_floor` is older than the first look saw.
+        self._known: set[str] = set()
+        self._floor: str | None = None
+        self._looks = 0
         self._shown: dict[str, tuple[asyncio.Task[None], Renderer | None]] = {}
         self._is_away = False
-        self._began_ms = time.time() * 1000
+
+    async def look_back(self) -> None:
+        """Note what is there before anything happens; without it, the first look of `follow` does so."""
+        with suppress(StoreUnavailable, TimeoutError):
+            async with asyncio.timeout(_LOOK_BACK_S):
+                await self._look_first()
 
     async def follow(self) -> None:
+        """Raises what drawing a run raises, `OutputClosed` among it."""
         try:
             while True:
                 await self._look_for_new()
@@ -51,7 +67,8 @@ class Everything:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self.close()
+            with suppress(OutputClosed):
+                self.close()
 
     def close(self) -> None:
         """End open lines, so that something else can be printed."""
@@ -60,6 +77,7 @@ class Everything:
                 renderer.close()
 
     async def _look_for_new(self) -> None:
+        self._forget_ended()
         try:
             runs = await self._new_runs()
         except StoreUnavailable as error:
@@ -70,31 +88,46 @@ class Everything:
         if self._is_away:
             self._is_away = False
             remark("redis", "Redis is back", as_json=self._look.json)
-        self._shown = {run_id: entry for run_id, entry in self._shown.items() if not entry[0].done()}
-        left = 0
-        for run in runs:
-            if len(self._shown) < _MOST:
-                self._show(run)
-            else:
-                left += 1
+        left = max(len(self._shown) + len(runs) - _MOST, 0)
+        for run in runs[: len(runs) - left]:
+            self._show(run)
         if left:
             self.close()
             remark("more", f"{count(left, 'more run')} not shown; see: agentq ls", as_json=self._look.json)
 
+    def _forget_ended(self) -> None:
+        ended = [run_id for run_id, (task, _) in self._shown.items() if task.done()]
+        for run_id in ended:
+            task, _ = self._shown.pop(run_id)
+            try:
+                task.result()
+            except AgentQError as error:  # one odd run; the others go on
+                remark("run", f"run {run_id} cannot be shown: {error}", as_json=self._look.json)
+
+    async def _look_first(self) -> None:
+        page = await self._client.list(limit=_PAGE)
+        self._known = {run.run_id for run in page if run.status.is_final}
+        self._floor = page[-1].run_id if len(page) == _PAGE else ""
+
     async def _new_runs(self) -> list[RunState]:
-        """Runs that were not seen, oldest first; of those from before the start only what has not ended."""
+        """Runs that are not known, oldest first; from now on they are."""
+        if self._floor is None:
+            await self._look_first()
+        floor = self._floor or ""
+        limit = _FEW if self._looks % _WIDE_EVERY else _PAGE
+        self._looks += 1
         found: list[RunState] = []
         before: str | None = None
         while True:
-            page = await self._client.list(limit=_PAGE, before=before)
-            fresh = [run for run in page if run.run_id > self._newest]
-            found += [run for run in fresh if run.created_ms >= self._began_ms or not run.status.is_final]
-            if len(fresh) < _PAGE or not self._newest:
+            page = await self._client.list(limit=limit, before=before)
+            fresh = [run for run in page if run.run_id not in self._known and run.run_id >= floor]
+            found += fresh
+            # Only where all of a page is new, more may be.
+            if len(fresh) < limit:
                 break
-            before = page[-1].run_id
-        found.reverse()
-        self._newest = max([self._newest, *(run.run_id for run in found)])
-        return found
+            before, limit = page[-1].run_id, _PAGE
+        self._known.update(run.run_id for run in found)
+        return found[::-1]
 
     def _show(self, run: RunState) -> None:
         renderer = None
@@ -123,4 +156,5 @@ class Everything:
             return
         finally:
             if renderer is not None:
-                renderer.close()
+                with suppress(OutputClosed):  # whoever shows the next event says so
+                    renderer.close()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from agentq._redis.connection import Connection
-from agentq.errors import Conflict
+from agentq.errors import Conflict, InvalidInput
 from agentq.private_redis import private_redis
 from agentq.settings import state_folder
 
@@ -39,7 +40,16 @@ def place(project: Path, named_url: str | None) -> Iterator[Place]:
         yield Place(named_url, "the one that REDIS_URL or --redis names")
         return
     folder = folder_of(project)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        # Prompts and answers are nobody else's business.
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (folder / "lock").touch()
+    except OSError as error:
+        raise InvalidInput(
+            f"{error.filename or folder} cannot be written: {error.strerror or error}; "
+            "name another folder with XDG_STATE_HOME, or a Redis with REDIS_URL",
+            field="XDG_STATE_HOME",
+        ) from error
     with _locked(folder) as note:
         port = _number(folder / "port")
         with private_redis(folder, durable=True, port=port) as own:
@@ -61,11 +71,12 @@ def running_here(project: Path) -> str | None:
     """The address of the Redis that a running `dev` of the project has; None where there is none."""
     try:
         with (folder_of(project) / "lock").open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return file.read().strip() or None
             return None
-    except BlockingIOError:
-        return (folder_of(project) / "lock").read_text().strip() or None
-    except OSError:  # no `dev` has ever been here
+    except (OSError, InvalidInput):  # no `dev` has ever been here, or none can be
         return None
 
 
@@ -73,15 +84,23 @@ def running_here(project: Path) -> str | None:
 def _locked(folder: Path) -> Iterator[_Note]:
     """Hold the folder; a process that is killed lets it go."""
     with (folder / "lock").open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        # `running_here` holds it for a moment.
+        if not any(_lock(file, wait_s) for wait_s in (0, 0.05, 0.1)):
             file.seek(0)
             url = file.read().strip()
             where = f", with REDIS_URL={url}" if url else ""
-            raise Conflict(f"agentq dev is running for this project already{where}") from None
+            raise Conflict(f"agentq dev is running for this project already{where}")
         file.truncate(0)
         yield _Note(file.name)
+
+
+def _lock(file: IO[str], wait_s: float) -> bool:
+    time.sleep(wait_s)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 class _Note:
@@ -102,5 +121,6 @@ def _number(path: Path) -> int:
 
 
 def _short(path: Path) -> str:
-    home = Path.home()
-    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
+    with suppress(RuntimeError, ValueError):  # this user has no home, or the path is elsewhere
+        return f"~/{path.relative_to(Path.home())}"
+    return str(path)

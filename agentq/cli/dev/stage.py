@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentq.cli import _logs
 from agentq.cli._errors import ExitCode
-from agentq.cli._output import count, remark, stdout
+from agentq.cli._output import OutputClosed, count, remark, stdout
 from agentq.cli.dev.crew import Crew
 from agentq.cli.dev.everything import Everything
 from agentq.cli.dev.files import Files
@@ -39,6 +39,7 @@ class Plan:
     workers: int
     arguments: tuple[str, ...]
     reloads: bool
+    queues: tuple[str, ...] = ()
 
 
 async def develop(options: Options, plan: Plan, look: Look) -> ExitCode:
@@ -80,31 +81,46 @@ class _Stage:
         self._crew = crew
         self._client = client
         self._signals = signals
+        # Since when the agents have to be published, so that the workers are ready; None when they are.
+        self._awaited_ms: float | None = None
+        self._following: asyncio.Task[None] | None = None
 
     async def run(self, project: Path) -> ExitCode:
         files = Files(project) if self._plan.reloads else None
-        began_ms = time.time() * 1000
+        everything = Everything(self._client, stdout(), self._look)
+        await everything.look_back()
+        self._awaited_ms = time.time() * 1000
         await asyncio.to_thread(self._crew.start)
-        agents: Mapping[str, Any] | None = None
-        following: asyncio.Task[None] | None = None
         try:
             while not self._signals.received:
+                was_broken = self._crew.broken
                 await asyncio.to_thread(self._crew.tend)
+                if self._crew.broken and files is None:
+                    return ExitCode.USAGE
+                if self._crew.broken and not was_broken:
+                    self._say("broken", "no worker can start like this; waiting for the code to change")
                 if files is not None:
                     await self._follow_code(files)
-                elif self._crew.broken:
-                    return ExitCode.USAGE
-                if not agents and (agents := await self._agents(began_ms)):
-                    self._greet(agents)
-                    following = asyncio.create_task(Everything(self._client, stdout(), self._look).follow())
-                if following is not None and following.done():
-                    following.result()
+                await self._look_for_agents(everything)
                 await asyncio.wait({self._signals.waiting()}, timeout=_TEND_S)
         finally:
-            if following is not None:
-                following.cancel()
-                await asyncio.gather(following, return_exceptions=True)
+            if self._following is not None:
+                self._following.cancel()
+                await asyncio.gather(self._following, return_exceptions=True)
         return ExitCode.INTERRUPTED if signal.SIGINT in self._signals.received else ExitCode.OK
+
+    async def _look_for_agents(self, everything: Everything) -> None:
+        """Say when the workers are ready, and from the first time on show what happens."""
+        if self._following is not None and self._following.done():
+            self._following.result()
+        if self._awaited_ms is None or not (agents := await self._agents(self._awaited_ms)):
+            return
+        self._awaited_ms = None
+        if self._following is not None:
+            self._say("ready", "ready again")
+            return
+        self._greet(agents)
+        self._following = asyncio.create_task(everything.follow())
 
     async def _follow_code(self, files: Files) -> None:
         changed = await asyncio.to_thread(files.changed)
@@ -114,8 +130,12 @@ class _Stage:
         while more := await self._changed_soon(files):
             changed = sorted({*changed, *more})
         names = ", ".join(str(path) for path in changed[:3]) + (" and more" if len(changed) > 3 else "")
-        remark("reload", f"{names} changed: starting again", as_json=self._look.json, style="dim")
+        self._say("reload", f"{names} changed: starting again")
+        self._awaited_ms = time.time() * 1000
         await asyncio.to_thread(self._crew.renew)
+
+    def _say(self, kind: str, words: str) -> None:
+        remark(kind, words, as_json=self._look.json, style="dim")
 
     async def _changed_soon(self, files: Files) -> list[Path]:
         await asyncio.sleep(_FILES_S)
@@ -146,8 +166,15 @@ class _Stage:
         for label, text in facts:
             out.line(f"  {out.style(f'{label:<6}', 'dim')} {text}")
         first = min(agents)
+        own = agents[first].get("queue") or self._options.settings().queue
+        served = self._plan.queues or (own,)
+        queue = "" if own in served else f" -q {served[0]}"
         out.line("\nIn another terminal:\n")
-        for step in (f"export REDIS_URL={self._here.url}", f"agentq enqueue {first} 'Hello there.'", "agentq ls"):
+        for step in (
+            f"export REDIS_URL={self._here.url}",
+            f"agentq enqueue {first}{queue} 'Hello there.'",
+            "agentq ls",
+        ):
             out.line(f"  {step}")
         out.line(f"\n{out.style('What happens, until Ctrl-C:', 'dim')}\n")
 
@@ -184,9 +211,13 @@ class _Signals:
 
 async def _stop(crew: Crew, signals: _Signals, look: Look) -> None:
     """End the workers: warmly, or at once with another signal."""
-    if not look.json and (out := stdout()).is_tty:
-        out.line()  # the terminal has written ^C
-    remark("stopping", "stopping the workers; again to hurry", as_json=look.json, style="dim")
+    if not crew.is_there:
+        return
+    if signals.received:
+        with suppress(OutputClosed, OSError):  # the terminal may be gone; the workers are to be stopped all the same
+            if not look.json and (out := stdout()).is_tty:
+                out.line()  # the terminal has written ^C
+            remark("stopping", "stopping the workers; again to hurry", as_json=look.json, style="dim")
     hurry = asyncio.create_task(signals.another())
     stopping = asyncio.create_task(asyncio.to_thread(crew.stop))
     await asyncio.wait({hurry, stopping}, return_when=asyncio.FIRST_COMPLETED)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from agentq.attachments import refusal
 from agentq.errors import FileNotStored, ProviderError
-from agentq.messages import FilePart
+from agentq.messages import FilePart, Role
 from agentq.providers.base import media_types_of
 
 if TYPE_CHECKING:
@@ -35,7 +35,9 @@ class Files:
 
         Raises `ProviderError`, not retryable, for a file that the model does not take or that is gone.
         """
-        files = [part for message in messages for part in message.parts if isinstance(part, FilePart)]
+        # Only people attach files; a transcript is long, and looked through for each model call.
+        asked = (message for message in messages if message.role is Role.USER)
+        files = [part for message in asked for part in message.parts if isinstance(part, FilePart)]
         if not files:
             return {}
         if refused := refusal(files, media_types_of(provider), model):

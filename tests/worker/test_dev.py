@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import redis
 
 from agentq import Client
 from tests.helpers import ROOT, processes_naming, wait_until_sync
@@ -17,6 +18,8 @@ from tests.helpers import ROOT, processes_naming, wait_until_sync
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from tests._redis_server import RedisServer
 
 APP = '''\
 import asyncio
@@ -182,7 +185,8 @@ def test_another_terminal_that_names_no_redis_is_told_of_it(dev: Callable[..., D
 
 def test_a_redis_that_is_named_is_used_and_left_alone(dev: Callable[..., Dev], redis_url: str, tmp_path: Path):
     running = dev(REDIS_URL=redis_url)
-    running.says(r"redis  the one that REDIS_URL or --redis names")
+    where = redis_url.removeprefix("redis://")
+    running.says(rf"redis  at {re.escape(where)}, as REDIS_URL or --redis names it\n")
     with Client(redis_url) as client:
         assert client.enqueue("sleeper", "say Here.").result(timeout=20).output == "Here."
     assert running.ends(signal.SIGINT) == 130
@@ -196,6 +200,33 @@ def test_its_first_screen_names_the_queue_that_it_serves(dev: Callable[..., Dev]
     running.says(r"\n  agentq enqueue sleeper -q urgent 'Hello there\.'\n")
     with Client(running.url) as client:
         assert client.enqueue("sleeper", "hi", queue="urgent").result(timeout=20).output == "hi"
+
+
+def test_a_password_is_not_shown(dev: Callable[..., Dev], server: RedisServer):
+    with redis.Redis.from_url(server.url) as client:
+        client.config_set("requirepass", "open-sesame")
+        running = dev("--redis", server.url.replace("redis://", "redis://:open-sesame@"))
+        running.says(r"export REDIS_URL=…  # the same as here\n")
+        running.says("What happens")
+        assert running.ends(signal.SIGTERM) == 0
+        assert "sesame" not in running.said()
+        client.config_set("requirepass", "")
+
+
+def test_data_that_redis_cannot_read_is_named(dev: Callable[..., Dev], tmp_path: Path):
+    first = dev()
+    first.says("What happens")
+    first.ends(signal.SIGTERM)
+    logs = list((tmp_path / "state").rglob("*.aof"))
+    assert logs
+    for log in logs:
+        log.write_bytes(b"*1\r\nnonsense\r\n*1\r\n$4\r\nPING\r\n")
+    second = dev()
+    assert second.ends() == 69
+    folder = tmp_path / "state" / "agentq" / "dev"
+    second.says(
+        rf"did not start: .*its data and its log are in {folder}/\S+; it starts afresh when they are moved away"
+    )
 
 
 def test_it_ends_when_whoever_reads_it_has_gone(dev: Callable[..., Dev], tmp_path: Path):

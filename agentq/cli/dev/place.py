@@ -5,14 +5,14 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import time
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from agentq._redis.connection import Connection
-from agentq.errors import Conflict, InvalidInput
-from agentq.private_redis import private_redis
+from agentq.errors import Conflict, InvalidInput, StoreUnavailable
+from agentq.private_redis import PrivateRedis, private_redis
 from agentq.settings import state_folder
 
 if TYPE_CHECKING:
@@ -27,6 +27,12 @@ class Place:
     about: str
     warning: str = ""
 
+    @property
+    def shown_url(self) -> str:
+        """The URL as it may stand on a screen: a password is left out."""
+        has_secret = "@" in self.url or "password=" in self.url
+        return "…  # the same as here" if has_secret else self.url
+
 
 @contextmanager
 def place(project: Path, named_url: str | None) -> Iterator[Place]:
@@ -36,8 +42,9 @@ def place(project: Path, named_url: str | None) -> Iterator[Place]:
     `StoreUnavailable`.
     """
     if named_url is not None:
-        Connection(named_url)  # connects nothing: the workers wait for a Redis that is away
-        yield Place(named_url, "the one that REDIS_URL or --redis names")
+        # Connects nothing: the workers wait for a Redis that is away.
+        where = Connection(named_url).where
+        yield Place(named_url, f"at {where}, as REDIS_URL or --redis names it")
         return
     folder = folder_of(project)
     try:
@@ -50,14 +57,24 @@ def place(project: Path, named_url: str | None) -> Iterator[Place]:
             "name another folder with XDG_STATE_HOME, or a Redis with REDIS_URL",
             field="XDG_STATE_HOME",
         ) from error
-    with _locked(folder) as note:
-        port = _number(folder / "port")
-        with private_redis(folder, durable=True, port=port) as own:
-            # The same address the next time, so that what was pasted into other terminals stays true.
-            (folder / "port").write_text(own.url.rpartition(":")[2].partition("/")[0])
-            note(own.url)
-            kept = "nothing is kept" if own.warning else f"kept in {_short(folder)}"
-            yield Place(own.url, f"of this project's own; {kept}", own.warning)
+    with _locked(folder) as note, _own_redis(folder) as own:
+        # The same address the next time, so that what was pasted into other terminals stays true.
+        (folder / "port").write_text(own.url.rpartition(":")[2].partition("/")[0])
+        note(own.url)
+        kept = "nothing is kept" if own.warning else f"kept in {_short(folder)}"
+        yield Place(own.url, f"of this project's own; {kept}", own.warning)
+
+
+@contextmanager
+def _own_redis(folder: Path) -> Iterator[PrivateRedis]:
+    with ExitStack() as stack:
+        try:
+            own = stack.enter_context(private_redis(folder, durable=True, port=_number(folder / "port")))
+        except StoreUnavailable as error:
+            if any(folder.glob("appendonly*")):
+                error.add_note(f"its data and its log are in {folder}; it starts afresh when they are moved away")
+            raise
+        yield own
 
 
 def folder_of(project: Path) -> Path:

@@ -10,6 +10,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from agentq.cli import _logs
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 _TEND_S = 0.1
 _FILES_S = 0.3
+# Where nothing limits a line.
+_WIDTH = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +155,7 @@ class _Stage:
     def _greet(self, agents: Mapping[str, Any]) -> None:
         """Where everything is, and what to try next."""
         if self._look.json:
-            remark("ready", f"REDIS_URL={self._here.url}", as_json=True)
+            remark("ready", f"REDIS_URL={self._here.shown_url}", as_json=True)
             return
         out = stdout()
         workers = count(self._plan.workers, "worker")
@@ -164,14 +167,16 @@ class _Stage:
         if any(manifest["model"] == "mock" for manifest in agents.values()):
             facts.append(("", out.style("mock needs no key: it echoes, or plays a script (docs/mock.md)", "dim")))
         for label, text in facts:
-            out.line(f"  {out.style(f'{label:<6}', 'dim')} {text}")
+            for line in wrap(text, (out.width or _WIDTH) - 9):
+                out.line(f"  {out.style(f'{label:<6}', 'dim')} {line}")
+                label = ""  # noqa: PLW2901 - further lines have none
         first = min(agents)
         own = agents[first].get("queue") or self._options.settings().queue
         served = self._plan.queues or (own,)
         queue = "" if own in served else f" -q {served[0]}"
         out.line("\nIn another terminal:\n")
         for step in (
-            f"export REDIS_URL={self._here.url}",
+            f"export REDIS_URL={self._here.shown_url}",
             f"agentq enqueue {first}{queue} 'Hello there.'",
             "agentq ls",
         ):

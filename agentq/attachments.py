@@ -7,6 +7,7 @@ import hashlib
 import mimetypes
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,10 +60,13 @@ class Attached:
     contents: Mapping[str, bytes] = field(default_factory=dict)
 
 
-def read_files(files: Sequence[Attachable], settings: Settings) -> Attached:
+def read_files(given_files: Iterable[Attachable], settings: Settings) -> Attached:
     """Read and check what is attached. Blocks while it reads. Raises `InvalidInput` that names the file and the fix."""
-    if isinstance(files, str | bytes | Path | File):
+    if isinstance(given_files, str | bytes | os.PathLike | File):
         raise InvalidInput("files must be a list: [...] around the one", field="files")
+    if not isinstance(given_files, Iterable):
+        raise InvalidInput(f"files must be a list, not {type(given_files).__name__}", field="files")
+    files = tuple(given_files)
     if len(files) > _MAX_FILES:
         raise InvalidInput(f"{len(files)} files are attached, more than {_MAX_FILES}", field="files")
     parts: list[FilePart] = []

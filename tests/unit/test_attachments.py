@@ -131,6 +131,12 @@ def test_one_file_without_a_list_is_refused(given: Any):
         read_files(given, SETTINGS)
 
 
+def test_any_iterable_of_files_will_do():
+    assert len(read_files((file for file in [PNG, PNG]), SETTINGS).parts) == 2
+    with pytest.raises(InvalidInput, match="files must be a list, not int"):
+        read_files(7, SETTINGS)  # type: ignore[arg-type]
+
+
 def test_too_many_files_are_refused():
     with pytest.raises(InvalidInput, match="101 files are attached, more than 100"):
         attached(*[PNG] * 101)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         AgentQError,
         Conflict,
         InvalidInput,
+        NotWaiting,
         RunCancelled,
         RunFailed,
         RunNotFound,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from agentq.loop import Agent
     from agentq.results import RunResult
     from agentq.settings import Settings
+    from agentq.tools.behaviour import Reconciled
     from agentq.tools.context import ToolContext
     from agentq.tools.function import Tool, tool
 
@@ -45,6 +47,8 @@ __all__ = [
     "Conflict",
     "File",
     "InvalidInput",
+    "NotWaiting",
+    "Reconciled",
     "RunCancelled",
     "RunFailed",
     "RunNotFound",
@@ -69,6 +73,8 @@ _HOMES = {
     "Conflict": "errors",
     "File": "attachments",
     "InvalidInput": "errors",
+    "NotWaiting": "errors",
+    "Reconciled": "tools.behaviour",
     "RunCancelled": "errors",
     "RunFailed": "errors",
     "RunNotFound": "errors",

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
-from agentq import _ids, results, sse
+from agentq import results, sse
 from agentq.attachments import Attachable, read_files, refusal
 from agentq.callbacks import Callbacks, calls, finish
 from agentq.catalogue import Catalogue
-from agentq.errors import InvalidInput, LeaseLost
+from agentq.errors import InvalidInput
 from agentq.events.model import checked_kinds
-from agentq.intake import NOTHING, checked_id, checked_limit, checked_reason, checked_status, new_run
+from agentq.intake import NOTHING, checked_id, checked_limit, checked_status, new_run
 from agentq.runs import RunState, SessionState, Status
 from agentq.settings import Settings
+from agentq.steering import Steering
 from agentq.stores.base import RunFilter, SessionFilter, Store
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from agentq.insight.why import Reason
     from agentq.messages import Message
     from agentq.results import RunResult
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,23 +212,24 @@ class AsyncClient:
         A run that no worker holds is cancelled when this returns; the one that holds it stops it within moments.
         Raises `RunAlreadyFinished` when the run has completed or failed. Again: no effect.
         """
-        if not wait >= 0:
-            raise InvalidInput(f"wait must be 0 or more seconds, not {wait}", field="wait")
-        parts = self._parts()
-        signalled = await parts.store.cancel(checked_id(run_id), reason=checked_reason(reason))
-        if not signalled.held and not signalled.status.is_final:
-            await self._settle(parts.store, parts.executor, run_id)
-        state = await parts.store.read(run_id)
-        if wait and not state.status.is_final:
-            limit = asyncio.timeout(wait)
-            try:
-                async with limit:
-                    state = await results.ended(parts.store, parts.stream, state)
-            except TimeoutError:
-                if not limit.expired():
-                    raise
-                state = await parts.store.read(run_id)
-        return state.status
+        return await self._steering().cancel(run_id, reason=reason, wait=wait)
+
+    async def answer(self, run_id: str, answer: Any, *, call_id: str | None = None, by: str = "") -> Status:
+        """Say what became of a call that a `waiting` run asks about, and let the run go on; returns its status.
+
+        `answer` is what the tool would have returned, or `Reconciled.DID_NOT_HAPPEN` (the call is made again) or
+        `Reconciled.UNKNOWN` (the model is told so). `by` is who says it, for the run's events. Again with the same
+        answer: no effect. Raises `NotWaiting` when the run does not wait for it.
+        """
+        return await self._steering().answer(run_id, answer, call_id=call_id, by=by)
+
+    async def retry(self, run_id: str) -> Status:
+        """Take up a run again that has failed or was cancelled, from its last commit; its budgets start anew.
+
+        Finished work is not repeated. Raises `NotFinished`, `IllegalTransition` for a run that has completed, and
+        `SessionMovedOn` when a later run of its session has started.
+        """
+        return await self._steering().retry(run_id)
 
     async def list(
         self,
@@ -305,27 +304,9 @@ class AsyncClient:
             self._made[loop] = _redis_parts(self.settings, self._executor)
         return self._made[loop]
 
-    async def _settle(self, store: Store, executor: Executor | None, run_id: str) -> None:
-        """End a cancelled run that nobody holds. A worker that was faster does it in our place."""
-        # Here, because the loop brings the tools and the providers along, which only this needs.
-        from agentq.loop import settle_cancelled
-
-        owner = f"client-{_ids.new_token()}"
-        for claim in await store.claim(
-            [run_id], owner=owner, claim_id=_ids.new_token(), lease_ms=self.settings.lease_ms
-        ):
-            try:
-                next_run_id = await settle_cancelled(
-                    store,
-                    claim,
-                    self.settings,
-                    agent_ttl_ms=await self._catalogue.times_to_live(store, claim.run.agent),
-                    wake=getattr(executor, "wakeup", None),
-                )
-                if next_run_id is not None and executor is not None:
-                    await executor.schedule_next_iteration(next_run_id)
-            except LeaseLost:
-                _log.info("another worker took the cancelled run over and ends it", extra={"run_id": run_id})
+    def _steering(self) -> Steering:
+        parts = self._parts()
+        return Steering(parts.store, parts.stream, parts.executor, self.settings, self._catalogue)
 
 
 class AsyncRun:
@@ -365,6 +346,14 @@ class AsyncRun:
     async def cancel(self, *, reason: str = "", wait: float = 0.0) -> Status:
         """See `AsyncClient.cancel`."""
         return await self._client.cancel(self.id, reason=reason, wait=wait)
+
+    async def answer(self, answer: Any, *, call_id: str | None = None, by: str = "") -> Status:
+        """See `AsyncClient.answer`."""
+        return await self._client.answer(self.id, answer, call_id=call_id, by=by)
+
+    async def retry(self) -> Status:
+        """See `AsyncClient.retry`."""
+        return await self._client.retry(self.id)
 
 
 def _redis_parts(settings: Settings, executor: Executor | None) -> _Parts:

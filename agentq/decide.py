@@ -73,10 +73,23 @@ class PlannedCall:
 
 @dataclass(frozen=True, slots=True)
 class RunCalls:
-    """Make these calls, in order. `unknown` are calls that had started and must not be repeated: their results."""
+    """Make these calls, in order."""
 
     calls: tuple[PlannedCall, ...]
-    unknown: tuple[ToolResultPart, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Find out what became of a call that had started, must not be repeated, and whose worker died."""
+
+    call: ToolCallPart
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Wait until a person has said what became of a call."""
+
+    call: ToolCallPart
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +105,7 @@ class Finish:
     delay_ms: int = 0
 
 
-Decision = CallModel | RunCalls | Finish
+Decision = CallModel | RunCalls | Settle | Ask | Finish
 
 
 def decide(view: View) -> Decision:
@@ -113,7 +126,7 @@ def decide(view: View) -> Decision:
         return _after_failure(view, view.failure)
     if view.messages and _is_answer(view.messages[-1]):
         return Finish(Status.COMPLETED, (), run.iteration, 0)
-    if run.iteration >= view.limits.max_iterations:
+    if run.iteration - run.retried_at >= view.limits.max_iterations:
         return _failed(
             view,
             (),
@@ -135,18 +148,20 @@ def _after_reply(view: View, reply: Message) -> Decision:
             return _failed(view, (), "the model used up its token limit before it said anything; raise max_tokens")
         return Finish(Status.COMPLETED, (reply,), view.run.iteration + 1, 0)
     planned: list[PlannedCall] = []
-    unknown: list[ToolResultPart] = []
     for call in reply.tool_calls:
         step = view.steps.calls.get(call.call_id)
         if step is None or step.withdrawn:
             planned.append(PlannedCall(call, step.attempt if step else 1, view.effect_of(call)))
-        elif step.result is None and step.effect == "once":
-            unknown.append(unknown_result(call))
-        elif step.result is None:
+        elif step.result is not None:
+            continue
+        elif step.effect != "once" or step.verdict == "did_not_happen":
             planned.append(PlannedCall(call, step.attempt + 1, step.effect))
-    if planned or unknown:
-        return RunCalls(tuple(planned), tuple(unknown))
-    return _after_calls(view, reply)
+        elif not planned:
+            return Ask(call) if step.verdict == "ask" else Settle(call)
+        else:
+            # Later calls may depend on what becomes of this one, and the earlier ones come first.
+            break
+    return RunCalls(tuple(planned)) if planned else _after_calls(view, reply)
 
 
 def _after_calls(view: View, reply: Message) -> Decision:
@@ -200,7 +215,7 @@ def _cancelled(view: View) -> Finish:
 def _result_when_cancelled(call: ToolCallPart, step: CallStep | None) -> ToolResultPart:
     if step is not None and step.result is not None:
         return step.result
-    if step is not None and step.effect != "none" and not (step.withdrawn and step.attempt == 1):
+    if step is not None and step.may_have_happened:
         return unknown_result(call)
     return ToolResultPart(
         call_id=call.call_id,

@@ -13,6 +13,9 @@
     │   ├── IdempotencyConflict
     │   ├── SessionConflict
     │   ├── IllegalTransition
+    │   ├── NotWaiting
+    │   ├── NotFinished
+    │   ├── SessionMovedOn
     │   └── RunAlreadyFinished
     ├── LeaseError                 a worker's right to write
     │   ├── LeaseLost
@@ -27,7 +30,8 @@
     ├── ForeignJob                 an RQ job that is not a wake-up of ours
     ├── ProviderError              a model call failed
     └── ToolError                  a tool's way to say what went wrong
-        └── InvalidArguments       the model's arguments do not fit the tool's parameters
+        ├── InvalidArguments       the model's arguments do not fit the tool's parameters
+        └── StepDiverged           a tool that was entered again did something else than before
 
 The docstring of a class is its default message.
 """
@@ -99,6 +103,18 @@ class SessionConflict(Conflict):
 
 class IllegalTransition(Conflict):
     """A run cannot go from its status to the one asked for."""
+
+
+class NotWaiting(Conflict):
+    """The run does not wait for this answer: it was given before, or the run has moved on."""
+
+
+class NotFinished(Conflict):
+    """The run has not ended, so there is nothing to retry."""
+
+
+class SessionMovedOn(Conflict):
+    """A later run of the session has started; enqueue the prompt again instead."""
 
 
 class RunAlreadyFinished(Conflict):
@@ -182,3 +198,7 @@ class ToolError(AgentQError):
 
 class InvalidArguments(ToolError):
     """The arguments do not fit the tool's parameters."""
+
+
+class StepDiverged(ToolError):
+    """The tool was entered again after a crash, and did something else than the first time, or in another order."""

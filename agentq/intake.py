@@ -19,7 +19,7 @@ from agentq.stores.base import NewRun
 
 _MAX_ID_CHARS = 200
 _MAX_LIMIT = 1000
-_MAX_REASON_CHARS = 1000
+_MAX_REMARK_CHARS = 1000
 # A delay above a year is a mistake in the unit.
 _MAX_DELAY_S = 366 * 86_400
 NOTHING = Attached()
@@ -147,11 +147,11 @@ def checked_limit(limit: int) -> int:
     return limit
 
 
-def checked_reason(reason: str) -> str:
-    """The reason for a cancel, as it can be stored. Raises `InvalidInput`."""
-    if not isinstance(reason, str) or len(reason) > _MAX_REASON_CHARS:
-        raise InvalidInput(f"reason must be text of at most {_MAX_REASON_CHARS} characters", field="reason")
-    return _json.storable(reason)
+def checked_remark(remark: str, *, field: str) -> str:
+    """What somebody says of what they do, the reason for a cancel or who they are. Raises `InvalidInput`."""
+    if not isinstance(remark, str) or len(remark) > _MAX_REMARK_CHARS:
+        raise InvalidInput(f"{field} must be text of at most {_MAX_REMARK_CHARS} characters", field=field)
+    return _json.storable(remark)
 
 
 def checked_status(status: Status | str) -> Status:

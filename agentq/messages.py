@@ -51,6 +51,7 @@ class NoteKind(StrEnum):
     PROVIDER_ERROR = "provider_error"
     REFUSED = "refused"
     TOOL_ERROR = "tool_error"
+    RETRIED = "retried"
 
 
 class TextPart(Data):

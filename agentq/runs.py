@@ -53,6 +53,24 @@ TRANSITIONS: Mapping[Status, frozenset[Status]] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Question:
+    """What a run that is `waiting` waits for a person to say.
+
+    `kind` is "outcome": a call that must not be repeated had started when its worker died, and nobody knows what became
+    of it. `attempt`, `arguments_hash` and `provider_call_id` are the call's, as its worker journaled them.
+    """
+
+    call_id: str
+    tool: str
+    text: str
+    kind: str = "outcome"
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    attempt: int = 1
+    arguments_hash: str = ""
+    provider_call_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RunState:
     """What is known of a run. Times are milliseconds since 1970 by the store's clock, 0 where not yet.
 
@@ -60,12 +78,17 @@ class RunState:
     `recoveries` crashes since the last commit, `signals` what was sent into the run from outside. `prompt` is the
     beginning of the prompt. `waits_for_session`: it is in line behind another run of its session. `history_length` is
     how many messages of the session it sees before its own. `ttl_ms` holds its own times to live, by outcome.
+    `question` is what a waiting run waits for. `retries` counts how often it was opened again after its end, and
+    `retried_at` is the `iteration` that it had then: its budget counts from there.
     """
 
     run_id: str
     agent: str
     status: Status
     prompt: str = ""
+    question: Question | None = None
+    retries: int = 0
+    retried_at: int = 0
     queue: str = "default"
     model: str | None = None
     session_id: str | None = None

@@ -18,13 +18,17 @@ if TYPE_CHECKING:
 REPLY = "reply"
 # What repeating a tool call does.
 Effect = Literal["none", "idempotent", "once"]
+Verdict = Literal["did_not_happen", "ask"]
+# Begins what follows the call id in the names of records that belong to a call but are none of its steps.
+PART = "#"
 
 
 class CallStep(Data):
     """What the journal knows of a tool call. `attempt` counts from 1; `result` is there once it has finished.
 
     `withdrawn` says that the call was announced but never made: its worker was interrupted before. `asked` counts the
-    announcements of one attempt from the second on.
+    announcements of one attempt from the second on. `verdict` is about a call that had started when its worker died:
+    that it did not happen, or that a person is asked.
     """
 
     attempt: int = 1
@@ -34,6 +38,13 @@ class CallStep(Data):
     raised: bool = False
     withdrawn: bool = False
     asked: int | None = None
+    verdict: Verdict | None = None
+
+    @property
+    def may_have_happened(self) -> bool:
+        """Whether the call has an effect that may stand although no result says so."""
+        was_made = not self.withdrawn or self.attempt > 1
+        return self.effect != "none" and self.result is None and was_made and self.verdict != "did_not_happen"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +62,11 @@ def read_steps(journal: Mapping[str, bytes]) -> Steps:
     """Read what the store holds. Raises `StoreCorrupted`."""
     try:
         reply = decode_message(journal[REPLY]) if REPLY in journal else None
-        calls = {name: _call_step.validate_json(value) for name, value in journal.items() if name != REPLY}
+        calls = {
+            name: _call_step.validate_json(value)
+            for name, value in journal.items()
+            if name != REPLY and PART not in name
+        }
     except ValueError as error:
         raise StoreCorrupted(f"a journaled step cannot be read: {error}") from error
     return Steps(reply, calls)

@@ -19,6 +19,8 @@ _COMMANDS = {
     "sessions": ("agentq.cli.sessions", "List sessions, or show one with its transcript."),
     "why": ("agentq.cli.why", "Say why a run is not moving."),
     "cancel": ("agentq.cli.cancel", "Stop runs."),
+    "answer": ("agentq.cli.answer", "Say what became of a call that a run asks about."),
+    "retry": ("agentq.cli.retry", "Take up runs again that failed or were cancelled."),
     "workers": ("agentq.cli.workers", "List the workers."),
     "queues": ("agentq.cli.queues", "List the queues."),
     "stats": ("agentq.cli.stats", "Show figures on one page."),

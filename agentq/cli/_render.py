@@ -19,13 +19,16 @@ from agentq.events.model import (
     Note,
     ReasoningDelta,
     ReplyCompleted,
+    RunAnswered,
     RunCancelledEvent,
     RunCompleted,
     RunFailedEvent,
     RunQueued,
     RunRecovered,
     RunReleased,
+    RunRetried,
     RunStarted,
+    RunWaiting,
     TextDelta,
     ToolCalled,
     ToolFailed,
@@ -36,6 +39,7 @@ from agentq.messages import NoteKind, StopReason
 
 # Where each step of a tool's progress is a line of its own.
 _PROGRESS_EVERY_MS = 1000
+_ANSWERS = {"result": "this is its result", "did_not_happen": "it did not happen", "unknown": "it cannot be known"}
 _ENDS = {
     "run.completed": ("✓ completed", "green"),
     "run.failed": ("✗ failed", "red"),
@@ -115,7 +119,7 @@ class Renderer:
                 self._result(event)
             case Note():
                 self._note(event)
-            case RunRecovered() | RunReleased() | CancelRequestedEvent():
+            case RunRecovered() | RunReleased() | RunWaiting() | RunAnswered() | RunRetried() | CancelRequestedEvent():
                 self._marker(event)
             case IterationFinished():
                 self._page.close()
@@ -249,13 +253,26 @@ class Renderer:
         text = _words.content(event.text, self._limit(6 + len(counted)))
         self._page.line(self._page.style(f"! {text}", "yellow") + self._page.style(f"  ({counted})", "dim"))
 
-    def _marker(self, event: RunRecovered | RunReleased | CancelRequestedEvent) -> None:
+    def _marker(
+        self, event: RunRecovered | RunReleased | RunWaiting | RunAnswered | RunRetried | CancelRequestedEvent
+    ) -> None:
         match event:
             case RunRecovered():
                 lost = f"worker {event.previous_owner}" if event.previous_owner else "the worker"
                 self._page.line(self._page.style(f"↻ {lost} was lost, another goes on", "yellow"))
             case RunReleased():
                 self._page.line(self._page.style(f"» worker {event.worker} shuts down, another goes on", "dim"))
+            case RunWaiting():
+                called = _words.call(event.name, event.arguments, self._limit(40))
+                self._page.line(self._page.style(f"? {called}: nobody knows what became of it", "yellow"))
+                self._page.line(
+                    self._page.style(f"  {one_line(event.text)} Say it: agentq answer {event.run_id}", "yellow")
+                )
+            case RunAnswered():
+                who = one_line(event.by) if event.by else "somebody"
+                self._page.line(self._page.style(f"» {who} says: {_ANSWERS[event.answer]}", "dim"))
+            case RunRetried():
+                self._page.line(self._page.style("↻ taken up again", "yellow"))
             case CancelRequestedEvent():
                 self._seen.cancel_reason = event.reason
                 reason = f": {one_line(event.reason)}" if event.reason else ""

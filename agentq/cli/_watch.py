@@ -19,13 +19,16 @@ from agentq.events.model import (
     Event,
     IterationFinished,
     IterationStarted,
+    RunAnswered,
     RunCancelledEvent,
     RunCompleted,
     RunFailedEvent,
     RunQueued,
     RunRecovered,
     RunReleased,
+    RunRetried,
     RunStarted,
+    RunWaiting,
 )
 from agentq.runs import RunState, Status
 
@@ -67,9 +70,11 @@ class _View:
 
     def take(self, event: Event) -> None:
         match event:
-            case RunQueued() | IterationFinished() | RunReleased():
+            case RunQueued() | IterationFinished() | RunReleased() | RunAnswered() | RunRetried():
                 self.is_queued, self.end = True, None
-            case RunStarted() | RunRecovered() | IterationStarted():  # after an end too: a run can be retried
+            case (
+                RunStarted() | RunRecovered() | IterationStarted() | RunWaiting()
+            ):  # after an end too: a run can be retried
                 self.is_queued, self.end = False, None
             case RunCompleted():
                 self.end = Status.COMPLETED

@@ -185,6 +185,33 @@ class RunReleased(_Event):
     worker: str
 
 
+class RunWaiting(_Event):
+    """The run waits for a person to say what became of a call."""
+
+    type: Literal["run.waiting"] = "run.waiting"
+    call_id: str
+    name: str
+    text: str
+    arguments: dict[str, Any] = Field(default_factory=dict)
+
+
+class RunAnswered(_Event):
+    """A person said what became of a call. `by` is who, as far as they said."""
+
+    type: Literal["run.answered"] = "run.answered"
+    call_id: str
+    name: str
+    answer: Literal["result", "did_not_happen", "unknown"]
+    by: str = ""
+
+
+class RunRetried(_Event):
+    """Somebody opened the run again after it had failed or was cancelled."""
+
+    type: Literal["run.retried"] = "run.retried"
+    retries: int
+
+
 class CancelRequestedEvent(_Event):
     """Somebody asked to cancel the run."""
 
@@ -246,6 +273,9 @@ Event = Annotated[
     | IterationFinished
     | RunRecovered
     | RunReleased
+    | RunWaiting
+    | RunAnswered
+    | RunRetried
     | CancelRequestedEvent
     | RunCompleted
     | RunFailedEvent

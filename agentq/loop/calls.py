@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 import threading
 from typing import TYPE_CHECKING, Any
 
 from agentq import _json
+from agentq.decide import unknown_result
 from agentq.errors import CancelRequested
 from agentq.events.model import ToolCalled, ToolFailed, ToolFinished, ToolProgress
 from agentq.loop.interrupts import Interrupt
-from agentq.steps import CallStep, arguments_hash, encode_call_step
+from agentq.steps import PART, CallStep, arguments_hash, encode_call_step
 from agentq.stores.base import StepRecord
+from agentq.tools.behaviour import Reconciled
 from agentq.tools.context import ToolContext
-from agentq.tools.execution import CallOutcome, CallWithdrawn, batches, execute_call
+from agentq.tools.execution import CallOutcome, CallWithdrawn, batches, execute_call, reconcile_call
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping, Sequence
@@ -26,7 +29,8 @@ if TYPE_CHECKING:
     from agentq.loop.writer import StepWriter
     from agentq.messages import ToolCallPart, ToolResultPart
     from agentq.runs import RunState
-    from agentq.steps import Effect
+    from agentq.steps import Effect, Verdict
+    from agentq.tools.behaviour import OnInterrupt
 
 
 class Calls:
@@ -59,10 +63,29 @@ class Calls:
         tool = self._agent.tool_named(call.name)
         return "none" if tool is None or call.arguments_error is not None else tool.effect
 
+    async def settle(self, call: ToolCallPart) -> None:
+        """Journal what became of a call that had started when its worker died, as far as anybody knows."""
+        step, tool = self.steps[call.call_id], self._agent.tool_named(call.name)
+        if tool is None:
+            await self._journal(unknown_result(call), step.model_copy(update={"result": unknown_result(call)}), 0)
+            return
+        flag = threading.Event()
+        found = await self._interrupts.run(
+            reconcile_call(tool, call, self._context(call, step.attempt, flag)), "none", flag
+        )
+        if isinstance(found, CallOutcome):
+            result = self._within_limit(found.result)
+            await self._journal(result, step.model_copy(update={"result": result}), found.duration_ms)
+        elif found is Reconciled.UNKNOWN and tool.on_unknown == "tell":
+            await self._journal(unknown_result(call), step.model_copy(update={"result": unknown_result(call)}), 0)
+        elif found is not None:
+            verdict: Verdict = "ask" if found is Reconciled.UNKNOWN else "did_not_happen"
+            step = step.model_copy(update={"verdict": verdict})
+            await self._writer.write([StepRecord(call.call_id, encode_call_step(step))])
+            self.steps[call.call_id] = step
+
     async def make(self, decision: RunCalls) -> None:
         """Make the planned calls: neighbours that only read at once, any other alone. Stops at an interrupt."""
-        for result in decision.unknown:
-            await self._journal(result, CallStep(result=result), 0)
         planned = {plan.call.call_id: plan for plan in decision.calls}
         for group in batches([plan.call for plan in decision.calls], lambda call: planned[call.call_id].effect):
             if self._interrupts.current is not None:
@@ -86,7 +109,9 @@ class Calls:
             start_by = announced
         flag = threading.Event()
         try:
-            outcome = await self._interrupts.run(self._execute(plan, flag, start_by), plan.effect, flag)
+            outcome = await self._interrupts.run(
+                self._execute(plan, flag, start_by), plan.effect, flag, on_cancel=self._on_cancel(call)
+            )
         except CallWithdrawn:
             await self._withdraw(call, step)
             return
@@ -138,8 +163,11 @@ class Calls:
             await self._writer.write([StepRecord(call.call_id, encode_call_step(withdrawn))])
             self.steps[call.call_id] = withdrawn
 
-    async def _execute(self, plan: PlannedCall, flag: threading.Event, start_by: float) -> CallOutcome:
-        call = plan.call
+    def _on_cancel(self, call: ToolCallPart) -> OnInterrupt:
+        tool = self._agent.tool_named(call.name)
+        return "cancel" if tool is None else tool.interrupt
+
+    def _context(self, call: ToolCallPart, attempt: int, flag: threading.Event) -> ToolContext:
         event_loop = asyncio.get_running_loop()
 
         def report(message: str, fraction: float | None) -> None:
@@ -147,23 +175,33 @@ class Calls:
             event = ToolProgress(call_id=call.call_id, name=call.name, message=message, fraction=fraction)
             event_loop.call_soon_threadsafe(self._writer.emit, event)
 
-        ctx = ToolContext(
+        numbers = itertools.count(1)
+
+        async def commit_effect(script: str, keys: Sequence[Any], args: Sequence[Any]) -> Any:
+            return await self._writer.commit_effect(f"{call.call_id}{PART}{next(numbers)}", script, keys, args)
+
+        return ToolContext(
             run_id=self._run.run_id,
             call_id=call.call_id,
             session_id=self._run.session_id,
             user_id=self._run.user_id,
             idempotency_key=call.call_id,
-            attempt=plan.attempt,
+            attempt=attempt,
             metadata=self._run.metadata,
             cancel_event=flag,
             report=report,
+            commit_effect=commit_effect,
         )
+
+    async def _execute(self, plan: PlannedCall, flag: threading.Event, start_by: float) -> CallOutcome:
+        call = plan.call
 
         def may_start() -> bool:
             """A call that waited for a thread may come too late, after a cancel or by the clock."""
             return self._interrupts.current is None and self._clock.monotonic() < start_by
 
         tool = self._agent.tool_named(call.name)
+        ctx = self._context(call, plan.attempt, flag)
         return await execute_call(tool, call, ctx, known=self._agent.tool_names, may_start=may_start)
 
     async def _journal(self, result: ToolResultPart, step: CallStep, duration_ms: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from agentq.steps import Effect
+    from agentq.tools.behaviour import OnInterrupt
 
 T = TypeVar("T")
 
@@ -28,13 +30,19 @@ class Interrupt(IntEnum):
         return self in (Interrupt.HAND_BACK, Interrupt.HAND_BACK_NOW)
 
 
-# Which running tools each interrupt stops, by effect. What goes on is waited for and journaled.
+# Which running tools each interrupt stops, by effect; a cancel stops those that say so. What goes on is waited for and
+# journaled.
 _STOPS: dict[Interrupt, frozenset[Effect]] = {
-    Interrupt.CANCEL: frozenset({"none"}),
     Interrupt.HAND_BACK: frozenset({"none", "idempotent"}),
     Interrupt.HAND_BACK_NOW: frozenset({"none", "idempotent", "once"}),
     Interrupt.LOSE: frozenset({"none", "idempotent", "once"}),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    effect: Effect
+    on_cancel: OnInterrupt
 
 
 class Interrupts:
@@ -42,13 +50,13 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.current: Interrupt | None = None
-        self._running: dict[asyncio.Task[Any], Effect] = {}
+        self._running: dict[asyncio.Task[Any], _Work] = {}
         self._flags: set[threading.Event] = set()
 
     @property
     def must_not_repeat(self) -> bool:
         """Whether work is running whose effect must not happen twice."""
-        return "once" in self._running.values()
+        return any(work.effect == "once" for work in self._running.values())
 
     def stop(self, interrupt: Interrupt) -> bool:
         """Interrupt; says whether this was news."""
@@ -58,29 +66,39 @@ class Interrupts:
         if interrupt is not Interrupt.HAND_BACK:
             for flag in self._flags:
                 flag.set()
-        for task, effect in self._running.items():
-            if self._stops(effect):
+        for task, work in self._running.items():
+            if self._stops(work):
                 task.cancel()
         return True
 
-    def _stops(self, effect: Effect) -> bool:
-        return self.current is not None and effect in _STOPS[self.current]
+    def _stops(self, work: _Work) -> bool:
+        if self.current is None:
+            return False
+        return work.on_cancel == "cancel" if self.current is Interrupt.CANCEL else work.effect in _STOPS[self.current]
 
     def forget_cancel(self) -> None:
         """The cancel was a rumour."""
         if self.current is Interrupt.CANCEL:
             self.current = None
 
-    async def run(self, work: Coroutine[Any, Any, T], effect: Effect, flag: threading.Event | None = None) -> T | None:
+    async def run(
+        self,
+        work: Coroutine[Any, Any, T],
+        effect: Effect,
+        flag: threading.Event | None = None,
+        *,
+        on_cancel: OnInterrupt = "cancel",
+    ) -> T | None:
         """Run `work` as a task that an interrupt can stop; None when it was stopped. `flag` tells threads of it.
 
-        Raises RuntimeError when the work cancelled itself, which no interrupt asked for.
+        `on_cancel` says whether a cancel of the run stops it. Raises RuntimeError when the work cancelled itself, which
+        no interrupt asked for.
         """
         if self.current is not None:
             work.close()
             return None
         task = asyncio.get_running_loop().create_task(work)
-        self._running[task] = effect
+        running = self._running[task] = _Work(effect, on_cancel)
         if flag is not None:
             self._flags.add(flag)
         try:
@@ -91,7 +109,7 @@ class Interrupts:
                 # Somebody cancelled us, not the work: the process is going down without ceremony.
                 task.cancel()
                 raise
-            if not self._stops(effect):
+            if not self._stops(running):
                 raise RuntimeError("it was cancelled, and not by us") from None
             return None
         finally:

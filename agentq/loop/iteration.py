@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from agentq import _json
-from agentq.decide import CallModel, Failure, Finish, RunCalls, View, decide
+from agentq.decide import Ask, CallModel, Failure, Finish, RunCalls, Settle, View, decide
 from agentq.errors import AgentQError, LeaseLost, ProviderError, RunNotFound, StoreCorrupted, StoreUnavailable
-from agentq.events.model import IterationStarted, ReasoningDelta, ReplyCompleted, RunReleased, TextDelta
+from agentq.events.model import IterationStarted, ReasoningDelta, ReplyCompleted, RunReleased, RunWaiting, TextDelta
+from agentq.loop.answering import question_about
 from agentq.loop.calls import Calls
 from agentq.loop.finishing import TimesToLive, commit_of, turn_events
 from agentq.loop.interrupts import Interrupt, Interrupts
@@ -22,13 +23,14 @@ from agentq.providers.base import ModelRequest, ReasoningChunk, TextChunk, ToolC
 from agentq.providers.reply import ReplyBuilder
 from agentq.runs import Status
 from agentq.steps import REPLY, Steps, read_steps
-from agentq.stores.base import StepRecord
+from agentq.stores.base import Rest, StepRecord
 
 if TYPE_CHECKING:
     from agentq.loop.agent import Agent
     from agentq.loop.loop import Loop
+    from agentq.messages import ToolCallPart
     from agentq.providers.base import Chunk
-    from agentq.stores.base import Claim
+    from agentq.stores.base import Claim, EventBatch
 
 logger = logging.getLogger(__name__)
 # What a provider asks for beyond this is a mistake in a unit.
@@ -151,10 +153,14 @@ class Iteration:
             match decision:
                 case Finish():
                     return await self._commit(decision)
+                case Ask():
+                    return await self._rest(decision.call)
                 case _ if interrupt is not None and interrupt.hands_back:
                     return await self._release()
                 case CallModel():
                     await self._call_model()
+                case Settle():
+                    await self._calls.settle(decision.call)
                 case RunCalls():
                     await self._calls.make(decision)
 
@@ -270,7 +276,8 @@ class Iteration:
             self._run,
             self._claim.messages,
             self._writer.last_batch(events, replaced),
-            reply=self._reply,
+            # A journaled reply that no message of the commit holds stays in the journal, for a retry to go on from.
+            reply=self._reply if finish.messages or not self._reply_is_journaled else None,
             ttl=TimesToLive(self._run.ttl_ms, self._agent.ttl_ms, loop.settings),
         )
         committed = await patiently(
@@ -281,13 +288,27 @@ class Iteration:
         return self._outcome("committed", committed.status, finish.reason)
 
     async def _release(self) -> Outcome:
-        loop, lease = self._loop, self._claim.lease
         events = await self._writer.leave()
-        batch = self._writer.last_batch((*events, RunReleased(worker=lease.owner)), ())
-        woken = await patiently(lambda: loop.store.release(lease, batch, wake=loop.wakeup), loop.clock, self._is_lost)
-        if not woken:
+        batch = self._writer.last_batch((*events, RunReleased(worker=self._claim.lease.owner)), ())
+        return await self._hand_back(batch)
+
+    async def _rest(self, call: ToolCallPart) -> Outcome:
+        """Leave the run to whoever answers what became of the call."""
+        question = question_about(call, self._calls.steps[call.call_id])
+        waiting = RunWaiting(
+            call_id=call.call_id, name=call.name, text=question.text, arguments=dict(question.arguments)
+        )
+        batch = self._writer.last_batch(await self._writer.leave(), ())
+        return await self._hand_back(batch, Rest(question, self._run.signals, (waiting,)))
+
+    async def _hand_back(self, batch: EventBatch, rest: Rest | None = None) -> Outcome:
+        loop, lease = self._loop, self._claim.lease
+        released = await patiently(
+            lambda: loop.store.release(lease, batch, wake=loop.wakeup, rest=rest), loop.clock, self._is_lost
+        )
+        if released.status is Status.QUEUED and not released.woken:
             await self._wake_next(self._run.run_id, 0)
-        return self._outcome("released", Status.QUEUED)
+        return self._outcome("released", released.status)
 
     async def _wake_next(self, run_id: str, delay_ms: int) -> None:
         """Have the executor wake a run. What was stored stands even if that fails: the sweeper finds the run."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from agentq.errors import CancelRequested, LeaseLost, StoreUnavailable
+from agentq.errors import CancelRequested, InvalidInput, LeaseLost, StoreUnavailable
 from agentq.events.fold import fold, ranges
 from agentq.events.model import (
     AttemptReset,
@@ -127,6 +127,21 @@ class StepWriter:
             self._waiting.events[:0] = waiting
             if self._waiting.events:
                 self._send_soon()
+            raise
+
+    async def commit_effect(self, name: str, script: str, keys: Sequence[Any], args: Sequence[Any]) -> Any:
+        """Have the store do a tool's own write, and record it as `name`. Raises `InvalidInput` when it cannot."""
+        commit_effect: Callable[..., Awaitable[Any]] | None = getattr(self._store, "commit_effect", None)
+        if commit_effect is None:
+            raise InvalidInput("ctx.commit_with needs a run that lives in Redis", field="script")
+        self._check_open()
+        try:
+            return await patiently(
+                lambda: commit_effect(self._lease, name, script, keys, args), self._clock, lambda: self.closed
+            )
+        except LeaseLost as error:
+            self.close()
+            self._on_lost(error)
             raise
 
     async def journal_reply(self, record: StepRecord, event: ReplyCompleted) -> None:

@@ -13,7 +13,11 @@ from agentq.runs import SCHEMA_VERSION, TRANSITIONS, RunState, Status
 if TYPE_CHECKING:
     from agentq.events.memory import MemoryLog
     from agentq.stores._memory_sessions import MemorySession
-    from agentq.stores.base import Appended, Commit, Committed, Lease
+    from agentq.stores.base import Answer, Appended, Commit, Committed, Lease, Released
+
+
+# A wake-up gets this long to arrive before a sweep repeats it.
+GRACE_MS = 2_000
 
 
 @dataclass(slots=True)
@@ -34,10 +38,13 @@ class MemoryRun:
     journal: dict[str, bytes] = field(default_factory=dict)
     batch: tuple[int, Appended] | None = None
     committed: Committed | None = None
-    released: int = 0
+    released: tuple[int, Released] | None = None
+    answered: tuple[Answer, Released] | None = None
+    retried: tuple[int, Released] | None = None
     session: MemorySession | None = None
     # Whether it has taken its place in its session; one that is delayed does so when its time has come.
     has_entered: bool = False
+    was_live: bool = False
     files: dict[str, bytes] = field(default_factory=dict)
 
     @property

@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from agentq.errors import SessionConflict, SessionNotFound
+from agentq.errors import SessionConflict, SessionMovedOn, SessionNotFound
 from agentq.runs import SessionState
 
 if TYPE_CHECKING:
@@ -104,6 +104,27 @@ class MemorySessions:
         session.expires_ms = None
         session.run_count += 1
         session.open_runs += 1
+        return session
+
+    def rejoin(
+        self, old: MemorySession, run_id: str, history: int | None, own: int, is_open: Callable[[str], bool]
+    ) -> MemorySession:
+        """Take a run that had ended and goes on into its session again, as if it had never left.
+
+        `history` is what it saw of the session, None when it never was live: then it is to enter. `own` is how many
+        messages it has. Raises `SessionMovedOn` when a later run has started.
+        """
+        session = self.known(old.session_id)
+        if history is not None:
+            had = len(session.messages) if session else 0
+            is_busy = session is not None and session.live is not None and is_open(session.live)
+            if is_busy or had not in (history, history + own):
+                raise SessionMovedOn(f"run {run_id}: {SessionMovedOn().args[0]}")
+        session = self.join(old.session_id, old.user_id)
+        session.run_count -= 1
+        if history is not None:
+            del session.messages[history:]
+            session.live = run_id
         return session
 
     def list(self, which: SessionFilter) -> tuple[SessionState, ...]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from agentq import _json
 from agentq.errors import StoreCorrupted
-from agentq.runs import PROMPT_EXCERPT, SCHEMA_VERSION, Phase, RunState, Status
+from agentq.runs import PROMPT_EXCERPT, SCHEMA_VERSION, Phase, Question, RunState, Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,7 +76,7 @@ def run_of_hash(run_id: str, flat: Sequence[bytes]) -> RunState:
     raw = dict(zip(flat[::2], flat[1::2], strict=True))
     try:
         return _run(run_id, raw)
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, TypeError) as error:
         raise StoreCorrupted(f"run {run_id} cannot be read: {error!r}") from error
 
 
@@ -89,11 +89,15 @@ def _run(run_id: str, raw: dict[bytes, bytes]) -> RunState:
         return int(raw.get(name) or 0)
 
     phase = text(b"phase")
+    question = raw.get(b"question")
     return RunState(
         run_id=run_id,
         agent=raw[b"agent"].decode(),
         status=Status(raw[b"status"].decode()),
         prompt=text(b"prompt") or "",
+        question=Question(**_json.loads(question)) if question else None,
+        retries=number(b"retries"),
+        retried_at=number(b"retried_at"),
         queue=raw[b"queue"].decode(),
         model=text(b"model"),
         session_id=text(b"session"),

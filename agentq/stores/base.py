@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from agentq.errors import InvalidInput
-from agentq.messages import Role, unanswered_calls
+from agentq.messages import Role
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from agentq.events.model import Event
     from agentq.messages import Message
-    from agentq.runs import RunState, SessionState, Status
+    from agentq.runs import Question, RunState, SessionState, Status
 
 # People come back to a conversation after a holiday; what nobody came back to for a month is over.
 SESSION_TTL_MS = 30 * 86_400_000
@@ -153,6 +152,51 @@ class Committed:
 
 
 @dataclass(frozen=True, slots=True)
+class Rest:
+    """Why a run is handed back without going on: it waits for the answer to `question`.
+
+    `closing` are the events that say so. When signals have moved past `signals_seen`, they are left out and the run is
+    queued instead, to see them.
+    """
+
+    question: Question
+    signals_seen: int
+    closing: tuple[Event, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """`status` is what the run has now: `queued`, or `waiting` where it rests. `woken`: it was woken."""
+
+    status: Status
+    woken: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A person's word on what a waiting run asked: the step to journal in place of the one that stands.
+
+    `fence` is the run's when it was asked, so that nobody answers a question that they have not seen.
+    """
+
+    fence: int
+    record: StepRecord
+    events: tuple[Event, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Opens a run again that has failed or was cancelled. `fence` is the run's as the caller saw it.
+
+    `messages` are appended to its transcript.
+    """
+
+    fence: int
+    messages: tuple[Message, ...] = ()
+    events: tuple[Event, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Renewal:
     """The answer to one renewal: whether the lease is still held, and how many signals the run has seen."""
 
@@ -220,19 +264,6 @@ class Wakeup(Protocol):
     def template(self) -> bytes: ...
 
 
-def check_answered(messages: Sequence[Message]) -> None:
-    """Refuse messages that would leave a call without a result (promise P5). Raises `InvalidInput`."""
-    if left := unanswered_calls(messages):
-        raise InvalidInput(f"these calls would be stored without a result: {', '.join(left)}", field="messages")
-
-
-def check_commit(commit: Commit) -> None:
-    """Refuse what no commit may do, whatever the run's state. Raises `InvalidInput`."""
-    check_answered(commit.messages)
-    if commit.status.is_final and commit.ttl_ms < 1:
-        raise InvalidInput("a run that ends needs a time to live of at least 1 ms", field="ttl_ms")
-
-
 class Store(Protocol):
     """Where runs live.
 
@@ -290,8 +321,30 @@ class Store(Protocol):
         """
         ...
 
-    async def release(self, lease: Lease, batch: EventBatch, *, wake: Wakeup | None = None) -> bool:
-        """Hand the run back as queued with its journal, drop its open deltas; says whether the wake-up was written."""
+    async def release(
+        self, lease: Lease, batch: EventBatch, *, wake: Wakeup | None = None, rest: Rest | None = None
+    ) -> Released:
+        """Hand the run back with its journal and drop its open deltas: queued, and next in line; or waiting, to `rest`.
+
+        Uses neither an iteration nor a recovery. Again with the same fence: the first outcome.
+        """
+        ...
+
+    async def answer(self, run_id: str, answer: Answer, *, wake: Wakeup | None = None) -> Released:
+        """Journal what a waiting run waited for, and queue it. Again with the same answer: the first outcome.
+
+        Raises `NotWaiting` when the run does not wait, or not for this any more.
+        """
+        ...
+
+    async def retry(self, run_id: str, retry: Retry, *, wake: Wakeup | None = None) -> Released:
+        """Queue a failed or cancelled run again, from its last commit and with its journal; its budgets start anew.
+
+        In a session it is the live run again, and the session's transcript is as it was before the run had ended.
+        Again with the same fence: the first outcome. Raises `NotFinished` for a run that has not ended (or whose fence
+        has moved on), `IllegalTransition` for one that has completed, and `SessionMovedOn` when a later run of its
+        session has started.
+        """
         ...
 
     async def cancel(self, run_id: str, *, reason: str = "") -> Signalled:

@@ -14,10 +14,13 @@ from agentq import _json
 from agentq._clock import Clock, SystemClock
 from agentq.errors import CancelRequested, FileNotStored, IdempotencyConflict, RunAlreadyFinished, RunNotFound
 from agentq.events.memory import LoggedRun, MemoryEventStream, MemoryLog
-from agentq.events.model import CancelRequestedEvent, RunQueued, RunRecovered, RunStarted
+from agentq.events.model import CancelRequestedEvent, RunQueued
 from agentq.messages import Message, decode_message, encode_message
 from agentq.runs import PROMPT_EXCERPT, Phase, RunState, SessionState, Status
+from agentq.stores._checks import check_answered, check_commit
+from agentq.stores._memory_moves import check_retry, give_answer, release, reopen, take
 from agentq.stores._memory_run import (
+    GRACE_MS,
     MemoryRun,
     check_lease,
     check_transition,
@@ -28,6 +31,7 @@ from agentq.stores._memory_run import (
 )
 from agentq.stores._memory_sessions import MemorySession, MemorySessions
 from agentq.stores.base import (
+    Answer,
     Appended,
     Claim,
     Commit,
@@ -36,22 +40,20 @@ from agentq.stores.base import (
     EventBatch,
     Lease,
     NewRun,
+    Released,
     Renewal,
+    Rest,
+    Retry,
     RunFilter,
     SessionFilter,
     Signalled,
     StepRecord,
     Sweep,
     Wakeup,
-    check_answered,
-    check_commit,
 )
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
-
-# A wake-up gets this long to arrive before a sweep repeats it.
-_GRACE_MS = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,7 @@ class MemoryStore:
             created_ms=now,
             updated_ms=now,
         )
-        due = not_before or now + _GRACE_MS
+        due = not_before or now + GRACE_MS
         run = self._runs[new.run_id] = MemoryRun(state, log, messages, metadata, new.request_hash, due)
         if new.session_id is not None:
             run.session = self._sessions.join(new.session_id, user_id)
@@ -130,7 +132,7 @@ class MemoryStore:
         batch = self._claims.get((owner, claim_id))
         if batch is None:
             leases = tuple(
-                self._take(run, owner, now, lease_ms)
+                take(run, owner, now, lease_ms)
                 for run in map(self._known, run_ids)
                 if run
                 and is_claimable(run.state, now)
@@ -190,7 +192,7 @@ class MemoryStore:
             run.journal.clear()
         # A signal wants to be seen at once, whatever the iteration wanted to wait for.
         not_before = now + commit.delay_ms if status is Status.QUEUED and commit.delay_ms and not is_signalled else 0
-        run.due_ms = (not_before or now + _GRACE_MS) if status is Status.QUEUED else None
+        run.due_ms = (not_before or now + GRACE_MS) if status is Status.QUEUED else None
         if status.is_final:
             run.expires_ms = now + commit.ttl_ms
         run.set(
@@ -216,18 +218,29 @@ class MemoryStore:
         run.committed = Committed(status, run.log.seq, woken=False, next_run_id=next_run_id)
         return run.committed
 
-    async def release(self, lease: Lease, batch: EventBatch, *, wake: Wakeup | None = None) -> bool:
+    async def release(
+        self, lease: Lease, batch: EventBatch, *, wake: Wakeup | None = None, rest: Rest | None = None
+    ) -> Released:
         """Hand the run back; see `Store.release`."""
-        run = self._find(lease.run_id)
-        if run.released == lease.fence:
-            return False
-        check_lease(run, lease)
-        now = self._clock.now_ms()
-        run.log.write(batch.events, at_ms=now, fold=batch.fold, drop="released")
-        run.released = lease.fence
-        run.due_ms = now + _GRACE_MS
-        run.set(now, status=Status.QUEUED, phase=None, owner=None, lease_until_ms=0, not_before_ms=0)
-        return False
+        return release(self._find(lease.run_id), lease, batch, rest, self._clock.now_ms())
+
+    async def answer(self, run_id: str, answer: Answer, *, wake: Wakeup | None = None) -> Released:
+        """Journal what a waiting run waited for; see `Store.answer`."""
+        return give_answer(self._find(run_id), answer, self._clock.now_ms())
+
+    async def retry(self, run_id: str, retry: Retry, *, wake: Wakeup | None = None) -> Released:
+        """Queue an ended run again; see `Store.retry`."""
+        run = self._find(run_id)
+        if run.retried is not None and run.retried[0] == retry.fence:
+            return run.retried[1]
+        check_retry(run.state, retry)
+        if run.session is not None:
+            history = run.state.history_length if run.was_live else None
+            run.session = self._sessions.rejoin(run.session, run_id, history, len(run.messages), self._is_open)
+        released = reopen(run, retry, self._clock.now_ms())
+        if run.session is not None and not run.was_live:
+            self._enter(run, run.session)
+        return released
 
     async def cancel(self, run_id: str, *, reason: str = "") -> Signalled:
         """Ask to cancel; see `Store.cancel`. A run that waits or is paused is queued again, so that it can end."""
@@ -243,7 +256,7 @@ class MemoryStore:
                     cancels.put_nowait(run_id)
             else:
                 run.due_ms = now
-                run.set(now, status=Status.RUNNING if run.is_running else Status.QUEUED)
+                run.set(now, status=Status.RUNNING if run.is_running else Status.QUEUED, question=None)
         return Signalled(run.state.status, held=run.is_held(now))
 
     async def watch_cancels(self, owner: str) -> AsyncIterator[str]:
@@ -271,7 +284,7 @@ class MemoryStore:
         overdue = [(run.due_ms, run) for run in self._runs.values() if run.due_ms is not None and run.due_ms <= now]
         overdue.sort(key=lambda pair: pair[0])
         for _, run in overdue[:limit]:
-            run.due_ms = now + _GRACE_MS
+            run.due_ms = now + GRACE_MS
         return Sweep(to_wake=tuple(run.state.run_id for _, run in overdue[:limit]), pruned=pruned)
 
     async def read(self, run_id: str) -> RunState:
@@ -327,7 +340,8 @@ class MemoryStore:
         if run_id is not None:
             run = self._runs[run_id]
             run.state = replace(run.state, waits_for_session=False, history_length=len(session.messages))
-            run.due_ms = self._clock.now_ms() + _GRACE_MS
+            run.was_live = True
+            run.due_ms = self._clock.now_ms() + GRACE_MS
 
     def _may_start(self, run: MemoryRun) -> bool:
         """Whether no other run of the session is in the way; one that was delayed takes its place now."""
@@ -361,29 +375,6 @@ class MemoryStore:
         del self._runs[state.run_id]
         if state.idempotency_key is not None and self._keys.get(state.idempotency_key) == state.run_id:
             del self._keys[state.idempotency_key]
-
-    def _take(self, run: MemoryRun, owner: str, now: int, lease_ms: int) -> Lease:
-        state = run.state
-        recoveries = state.recoveries
-        if run.is_running:
-            recoveries += 1
-            recovered = RunRecovered(recoveries=recoveries, previous_owner=state.owner or "")
-            run.log.write((recovered,), at_ms=now, drop="recovered")
-        elif state.fence == 0:
-            run.log.write((RunStarted(agent=state.agent, worker=owner),), at_ms=now)
-        run.batch = None
-        run.due_ms = now + lease_ms
-        run.set(
-            now,
-            status=Status.RUNNING,
-            phase=Phase.THINKING,
-            fence=state.fence + 1,
-            owner=owner,
-            lease_until_ms=now + lease_ms,
-            not_before_ms=0,
-            recoveries=recoveries,
-        )
-        return Lease(state.run_id, state.fence + 1, owner)
 
     def _renew(self, lease: Lease, until_ms: int) -> Renewal:
         run = self._known(lease.run_id)

@@ -5,23 +5,28 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from agentq import _json
 from agentq._redis.hub import Hub, Mark
 from agentq._redis.keys import Keys
 from agentq._redis.pipeline import Pipeline
 from agentq._redis.scripts import Script, script
 from agentq.errors import FileNotStored, LeaseLost, RunNotFound, StoreCorrupted
-from agentq.events.model import CancelRequestedEvent, RunFailedEvent, RunQueued
+from agentq.events.model import RunFailedEvent, RunQueued
 from agentq.messages import Message, decode_message, encode_message
 from agentq.runs import SCHEMA_VERSION, RunState, SessionState, Status
 from agentq.stores import _arguments
+from agentq.stores._checks import check_answered, check_commit
 from agentq.stores._claims import ClaimedWakeups, ClaimReader, WakeupSource
+from agentq.stores._effects import write_effect
 from agentq.stores._listing import list_runs
 from agentq.stores._manifests import Manifests
 from agentq.stores._records import fields_of_commit, fields_of_new_run, run_of_hash
 from agentq.stores._retention import Retention
 from agentq.stores._sessions import list_sessions, read_session, read_session_messages
+from agentq.stores._signals import Signals
 from agentq.stores.base import (
     SESSION_TTL_MS,
+    Answer,
     Appended,
     Claim,
     Commit,
@@ -30,15 +35,16 @@ from agentq.stores.base import (
     EventBatch,
     Lease,
     NewRun,
+    Released,
     Renewal,
+    Rest,
+    Retry,
     RunFilter,
     SessionFilter,
     Signalled,
     StepRecord,
     Sweep,
     Wakeup,
-    check_answered,
-    check_commit,
 )
 
 if TYPE_CHECKING:
@@ -76,6 +82,7 @@ class RedisStore:
         self._script = scripts
         self._retention = retention or Retention()
         self._manifests = Manifests(self.pipeline, self.keys, scripts)
+        self._signals = Signals(self.pipeline, self.keys, scripts)
         self._claims = ClaimReader(self.pipeline, self.keys)
         self._transcripts = self._claims.transcripts
 
@@ -259,8 +266,10 @@ class RedisStore:
             **(nothing | arguments),
         )
 
-    async def release(self, lease: Lease, batch: EventBatch, *, wake: Wakeup | None = None) -> bool:
-        (woken,) = await self.pipeline.run(
+    async def release(
+        self, lease: Lease, batch: EventBatch, *, wake: Wakeup | None = None, rest: Rest | None = None
+    ) -> Released:
+        status, woken = await self.pipeline.run(
             self._script("release"),
             about=f"run {lease.run_id}",
             run=self.keys.run(lease.run_id),
@@ -269,23 +278,22 @@ class RedisStore:
             run_id=lease.run_id,
             fence=lease.fence,
             wakeup=_arguments.template(wake),
+            question=b"" if rest is None else _json.dumps(rest.question),
+            signals=0 if rest is None else rest.signals_seen,
             items=_arguments.items(batch.events),
+            closing=() if rest is None else _arguments.items(rest.closing),
         )
         self._transcripts.drop(lease.run_id)
-        return bool(woken)
+        return Released(Status(status.decode()), bool(woken))
+
+    async def answer(self, run_id: str, answer: Answer, *, wake: Wakeup | None = None) -> Released:
+        return await self._signals.answer(run_id, answer, wake)
+
+    async def retry(self, run_id: str, retry: Retry, *, wake: Wakeup | None = None) -> Released:
+        return await self._signals.retry(run_id, retry, wake)
 
     async def cancel(self, run_id: str, *, reason: str = "") -> Signalled:
-        status, held = await self.pipeline.run(
-            self._script("cancel"),
-            about=f"run {run_id}",
-            run=self.keys.run(run_id),
-            events=self.keys.events(run_id),
-            prefix=self.keys.prefix,
-            run_id=run_id,
-            reason=reason,
-            items=_arguments.items((CancelRequestedEvent(reason=reason),)),
-        )
-        return Signalled(Status(status.decode()), held=bool(held))
+        return await self._signals.cancel(run_id, reason)
 
     async def sweep(
         self, *, lease_ms: int, wake: Wakeup | None = None, limit: int = 100, agents: Sequence[str] = ()
@@ -341,6 +349,17 @@ class RedisStore:
         if content is None:
             raise FileNotStored(f"run {run_id}, file {digest[:12]}…: {FileNotStored().args[0]}")
         return content
+
+    async def commit_effect(
+        self,
+        lease: Lease,
+        name: str,
+        script: str,
+        keys: Sequence[str | bytes],
+        args: Sequence[str | bytes | int | float],
+    ) -> Any:
+        """Run a tool's script and record its answer under `name`, at once; see `stores/_effects.py`."""
+        return await write_effect(self.pipeline, self.keys, lease, name, script, keys, args)
 
     async def next_wake(self, run_id: str) -> int:
         """Count a wake-up that somebody else writes. Raises `RunNotFound`."""

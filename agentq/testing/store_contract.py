@@ -36,13 +36,14 @@ from agentq.testing._contract import (
 )
 from agentq.testing._lease_rules import LeaseRules
 from agentq.testing._session_rules import SessionRules
+from agentq.testing._steering_rules import SteeringRules
 
 if TYPE_CHECKING:
     from agentq.events.stream import EventStream
 
 
 @pytest.mark.asyncio
-class StoreContract(LeaseRules, CommitRules, SessionRules):
+class StoreContract(LeaseRules, CommitRules, SessionRules, SteeringRules):
     """What every store does.
 
     class TestMyStore(StoreContract):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from agentq.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator, Mapping
+    from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 
 
 def _report_nothing(message: str, fraction: float | None) -> None:
@@ -27,13 +27,18 @@ class _Pause:
 _pause = _Pause()
 
 
+async def _no_store(script: str, keys: Sequence[str | bytes], args: Sequence[str | bytes | float]) -> Any:
+    """The effect of a context that no loop made, or of a store that runs no scripts."""
+    raise InvalidInput("ctx.commit_with needs a run that lives in Redis", field="script")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ToolContext:
     """The call that a tool serves. A tool gets it in the parameter that is annotated with this class.
 
     `idempotency_key` is the same on every attempt of one call, and no other call has it. `attempt` counts from 1.
     `metadata` is what the run was enqueued with. `cancel_event` belongs to this call alone: a timeout sets it.
-    `report` takes progress from any thread and neither blocks nor raises.
+    `report` takes progress from any thread and neither blocks nor raises. `commit_effect` is what `commit_with` calls.
     """
 
     run_id: str
@@ -45,6 +50,9 @@ class ToolContext:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     cancel_event: threading.Event = field(default_factory=threading.Event, repr=False)
     report: Callable[[str, float | None], None] = field(default=_report_nothing, repr=False)
+    commit_effect: Callable[[str, Sequence[str | bytes], Sequence[str | bytes | float]], Awaitable[Any]] = field(
+        default=_no_store, repr=False
+    )
 
     @property
     def cancelled(self) -> bool:
@@ -65,3 +73,35 @@ class ToolContext:
         if not self.cancel_event.is_set():
             self.report(message, fraction)
         return _pause
+
+    def commit_with(
+        self, script: str, keys: Sequence[str | bytes] = (), args: Sequence[str | bytes | float] = ()
+    ) -> Awaitable[Any]:
+        """Write to the Redis of agentq exactly once: by a Lua script, together with the record that it has run.
+
+        The script sees `keys` and `args` as KEYS and ARGV. What it returns is returned here, with strings decoded; when
+        the tool is entered again after a crash, the first answer is returned and nothing is written. So a tool whose
+        only effects are such writes is "idempotent". A tool may write several times; each time must come with the same
+        script and in the same order as before, else it raises `StepDiverged`. To be awaited, so for async tools only.
+
+        Raises `InvalidInput` where the run does not live in Redis, `LeaseLost` when another worker has taken it, and
+        redis-py's `ResponseError` when the script fails; what a script wrote before it failed stays written.
+        """
+        _check_effect(script, keys, args)
+        return self.commit_effect(script, tuple(keys), tuple(args))
+
+
+def _check_effect(script: Any, keys: Any, args: Any) -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        raise InvalidInput("ctx.commit_with has to be awaited: make the tool async", field="script") from None
+    if not isinstance(script, str) or not script.strip():
+        raise InvalidInput("script must be the text of a Lua script", field="script")
+    for name, values, kinds in (("keys", keys, (str, bytes)), ("args", args, (str, bytes, int, float))):
+        if isinstance(values, str | bytes):
+            raise InvalidInput(f"{name} must be a list, not {type(values).__name__}", field=name)
+        for value in values:
+            if isinstance(value, bool) or not isinstance(value, kinds):
+                words = " or ".join(kind.__name__ for kind in kinds)
+                raise InvalidInput(f"{name} has {value!r}, which is not {words}", field=name)

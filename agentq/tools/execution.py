@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from agentq import _json
 from agentq.errors import InvalidArguments, ToolError
 from agentq.messages import ToolCallPart, ToolResultPart
-from agentq.tools.function import Effect, Tool, dump_result
+from agentq.tools.behaviour import Reconciled
+from agentq.tools.function import Tool, dump_result, is_async
 from agentq.tools.threads import pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from agentq.tools.behaviour import Effect
     from agentq.tools.context import ToolContext
 
 _logger = logging.getLogger(__name__)
@@ -120,16 +122,55 @@ async def _content(
         raise _CallRefused(f"The arguments do not fit {call.name}:\n{error}") from error
     if tool.context_parameter is not None:
         arguments[tool.context_parameter] = ctx
-    return dump_result(await _in_time(tool, arguments, ctx, may_start))
+
+    def enter() -> Any:
+        if not may_start():
+            raise CallWithdrawn
+        return tool.function(**arguments)
+
+    return dump_result(await _in_time(tool, enter, ctx, is_async=tool.is_async))
 
 
-async def _in_time(tool: Tool, arguments: dict[str, Any], ctx: ToolContext, may_start: Callable[[], bool]) -> Any:
+async def reconcile_call(tool: Tool, call: ToolCallPart, ctx: ToolContext) -> CallOutcome | Reconciled:
+    """Ask the tool's `reconcile` hook what became of a call that had started; without one, nobody knows.
+
+    A hook that fails or takes longer than the tool may knows nothing either, and the log says why.
+    """
+    if tool.reconcile is None:
+        return Reconciled.UNKNOWN
+    started = time.monotonic()
+    hook = tool.reconcile
+    try:
+        arguments = tool.bind(call.arguments)
+        found = await _in_time(tool, lambda: hook(ctx, arguments), ctx, is_async=is_async(hook))
+        if isinstance(found, Reconciled):
+            return found
+        content = dump_result(found)
+    except (Exception, SystemExit) as error:
+        _logger.warning(
+            "tool %s could not find out what became of its call: %s",
+            tool.name,
+            _words(error),
+            exc_info=error,
+            extra={"run_id": ctx.run_id, "call_id": ctx.call_id},
+        )
+        return Reconciled.UNKNOWN
+    result = ToolResultPart(
+        call_id=call.call_id,
+        name=call.name,
+        content=_json.storable(content),
+        provider_call_id=call.provider_call_id,
+    )
+    return CallOutcome(result, raised=False, duration_ms=round((time.monotonic() - started) * 1000))
+
+
+async def _in_time(tool: Tool, enter: Callable[[], Any], ctx: ToolContext, *, is_async: bool) -> Any:
     if tool.timeout_s is None:
-        return await _value(tool, arguments, ctx, may_start)
+        return await _value(tool, enter, ctx, is_async=is_async)
     limit = asyncio.timeout(tool.timeout_s)
     try:
         async with limit:
-            return await _value(tool, arguments, ctx, may_start)
+            return await _value(tool, enter, ctx, is_async=is_async)
     except TimeoutError:
         if not limit.expired():  # the tool's own
             raise
@@ -137,13 +178,8 @@ async def _in_time(tool: Tool, arguments: dict[str, Any], ctx: ToolContext, may_
         raise ToolError(f"{tool.name} did not finish within {tool.timeout_s:g} s") from None
 
 
-async def _value(tool: Tool, arguments: dict[str, Any], ctx: ToolContext, may_start: Callable[[], bool]) -> Any:
-    def enter() -> Any:
-        if not may_start():
-            raise CallWithdrawn
-        return tool.function(**arguments)
-
-    if tool.is_async:
+async def _value(tool: Tool, enter: Callable[[], Any], ctx: ToolContext, *, is_async: bool) -> Any:
+    if is_async:
         return await enter()
 
     def abandoned() -> None:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import functools
 import inspect
 import json
-import math
 import re
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Generic, Literal, get_args, overload
+from typing import TYPE_CHECKING, Any, Generic, Unpack, overload
 
 import pydantic_core
 from typing_extensions import ParamSpec, TypeVar
 
 from agentq.errors import InvalidInput, ToolError
+from agentq.tools.behaviour import Effect, OnInterrupt, OnUnknown, Reconcile, ToolOptions, behaviour
 from agentq.tools.schema import raw_arguments
 from agentq.tools.signature import typed_arguments
 from agentq.tools.spec import ToolSpec
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from agentq.tools.arguments import Arguments
-
-Effect = Literal["none", "idempotent", "once"]
-"""What repeating a call does: nothing but read, the same as doing it once, or harm."""
 
 # What all the model APIs accept.
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -41,7 +38,7 @@ class Tool(Generic[P, R_co]):
 
     Made from a typed function by `@tool`, or here from a JSON Schema of type object. `function` gets the arguments by
     keyword, and the `ToolContext` in a parameter annotated with that class. Without an `effect` a tool counts as
-    "once", and `declared_effect` is False. `timeout` is in seconds. Raises `InvalidInput`, naming the field.
+    "once", and `declared_effect` is False. The options are those of `@tool`. Raises `InvalidInput`, naming the field.
 
     Of a schema given here, `bind` checks that required arguments are there, that names are known (where
     `additionalProperties` is false, or the function takes no others), and the `type` of top-level values.
@@ -54,6 +51,9 @@ class Tool(Generic[P, R_co]):
     effect: Effect
     declared_effect: bool
     timeout_s: float | None
+    interrupt: OnInterrupt
+    reconcile: Reconcile | None
+    on_unknown: OnUnknown
     is_async: bool
     context_parameter: str | None
     spec: ToolSpec
@@ -64,13 +64,11 @@ class Tool(Generic[P, R_co]):
         description: str,
         parameters: Mapping[str, Any],
         function: Callable[P, R_co],
-        *,
-        effect: Effect | None = None,
-        timeout: float | None = None,
+        **options: Unpack[ToolOptions],
     ) -> None:
         if not callable(function):
             raise InvalidInput(f"function must be callable, not {type(function).__name__}", field="function")
-        self._define(name, description, raw_arguments(parameters, function), function, effect=effect, timeout=timeout)
+        self._define(name, description, raw_arguments(parameters, function), function, options)
 
     @classmethod
     def from_function(
@@ -79,9 +77,8 @@ class Tool(Generic[P, R_co]):
         *,
         name: str | None = None,
         description: str | None = None,
-        effect: Effect | None = None,
-        timeout: float | None = None,
         namespace: Mapping[str, Any] | None = None,
+        **options: Unpack[ToolOptions],
     ) -> Tool[P, R_co]:
         """A tool from a typed function: its schema from the signature, its description from the docstring.
 
@@ -95,8 +92,7 @@ class Tool(Generic[P, R_co]):
             summary if description is None else description,
             typed_arguments(function, namespace=namespace or {}, descriptions=descriptions),
             function,
-            effect=effect,
-            timeout=timeout,
+            options,
         )
         return self
 
@@ -106,22 +102,22 @@ class Tool(Generic[P, R_co]):
         description: str,
         arguments: Arguments,
         function: Callable[P, R_co],
-        *,
-        effect: Effect | None,
-        timeout: float | None,
+        options: ToolOptions,
     ) -> None:
-        _check_fields(name, description, effect, timeout)
+        _check_names(name, description)
+        behaves = behaviour(**options)
         functools.update_wrapper(self, function, updated=())
         self.name = name
         self.description = description
         self.parameters = arguments.parameters
         self.function = function
-        self.effect = "once" if effect is None else effect
-        self.declared_effect = effect is not None
-        self.timeout_s = None if timeout is None else float(timeout)
-        self.is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-            getattr(function, "__call__", None)  # noqa: B004 - the method of an object that is called like a function
-        )
+        self.effect = behaves.effect
+        self.declared_effect = behaves.declared_effect
+        self.timeout_s = behaves.timeout_s
+        self.interrupt = behaves.interrupt
+        self.reconcile = behaves.reconcile
+        self.on_unknown = behaves.on_unknown
+        self.is_async = is_async(function)
         self.context_parameter = arguments.context_parameter
         self.spec = ToolSpec(name, description, arguments.parameters)
         self._bind = arguments.bind
@@ -147,8 +143,7 @@ def tool(
     *,
     name: str | None = None,
     description: str | None = None,
-    effect: Effect | None = None,
-    timeout: float | None = None,
+    **options: Unpack[ToolOptions],
 ) -> Tool[P, R_co]: ...
 
 
@@ -157,8 +152,7 @@ def tool(
     *,
     name: str | None = None,
     description: str | None = None,
-    effect: Effect | None = None,
-    timeout: float | None = None,
+    **options: Unpack[ToolOptions],
 ) -> Callable[[Callable[P, R_co]], Tool[P, R_co]]: ...
 
 
@@ -168,14 +162,19 @@ def tool(
     *,
     name: str | None = None,
     description: str | None = None,
-    effect: Effect | None = None,
-    timeout: float | None = None,
+    **options: Unpack[ToolOptions],
 ) -> Any:
     """Make a tool of a typed function, sync or async; `@tool` and `@tool(effect="none", timeout=30)` both work.
 
     The model sees the docstring's text, the parameters' types and defaults, and their descriptions: from the docstring
-    (Google, NumPy or Sphinx style), from `Annotated[int, "text"]` or from a pydantic `Field`. `effect` says what
-    repeating a call does; a tool that does not say counts as "once". `timeout` is in seconds. Raises `InvalidInput`.
+    (Google, NumPy or Sphinx style), from `Annotated[int, "text"]` or from a pydantic `Field`.
+
+    Options: `effect` says what repeating a call does; a tool that does not say counts as "once". `timeout` is in
+    seconds. `interrupt` says what happens to a running call when its run is cancelled: "cancel" stops it (the default
+    of tools that only read), "block" waits for its end. For effect "once": `reconcile` is a function, sync or async,
+    that finds out what became of a call whose worker died, from `ToolContext` and arguments; it returns the result, or
+    a `Reconciled`. Where nobody knows, `on_unknown` says who is to hear of it: "tell" the model, or "ask" a person,
+    for whom the run waits. Raises `InvalidInput`.
     """
 
     def decorate(function: Callable[..., Any]) -> Tool[..., Any]:
@@ -183,13 +182,18 @@ def tool(
         for _ in range(depth):
             caller = caller.f_back if caller else None
         namespace = caller.f_locals if caller else {}
-        return Tool.from_function(
-            function, name=name, description=description, effect=effect, timeout=timeout, namespace=namespace
-        )
+        return Tool.from_function(function, name=name, description=description, namespace=namespace, **options)
 
     # How far above `decorate` the frame is whose local types the annotations may use.
     depth = 1 if function is None else 2
     return decorate if function is None else decorate(function)
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    """Whether it has to be awaited; else it runs in a thread."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004 - the method of an object that is called like a function
+    )
 
 
 def dump_result(value: Any) -> str:
@@ -210,19 +214,11 @@ def dump_result(value: Any) -> str:
         raise ToolError(f"the tool returned {type(value).__name__} that cannot be serialised: {reason}") from error
 
 
-def _check_fields(name: Any, description: Any, effect: Any, timeout: Any) -> None:
+def _check_names(name: Any, description: Any) -> None:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise InvalidInput(f"name must be 1 to 64 letters, digits, _ or -, not {name!r}; give name=...", field="name")
     if not isinstance(description, str):
         raise InvalidInput(f"description must be a string, not {type(description).__name__}", field="description")
-    if effect is not None and effect not in get_args(Effect):
-        raise InvalidInput(f'effect must be "none", "idempotent" or "once", not {effect!r}', field="effect")
-    if timeout is None:
-        return
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 < timeout < math.inf:
-        raise InvalidInput(
-            f"timeout must be a number of seconds above 0, or None for no limit, not {timeout!r}", field="timeout"
-        )
 
 
 def _check_function(function: Any) -> None:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
         Committed,
         EventBatch,
         Lease,
+        Released,
+        Rest,
         StepRecord,
         Wakeup,
     )
@@ -60,9 +62,11 @@ class HookedStore(MemoryStore):
         await self._hook("commit", commit)
         return await super().commit(lease, commit, wake=wake)
 
-    async def release(self, lease: Lease, batch: EventBatch, *, wake: Wakeup | None = None) -> bool:
+    async def release(
+        self, lease: Lease, batch: EventBatch, *, wake: Wakeup | None = None, rest: Rest | None = None
+    ) -> Released:
         await self._hook("release", batch)
-        return await super().release(lease, batch, wake=wake)
+        return await super().release(lease, batch, wake=wake, rest=rest)
 
 
 class NotedWakeups:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from agentq import AsyncClient, Callbacks
-from agentq.errors import AgentQError, InvalidInput, RunNotFound, SessionNotFound
+from agentq.errors import AgentQError, InvalidInput, NotFinished, NotWaiting, RunNotFound, SessionNotFound
 from agentq.stores.base import RunFilter
 from agentq.stores.memory import MemoryStore
 
@@ -57,6 +57,12 @@ CALLS: list[tuple[str, dict[str, Any], type[AgentQError], str]] = [
         InvalidInput,
         "kinds has .tool.done.; events are:",
     ),
+    ("answer", {"run_id": "not a run", "answer": "x"}, RunNotFound, NO_ID),
+    ("answer", {"run_id": NOWHERE, "answer": "x"}, RunNotFound, GONE),
+    ("answer", {"run_id": "RUN", "answer": "x"}, NotWaiting, "is queued and does not wait for an answer"),
+    ("retry", {"run_id": "not a run"}, RunNotFound, NO_ID),
+    ("retry", {"run_id": NOWHERE}, RunNotFound, GONE),
+    ("retry", {"run_id": "RUN"}, NotFinished, "has not ended"),
     ("sse", {"run_id": "not a run"}, RunNotFound, NO_ID),
     ("sse", {"run_id": NOWHERE}, RunNotFound, GONE),
     ("sse", {"run_id": "RUN", "after": "x"}, InvalidInput, "after must be the number of an event, not 'x'"),

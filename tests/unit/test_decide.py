@@ -10,7 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentq._ids import call_id
-from agentq.decide import CallModel, Decision, Failure, Finish, Limits, PlannedCall, RunCalls, View, decide
+from agentq.decide import (
+    Ask,
+    CallModel,
+    Decision,
+    Failure,
+    Finish,
+    Limits,
+    PlannedCall,
+    RunCalls,
+    Settle,
+    View,
+    decide,
+)
 from agentq.messages import (
     Message,
     NoteKind,
@@ -24,7 +36,7 @@ from agentq.messages import (
     user_message,
 )
 from agentq.runs import RunState, Status
-from agentq.steps import CallStep, Effect, Steps
+from agentq.steps import CallStep, Effect, Steps, Verdict
 
 RUN = RunState("R", "calculator", Status.RUNNING)
 ASKED = (user_message("Take 7 + 9."),)
@@ -231,13 +243,31 @@ class TestCrashes:
         steps = {call.call_id: CallStep(attempt=3, effect=effect)}
         assert decide(see(steps=Steps(reply, steps))) == RunCalls((PlannedCall(call, 4, effect),))
 
-    def test_a_call_that_must_not_be_repeated_has_an_unknown_outcome(self):
+    def test_what_became_of_a_call_that_must_not_be_repeated_is_found_out_before_the_next(self):
         reply = calls("idempotent", "none")
-        first, second = reply.tool_calls
-        decision = decide(see(steps=Steps(reply, {first.call_id: CallStep(effect="once")})))
-        assert isinstance(decision, RunCalls)
-        assert [(result.call_id, result.outcome) for result in decision.unknown] == [(first.call_id, "unknown")]
-        assert [plan.call for plan in decision.calls] == [second]
+        first, _ = reply.tool_calls
+        assert decide(see(steps=Steps(reply, {first.call_id: CallStep(effect="once")}))) == Settle(first)
+
+    def test_calls_before_it_are_made_first(self):
+        reply = calls("none", "once", "none")
+        first, second, _ = reply.tool_calls
+        decision = decide(see(steps=Steps(reply, {second.call_id: CallStep(effect="once")})))
+        assert decision == RunCalls((PlannedCall(first, 1, "none"),))
+
+    def test_a_call_that_did_not_happen_is_made_again_as_another_attempt(self):
+        (call,) = (reply := calls("once")).tool_calls
+        steps = Steps(reply, {call.call_id: CallStep(attempt=2, effect="once", verdict="did_not_happen")})
+        assert decide(see(steps=steps)) == RunCalls((PlannedCall(call, 3, "once"),))
+
+    def test_a_run_rests_while_a_person_is_asked(self):
+        reply = calls("once", "none")
+        first, _ = reply.tool_calls
+        steps = Steps(reply, {first.call_id: CallStep(effect="once", verdict="ask")})
+        assert decide(see(steps=steps)) == Ask(first)
+
+    def test_a_retry_has_all_its_iterations_again(self):
+        assert decide(see(iteration=20, retried_at=5)) == CallModel()
+        assert finish(see(iteration=21, retried_at=5)).status is Status.FAILED
 
     def test_a_call_that_was_withdrawn_is_made_as_if_never_announced(self):
         (call,) = (reply := calls("once")).tool_calls
@@ -302,6 +332,9 @@ names = st.lists(st.sampled_from(EFFECTS), max_size=4)
 outcomes: st.SearchStrategy[Any] = st.sampled_from(("ok", "error", "unknown", "cancelled"))
 
 
+verdicts: dict[str, Verdict] = {"did_not_happen": "did_not_happen", "ask": "ask"}
+
+
 @st.composite
 def journals(draw: st.DrawFn) -> Steps:
     if draw(st.booleans()):
@@ -311,7 +344,7 @@ def journals(draw: st.DrawFn) -> Steps:
     reply = calls(*wanted, stop_reason=stop_reason) if wanted else answer(draw(st.text(max_size=3)), stop_reason)
     steps: dict[str, CallStep] = {}
     for call in reply.tool_calls:
-        state = draw(st.sampled_from(("none", "started", "withdrawn", "finished")))
+        state = draw(st.sampled_from(("none", "started", "withdrawn", "finished", "did_not_happen", "ask")))
         if state == "none":
             continue
         result = None
@@ -323,6 +356,7 @@ def journals(draw: st.DrawFn) -> Steps:
             result=result,
             raised=result is not None and draw(st.booleans()),
             withdrawn=state == "withdrawn",
+            verdict=verdicts.get(state),
         )
     return Steps(reply, steps)
 
@@ -388,14 +422,17 @@ def test_calls_are_made_at_most_once_each_and_never_again_once_finished(view: Vi
     assert view.steps.reply is not None
     asked = [call.call_id for call in view.steps.reply.tool_calls]
     planned = [plan.call.call_id for plan in decision.calls]
-    unknown = [result.call_id for result in decision.unknown]
     done = [name for name, step in view.steps.calls.items() if step.result is not None]
-    assert sorted(planned + unknown + done) == sorted(asked)
-    assert planned == [name for name in asked if name in planned]
+    # In the order in which they were asked for, up to one whose outcome has to be found out first.
+    open_calls = [name for name in asked if name not in done]
+    assert planned == open_calls[: len(planned)]
+    assert planned
+    for name in open_calls[len(planned) : len(planned) + 1]:
+        assert view.steps.calls[name].effect == "once"
     for plan in decision.calls:
         step = view.steps.calls.get(plan.call.call_id)
         if step is not None and not step.withdrawn:
-            assert step.effect != "once"
+            assert step.effect != "once" or step.verdict == "did_not_happen"
             assert plan.attempt == step.attempt + 1
 
 

@@ -29,6 +29,7 @@ KINDS: tuple[type[BaseModel], ...] = get_args(get_args(Event)[0])
 # One value for each field that must be given.
 REQUIRED: dict[str, Any] = {
     "agent": "calculator",
+    "answer": "did_not_happen",
     "arguments": {"a": [1, None, {"ü": "\U0001f600"}]},
     "call_id": "R.1.0",
     "content": "16",
@@ -44,6 +45,7 @@ REQUIRED: dict[str, Any] = {
     "output": "It is 16.",
     "reason": "recovered",
     "recoveries": 1,
+    "retries": 2,
     "text": "naïve \U0001f469\u200d\U0001f680",
     "turn": 1,
     "worker": "worker-1",

@@ -18,11 +18,13 @@ from agentq.errors import InvalidArguments, ToolError
 from agentq.messages import Message, Role, ToolCallPart, decode_message, encode_message
 from agentq.tools.context import ToolContext
 from agentq.tools.execution import CallOutcome, batches, execute_call
-from agentq.tools.function import Effect, Tool, tool
+from agentq.tools.function import Tool, tool
 from tests.helpers import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from agentq.tools.behaviour import Effect
 
 NO_PARAMETERS: dict[str, Any] = {"type": "object"}
 TWO_NUMBERS: dict[str, Any] = {"a": 7, "b": 9}

@@ -2,17 +2,32 @@
 -- For a session whose last run was deleted by hand: nobody is there who knows the settings.
 local SESSION_TTL_MS = 30 * 86400000
 
+-- All keys of a run that has some, and where the sweeper finds in which listings it is.
+local function belongings(prefix, run, run_id)
+  local of = redis.call('HMGET', run, 'status', 'agent', 'session', 'user', 'key')
+  local keys = {run, run .. ':messages', run .. ':journal', run .. ':events', run .. ':files'}
+  if of[5] then
+    keys[6] = prefix .. ':key:' .. of[5]
+  end
+  return keys, cjson.encode({run_id, of[1], of[2], of[3] or '', of[4] or ''})
+end
+
 -- Gives a run that has ended its time to live, and notes for the sweeper where it is listed.
 local function expire(prefix, run, run_id, now, ttl)
-  local of = redis.call('HMGET', run, 'status', 'agent', 'session', 'user', 'key')
-  for _, key in ipairs({run, run .. ':messages', run .. ':journal', run .. ':events', run .. ':files'}) do
+  local keys, listed = belongings(prefix, run, run_id)
+  for _, key in ipairs(keys) do
     redis.call('PEXPIRE', key, ttl)
   end
-  if of[5] then
-    redis.call('PEXPIRE', prefix .. ':key:' .. of[5], ttl)
+  redis.call('ZADD', prefix .. ':expiring', int(now + ttl), listed)
+end
+
+-- Takes the time to live from a run that had ended and goes on.
+local function keep(prefix, run, run_id)
+  local keys, listed = belongings(prefix, run, run_id)
+  for _, key in ipairs(keys) do
+    redis.call('PERSIST', key)
   end
-  redis.call('ZADD', prefix .. ':expiring', int(now + ttl),
-    cjson.encode({run_id, of[1], of[2], of[3] or '', of[4] or ''}))
+  redis.call('ZREM', prefix .. ':expiring', listed)
 end
 
 -- Every script that makes a run final calls this. Returns the id of the run of its session that may go on now, or nil.

@@ -98,6 +98,33 @@ local function leave(prefix, session, run, run_id, now, ttl, remembers)
   return promoted
 end
 
+-- Takes a run that had ended and goes on into its session again, as if it had never left. Returns the id of the run that
+-- has gone live by that, mostly itself; nil when it is in line; false when a later run has started meanwhile.
+local function rejoin(prefix, session, user, run, run_id, now)
+  local key = session_key(prefix, session)
+  local history = tonumber(redis.call('HGET', run, 'history'))
+  local live = redis.call('HGET', key, 'live')
+  local status = live and redis.call('HGET', prefix .. ':{' .. live .. '}', 'status')
+  if history then
+    local had, own = redis.call('LLEN', key .. ':messages'), redis.call('LLEN', run .. ':messages')
+    if (status and not FINAL[status]) or (had ~= history and had ~= history + own) then
+      return false
+    end
+    if had > history and history > 0 then
+      redis.call('LTRIM', key .. ':messages', 0, history - 1)
+    elseif had > history then
+      redis.call('DEL', key .. ':messages')
+    end
+  end
+  join_session(prefix, session, user, now)
+  redis.call('HINCRBY', key, 'runs', -1)
+  if not history then
+    return enter(prefix, session, run, run_id)
+  end
+  redis.call('HSET', key, 'live', run_id)
+  return run_id
+end
+
 -- Takes sessions whose time to live has passed out of the listings; returns how many entries it looked at.
 local function prune_sessions(prefix, now, limit)
   local expiring = prefix .. ':sessions:expiring'

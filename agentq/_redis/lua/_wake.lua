@@ -3,6 +3,8 @@ Wake-ups: an RQ job hash and a push to its queue, written from the executor's te
 
 The template is JSON: {list, queues, job, fields}. `{run_id}`, `{job_id}`, `{queue}` and `{now}` in it are filled in.
 An empty template means that somebody else does the waking. Due times stand in <prefix>:due.
+
+A run that was interrupted goes to the head of its queue, so that a long queue does not hold it up again: it is `front`.
 ]]
 -- A queued run is looked at again after this long, in case its wake-up was lost.
 local GRACE_MS = 2000
@@ -16,9 +18,9 @@ local function filler(run_id, number, queue)
   end
 end
 
-local function wake(template, run, run_id, queue, now)
+local function wake(template, run, run_id, queue, now, front)
   local number = redis.call('HINCRBY', run, 'wake', 1)
-  redis.call('HSET', run, 'woken', int(now))
+  redis.call('HSET', run, 'woken', int(now), 'front', front and '1' or '')
   if template == '' then
     return 0
   end
@@ -30,7 +32,7 @@ local function wake(template, run, run_id, queue, now)
   end
   local list = fill(shape.list)
   redis.call('HSET', fill(shape.job), unpack(fields))
-  redis.call('RPUSH', list, fill('{job_id}'))
+  redis.call(front and 'LPUSH' or 'RPUSH', list, fill('{job_id}'))
   redis.call('SADD', shape.queues, list)
   return 1
 end
@@ -54,7 +56,7 @@ local function withdraw(template, run, run_id, queue)
 end
 
 -- Queues the wake-up of a run that may go on now, or leaves it to the sweeper until `delay` has passed.
-local function schedule(prefix, template, run, run_id, queue, now, delay)
+local function schedule(prefix, template, run, run_id, queue, now, delay, front)
   if delay > 0 then
     redis.call('HSET', run, 'not_before', int(now + delay), 'woken', int(now + delay))
     redis.call('ZADD', prefix .. ':due', int(now + delay), run_id)
@@ -62,5 +64,5 @@ local function schedule(prefix, template, run, run_id, queue, now, delay)
   end
   redis.call('HSET', run, 'not_before', '0')
   redis.call('ZADD', prefix .. ':due', int(now + GRACE_MS), run_id)
-  return wake(template, run, run_id, queue, now)
+  return wake(template, run, run_id, queue, now, front)
 end

@@ -43,6 +43,7 @@ if held then
 else
   if state.status == 'waiting' or state.status == 'paused' then
     set_status(prefix, run, run_id, state.status, 'queued')
+    redis.call('HDEL', run, 'question')
     state.status = 'queued'
   end
   redis.call('HSET', run, 'woken', '0')

@@ -93,7 +93,8 @@ local function take(run_id)
     state.history = redis.call('HGET', run, 'history')
   end
   local fence = redis.call('HINCRBY', run, 'fence', 1)
-  redis.call('HSET', run, 'owner', owner, 'lease_until', int(now + lease_ms), 'phase', 'thinking', 'updated', int(now))
+  redis.call('HSET', run, 'owner', owner, 'lease_until', int(now + lease_ms), 'phase', 'thinking', 'front', '',
+    'updated', int(now))
   redis.call('ZADD', prefix .. ':due', int(now + lease_ms), run_id)
   set_status(prefix, run, run_id, state.status, 'running')
   if fence == 1 then

@@ -1,5 +1,6 @@
 --[[
-Hand a run back as it is: queued, with its journal, without the deltas of the reply that was given up.
+Hand a run back as it is, with its journal, without the deltas of the reply that was given up: queued, at the head of its
+queue, or waiting for somebody. When signals came that the worker has not seen, it is queued in any case.
 
 Builds listing keys from the prefix.
 
@@ -10,9 +11,12 @@ ARGV[1]  prefix     key prefix
 ARGV[2]  run_id     run id
 ARGV[3]  fence      the lease's; the same again returns the first outcome
 ARGV[4]  wakeup     template of the wake-up, or empty
-ARGV[5]  items*     events
+ARGV[5]  question   what the run waits for, JSON, or empty
+ARGV[6]  signals    how many signals the worker has seen
+ARGV[7]  items*     events
+ARGV[8]  closing*   events that hold only if the run waits
 
-Returns {woken}, or
+Returns {status, woken}, or
   -1  RunNotFound   there is no such run
   -2  LeaseLost     another claim came since
 ]]
@@ -25,21 +29,29 @@ Returns {woken}, or
 -- @include fence
 
 local prefix, run, run_id, fence = ARGV[1], KEYS[1], ARGV[2], ARGV[3]
-local state = read(run, 'status', 'fence', 'released', 'queue')
-local released, woken_then = string.match(state.released or '', '^(%d+) (%d)$')
+local state = read(run, 'status', 'fence', 'released', 'queue', 'signals')
+local released, status_then, woken_then = string.match(state.released or '', '^(%d+) (%l+) (%d)$')
 if released == fence then
-  return {tonumber(woken_then)}
+  return {status_then, tonumber(woken_then)}
 end
 local code = refused(state, fence)
 if code then
   return code
 end
-local items = lists(5, 1)
+local items, closing = lists(7, 2)
+local rests = ARGV[5] ~= '' and number(state.signals) <= tonumber(ARGV[6])
+local status, woken = rests and 'waiting' or 'queued', 0
 local now = now_ms()
 reset(run, KEYS[2], 'released', now)
 emit(run, KEYS[2], items, now)
 redis.call('HSET', run, 'owner', '', 'lease_until', '0', 'phase', '', 'updated', int(now))
-set_status(prefix, run, run_id, 'running', 'queued')
-local woken = schedule(prefix, ARGV[4], run, run_id, state.queue, now, 0)
-redis.call('HSET', run, 'released', fence .. ' ' .. woken)
-return {woken}
+set_status(prefix, run, run_id, 'running', status)
+if rests then
+  emit(run, KEYS[2], closing, now)
+  redis.call('HSET', run, 'question', ARGV[5])
+  redis.call('ZREM', prefix .. ':due', run_id)
+else
+  woken = schedule(prefix, ARGV[4], run, run_id, state.queue, now, 0, true)
+end
+redis.call('HSET', run, 'released', fence .. ' ' .. status .. ' ' .. woken)
+return {status, woken}

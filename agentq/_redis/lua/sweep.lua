@@ -55,21 +55,28 @@ local function head_of(queue)
     local list = string.gsub(shape.list, '{queue}', function() return queue end)
     local job_id = redis.call('LINDEX', list, 0)
     local run_id, number = string.match(job_id or '', '^(%w+)%-(%d+)$')
-    local of = run_id and redis.call('HMGET', prefix .. ':{' .. run_id .. '}', 'wake', 'woken') or {}
+    local of = run_id and redis.call('HMGET', prefix .. ':{' .. run_id .. '}', 'wake', 'woken', 'front') or {}
     local newest = number ~= nil and of[1] == number
-    heads[queue] = {empty = not job_id, run_id = run_id, woken = newest and tonumber(of[2]) or 0}
+    local front = newest and of[3] == '1'
+    heads[queue] = {empty = not job_id, run_id = run_id, front = front, woken = newest and tonumber(of[2]) or 0}
   end
   return heads[queue]
 end
 
--- A list is first in, first out: when its head is younger than a wake-up, that wake-up is gone.
-local function is_lost(run_id, state, popped)
+-- A list is first in, first out: when its head is younger than a wake-up, that wake-up is gone. One that was put at the
+-- head is gone when something else stands there that was not; it tells nothing of those behind it.
+local function is_lost(run_id, state)
   local since = number(state.woken)
   if since == 0 or not shape then
     return true
   end
   local head = head_of(state.queue)
-  return head.empty or (head.run_id ~= run_id and (head.woken > since or (popped and head.woken == since)))
+  if head.front then
+    return false
+  elseif state.front == '1' then
+    return head.empty or head.run_id ~= run_id
+  end
+  return head.empty or (head.run_id ~= run_id and head.woken > since)
 end
 
 -- When to look at a run again, or nil for: wake it now.
@@ -81,13 +88,14 @@ local function when(run_id, state)
     elseif hold > now then
       return hold
     end
-    return not is_lost(run_id, state, true) and now + GRACE_MS or nil
+    -- Its claim has taken the wake-up that it had, so it has another only if a sweep has made one.
+    return state.front == '1' and not is_lost(run_id, state) and now + GRACE_MS or nil
   end
   local not_before = number(state.not_before)
   if not_before > now then
     return not_before
   end
-  return not_before == 0 and not is_lost(run_id, state, false) and now + IN_LINE_MS or nil
+  return not_before == 0 and not is_lost(run_id, state) and now + IN_LINE_MS or nil
 end
 
 local woken, to_wake = {}, {}
@@ -95,14 +103,15 @@ local function ring(run_id, run, state)
   if state.status == 'queued' then
     redis.call('HSET', run, 'not_before', '0')
   end
-  local list = wake(template, run, run_id, state.queue, now) == 1 and woken or to_wake
+  local front = state.status == 'running'
+  local list = wake(template, run, run_id, state.queue, now, front) == 1 and woken or to_wake
   list[#list + 1] = run_id
   redis.call('ZADD', KEYS[1], int(now + GRACE_MS), run_id)
 end
 
 local function look(run_id, is_served)
   local run = prefix .. ':{' .. run_id .. '}'
-  local state = read(run, 'status', 'lease_until', 'not_before', 'woken', 'queue', 'behind', 'cancel')
+  local state = read(run, 'status', 'lease_until', 'not_before', 'woken', 'front', 'queue', 'behind', 'cancel')
   if not state.status then
     redis.call('ZREM', KEYS[1], run_id)
     local next_id = forget(prefix, run, run_id, now)

@@ -1,0 +1,1 @@
+--[[ The script of a tool stands here; see stores/_effects.py. ]]

@@ -1,0 +1,123 @@
+"""What somebody outside does to a run: cancel it, say what it asked, take it up again. Knows protocols only."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+from agentq import _ids, results
+from agentq.errors import InvalidInput, LeaseLost, NotWaiting
+from agentq.events.model import RunRetried
+from agentq.intake import checked_id, checked_remark
+from agentq.messages import Message, NoteKind, Role, note_message
+from agentq.runs import RunState, Status
+from agentq.stores.base import Retry, Store
+
+if TYPE_CHECKING:
+    from agentq.catalogue import Catalogue
+    from agentq.events.stream import EventStream
+    from agentq.executors.base import Executor
+    from agentq.settings import Settings
+    from agentq.stores.base import Released, Wakeup
+
+_log = logging.getLogger(__name__)
+_RETRIED = "The run had stopped ({why}) and was taken up again. Go on from where you were."
+
+
+class Steering:
+    """Steers the runs of one store, for a client."""
+
+    def __init__(
+        self, store: Store, stream: EventStream, executor: Executor | None, settings: Settings, catalogue: Catalogue
+    ) -> None:
+        self._store = store
+        self._stream = stream
+        self._executor = executor
+        self._settings = settings
+        self._catalogue = catalogue
+
+    async def cancel(self, run_id: str, *, reason: str, wait: float) -> Status:
+        """See `AsyncClient.cancel`."""
+        if not wait >= 0:
+            raise InvalidInput(f"wait must be 0 or more seconds, not {wait}", field="wait")
+        signalled = await self._store.cancel(checked_id(run_id), reason=checked_remark(reason, field="reason"))
+        if not signalled.held and not signalled.status.is_final:
+            await self._settle(run_id)
+        state = await self._store.read(run_id)
+        return await self._end_of(state, wait) if wait and not state.status.is_final else state.status
+
+    async def answer(self, run_id: str, given: Any, *, call_id: str | None, by: str) -> Status:
+        """See `AsyncClient.answer`."""
+        # Here, because it brings the tools along, which only this needs.
+        from agentq.loop.answering import answer_to
+
+        run = await self._store.read(checked_id(run_id))
+        question = run.question
+        if question is None:
+            raise NotWaiting(f"run {run_id} is {run.status} and does not wait for an answer")
+        if call_id not in (None, question.call_id):
+            raise NotWaiting(f"run {run_id} waits for an answer about call {question.call_id}, not {call_id}")
+        released = await self._store.answer(
+            run_id, answer_to(run, question, given, by=checked_remark(by, field="by")), wake=self._wakeup
+        )
+        return await self._woken(run_id, released)
+
+    async def retry(self, run_id: str) -> Status:
+        """See `AsyncClient.retry`."""
+        run = await self._store.read(checked_id(run_id))
+        messages = await self._store.messages(run_id)
+        retry = Retry(run.fence, _note_for(run, messages), (RunRetried(retries=run.retries + 1),))
+        return await self._woken(run_id, await self._store.retry(run_id, retry, wake=self._wakeup))
+
+    @property
+    def _wakeup(self) -> Wakeup | None:
+        return getattr(self._executor, "wakeup", None)
+
+    async def _woken(self, run_id: str, released: Released) -> Status:
+        if not released.woken and self._executor is not None:
+            await self._executor.schedule_next_iteration(run_id)
+        return released.status
+
+    async def _end_of(self, state: RunState, wait: float) -> Status:
+        """The status of a run that is to end, after up to `wait` seconds."""
+        limit = asyncio.timeout(wait)
+        try:
+            async with limit:
+                state = await results.ended(self._store, self._stream, state)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            state = await self._store.read(state.run_id)
+        return state.status
+
+    async def _settle(self, run_id: str) -> None:
+        """End a cancelled run that nobody holds. A worker that was faster does it in our place."""
+        # Here, because the loop brings the tools and the providers along, which only this needs.
+        from agentq.loop import settle_cancelled
+
+        owner = f"client-{_ids.new_token()}"
+        for claim in await self._store.claim(
+            [run_id], owner=owner, claim_id=_ids.new_token(), lease_ms=self._settings.lease_ms
+        ):
+            try:
+                next_run_id = await settle_cancelled(
+                    self._store,
+                    claim,
+                    self._settings,
+                    agent_ttl_ms=await self._catalogue.times_to_live(self._store, claim.run.agent),
+                    wake=self._wakeup,
+                )
+                if next_run_id is not None and self._executor is not None:
+                    await self._executor.schedule_next_iteration(next_run_id)
+            except LeaseLost:
+                _log.info("another worker took the cancelled run over and ends it", extra={"run_id": run_id})
+
+
+def _note_for(run: RunState, messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """What the model is told of the break, where its last word would pass for an answer."""
+    last = messages[-1] if messages else None
+    if last is None or last.role is not Role.ASSISTANT or last.tool_calls:
+        return ()
+    why = run.last_error if run.status is Status.FAILED else run.cancel_reason
+    return (note_message(_RETRIED.format(why=why or run.status), NoteKind.RETRIED),)

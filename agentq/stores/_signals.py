@@ -1,0 +1,76 @@
+"""What is sent into a run from outside: a cancel, an answer, a retry."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from agentq.events.model import CancelRequestedEvent
+from agentq.messages import encode_message
+from agentq.runs import Status
+from agentq.stores import _arguments
+from agentq.stores.base import Answer, Released, Retry, Signalled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agentq._redis.keys import Keys
+    from agentq._redis.pipeline import Pipeline
+    from agentq._redis.scripts import Script
+    from agentq.stores.base import Wakeup
+
+
+class Signals:
+    """Writes signals; see `Store` for what each does."""
+
+    def __init__(self, pipeline: Pipeline, keys: Keys, scripts: Callable[[str], Script]) -> None:
+        self._pipeline = pipeline
+        self._keys = keys
+        self._script = scripts
+
+    async def cancel(self, run_id: str, reason: str) -> Signalled:
+        status, held = await self._pipeline.run(
+            self._script("cancel"),
+            about=f"run {run_id}",
+            run=self._keys.run(run_id),
+            events=self._keys.events(run_id),
+            prefix=self._keys.prefix,
+            run_id=run_id,
+            reason=reason,
+            items=_arguments.items((CancelRequestedEvent(reason=reason),)),
+        )
+        return Signalled(Status(status.decode()), held=bool(held))
+
+    async def retry(self, run_id: str, retry: Retry, wake: Wakeup | None) -> Released:
+        status, woken = await self._pipeline.run(
+            self._script("retry"),
+            about=f"run {run_id}",
+            run=self._keys.run(run_id),
+            messages=self._keys.messages(run_id),
+            events=self._keys.events(run_id),
+            prefix=self._keys.prefix,
+            run_id=run_id,
+            fence=retry.fence,
+            wakeup=_arguments.template(wake),
+            contents=[encode_message(message) for message in retry.messages],
+            items=_arguments.items(retry.events),
+        )
+        return Released(Status(status.decode()), bool(woken))
+
+    async def answer(self, run_id: str, answer: Answer, wake: Wakeup | None) -> Released:
+        status, woken = await self._pipeline.run(
+            self._script("answer"),
+            about=f"run {run_id}",
+            run=self._keys.run(run_id),
+            journal=self._keys.journal(run_id),
+            events=self._keys.events(run_id),
+            prefix=self._keys.prefix,
+            run_id=run_id,
+            fence=answer.fence,
+            name=answer.record.name,
+            value=answer.record.value,
+            digest=hashlib.sha256(f"{answer.record.name} ".encode() + answer.record.value).hexdigest()[:16],
+            wakeup=_arguments.template(wake),
+            items=_arguments.items(answer.events),
+        )
+        return Released(Status(status.decode()), bool(woken))

@@ -125,6 +125,15 @@ class RunState:
         return self.cancel_reason is not None
 
 
+# So many recoveries without a commit in between make a run a suspect: it is worked on alone. Agrees with claim.lua.
+SUSPECT_RECOVERIES = 2
+
+
+def is_suspect(run: RunState) -> bool:
+    """Whether the run may be what kills its workers."""
+    return run.recoveries >= SUSPECT_RECOVERIES and not run.is_cancel_requested
+
+
 @dataclass(frozen=True, slots=True)
 class SessionState:
     """What is known of a session. Times as in `RunState`; `used_ms` is when a run of it last began to wait or ended.

@@ -29,11 +29,15 @@ class WakeupSource:
 
 @dataclass(frozen=True, slots=True)
 class ClaimedWakeups:
-    """What was claimed, how many wake-ups were taken off the lists, and the job ids that are not ours."""
+    """What was claimed, how many wake-ups were taken off the lists, and the job ids that are not ours.
+
+    `suspect` is a run that lost its worker again and again: the caller is to claim it alone, by name, once it is idle.
+    """
 
     claims: tuple[Claim, ...]
     popped: int
     foreign: tuple[str, ...]
+    suspect: str | None = None
 
 
 class ClaimReader:

@@ -127,11 +127,15 @@ class RedisStore:
         claim_id: str,
         lease_ms: int,
         count: int,
+        is_idle: bool = True,
         agents: Sequence[str] | None = None,
     ) -> ClaimedWakeups:
-        """Take up to `count` wake-ups off the queues and claim their runs, in one script. Idempotent by `claim_id`."""
+        """Take up to `count` wake-ups off the queues and claim their runs, in one script. Idempotent by `claim_id`.
+
+        A run that lost its worker twice is taken alone, by a worker that `is_idle`.
+        """
         return await self._claim(
-            source, (), owner=owner, claim_id=claim_id, lease_ms=lease_ms, count=count, agents=agents
+            source, (), owner=owner, claim_id=claim_id, lease_ms=lease_ms, count=count, is_idle=is_idle, agents=agents
         )
 
     async def _claim(
@@ -144,8 +148,9 @@ class RedisStore:
         lease_ms: int,
         count: int,
         agents: Sequence[str] | None,
+        is_idle: bool = True,
     ) -> ClaimedWakeups:
-        claims, popped, foreign = await self.pipeline.run(
+        claims, popped, foreign, suspect = await self.pipeline.run(
             self._script("claim"),
             batch=self.keys.batch(owner),
             queues=source.queue_keys,
@@ -156,6 +161,7 @@ class RedisStore:
             count=count,
             job_prefix=source.job_prefix,
             version=SCHEMA_VERSION,
+            idle=int(is_idle),
             agents=agents or (),
             run_ids=run_ids,
         )
@@ -164,6 +170,7 @@ class RedisStore:
             tuple(claim for claim in readable if claim is not None),
             popped,
             tuple(job_id.decode(errors="backslashreplace") for job_id in foreign),
+            suspect.decode() or None,
         )
 
     async def _readable(self, owner: str, answer: list[Any]) -> Claim | None:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 from agentq import _ids
 from agentq.errors import StoreUnavailable
+from agentq.runs import is_suspect
 from agentq.stores._claims import ClaimedWakeups
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Awaitable, Callable, Sequence
 
+    from agentq.stores._claims import WakeupSource
+    from agentq.stores.redis import RedisStore
     from agentq.worker.doorbell import Doorbell, Nudge
     from agentq.worker.outage import Outage
     from agentq.worker.slots import Slots
@@ -27,14 +31,55 @@ _LOOK_ANYWAY_S = 5.0
 _BURST_LOOK_S = 0.25
 _AFTER_BUG_S = 1.0
 
-# Claims up to a number of wake-ups; the same claim id again gives the same claims.
-Take = Callable[[str, int], Awaitable[ClaimedWakeups]]
+# How soon the worker sees that it is idle, when it waits for that.
+_IDLE_LOOK_S = 0.1
+
+
+class Take(Protocol):
+    """Claims wake-ups; the same claim id again gives the same claims."""
+
+    async def wakeups(self, claim_id: str, count: int, *, is_idle: bool) -> ClaimedWakeups:
+        """Up to `count` wake-ups of the queues."""
+        ...
+
+    async def named(self, claim_id: str, run_id: str) -> ClaimedWakeups:
+        """One run, whatever the queues hold."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoreTake:
+    """Takes wake-ups and runs of one store for one worker."""
+
+    store: RedisStore
+    source: WakeupSource
+    owner: str
+    lease_ms: int
+    agents: tuple[str, ...]
+
+    async def wakeups(self, claim_id: str, count: int, *, is_idle: bool) -> ClaimedWakeups:
+        return await self.store.claim_wakeups(
+            self.source,
+            owner=self.owner,
+            claim_id=claim_id,
+            lease_ms=self.lease_ms,
+            count=count,
+            is_idle=is_idle,
+            agents=self.agents,
+        )
+
+    async def named(self, claim_id: str, run_id: str) -> ClaimedWakeups:
+        claims = await self.store.claim(
+            [run_id], owner=self.owner, claim_id=claim_id, lease_ms=self.lease_ms, agents=self.agents
+        )
+        return ClaimedWakeups(claims, 0, ())
 
 
 class ClaimLoop:
     """Fills the slots until `stopping` is set, or until `is_over` says so when queues and slots are empty.
 
-    Claims nothing while RQ is suspended; a burst ends then, as RQ's does.
+    Claims nothing while RQ is suspended; a burst ends then, as RQ's does. A run that lost its workers again and again
+    is worked on alone: it waits until the slots are empty, and nothing else is claimed beside it.
     """
 
     def __init__(
@@ -60,6 +105,8 @@ class ClaimLoop:
         self._stopping = stopping
         self._is_over = is_over
         self._claim_id = _ids.new_token()
+        self._suspect: str | None = None
+        self._is_alone = False
         self._extra = {"worker": slots.worker}
 
     async def run(self) -> None:
@@ -81,6 +128,12 @@ class ClaimLoop:
                 await self._nudge.wait(pause_s)
                 may_wait = True
                 continue
+            if self._suspect is not None or self._is_alone:
+                if len(self._slots):
+                    await self._nudge.wait(_IDLE_LOOK_S)
+                    continue
+                self._is_alone = False
+                may_wait = True
             if may_wait and self._slots.free > 0:
                 may_wait = await self._claim()
                 looked_at = time.monotonic()
@@ -95,8 +148,12 @@ class ClaimLoop:
     async def _claim(self) -> bool:
         """Claim once; whether more wake-ups may wait. After a lost reply the same claim is asked for again."""
         count = min(self._slots.free, _BATCH)
+        suspect = self._suspect
         try:
-            claimed = await self._take(self._claim_id, count)
+            if suspect is None:
+                claimed = await self._take.wakeups(self._claim_id, count, is_idle=not len(self._slots))
+            else:
+                claimed = await self._take.named(self._claim_id, suspect)
         except StoreUnavailable as error:
             await self._nudge.wait(self._outage.failed("claim", error))
             return True
@@ -109,6 +166,17 @@ class ClaimLoop:
         self._claim_id = _ids.new_token()
         for claim in claimed.claims:
             self._slots.start(claim)
+        self._suspect = claimed.suspect
+        self._is_alone = suspect is not None or any(is_suspect(claim.run) for claim in claimed.claims)
+        if self._suspect is not None:
+            logger.warning(
+                "run %s lost its worker again and again; this one makes room to work on it alone",
+                self._suspect,
+                extra={"run_id": self._suspect, **self._extra},
+            )
+            return True
+        if suspect is not None:
+            return True
         if claimed.foreign:
             await self._reject_all(claimed.foreign)
         return claimed.popped >= count

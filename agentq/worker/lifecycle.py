@@ -20,7 +20,7 @@ from agentq.settings import Settings, check_name
 from agentq.stores.redis import renew_blocking
 from agentq.wiring import Parts, redis_parts
 from agentq.worker.burst import Burst
-from agentq.worker.claiming import ClaimLoop
+from agentq.worker.claiming import ClaimLoop, StoreTake
 from agentq.worker.commands import Commands
 from agentq.worker.doorbell import Doorbell, Nudge
 from agentq.worker.drain import drain
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Sequence
 
     from agentq.app import AgentQ
-    from agentq.stores._claims import ClaimedWakeups
     from agentq.stores.base import Lease, Renewal
 
 logger = logging.getLogger(__name__)
@@ -174,11 +173,6 @@ class Worker:
         queue_connection = parts.executor.connection
         agents = tuple(self.app.agents)
 
-        async def take(claim_id: str, count: int) -> ClaimedWakeups:
-            return await parts.store.claim_wakeups(
-                source, owner=self.name, claim_id=claim_id, lease_ms=self.settings.lease_ms, count=count, agents=agents
-            )
-
         async def reject(job_ids: Sequence[str]) -> None:
             await reject_foreign(queue_connection, job_ids, worker=self.name)
 
@@ -188,7 +182,7 @@ class Worker:
 
         doorbell = Doorbell(queue_connection, source.queue_keys, nudge=self._nudge, outage=outage)
         loop = ClaimLoop(
-            take,
+            StoreTake(parts.store, source, owner=self.name, lease_ms=self.settings.lease_ms, agents=agents),
             reject,
             slots=slots,
             doorbell=doorbell,

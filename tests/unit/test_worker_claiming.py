@@ -32,12 +32,20 @@ class Queue:
         self.asked: list[tuple[str, int]] = []
         self.rejected: list[str] = []
         self.rejections_fail = 0
+        self.suspects: set[str] = set()
+        self.named_runs: list[str] = []
         self.fence = 0
         self.nudge = Nudge()
         self._armed = False
         self._rung = False
 
-    async def take(self, claim_id: str, count: int) -> ClaimedWakeups:
+    async def named(self, claim_id: str, run_id: str) -> ClaimedWakeups:
+        self.named_runs.append(run_id)
+        await asyncio.sleep(0)
+        self.fence += 1
+        return ClaimedWakeups((claim(run_id, self.fence, recoveries=3),), 0, ())
+
+    async def wakeups(self, claim_id: str, count: int, *, is_idle: bool) -> ClaimedWakeups:
         self.asked.append((claim_id, count))
         await asyncio.sleep(0)
         if self.errors:
@@ -45,6 +53,13 @@ class Queue:
         taken, self.waiting = self.waiting[:count], self.waiting[count:]
         foreign, self.foreign = self.foreign, ()
         self.fence += 1
+        suspect = next((run_id for run_id in taken if run_id in self.suspects), None)
+        if suspect is not None and not is_idle:
+            # As the script does: it takes nothing after a suspect.
+            taken, rest = taken[: taken.index(suspect)], taken[taken.index(suspect) + 1 :]
+            self.waiting[:0] = rest
+            claims = tuple(claim(run_id, self.fence) for run_id in taken)
+            return ClaimedWakeups(claims, len(taken) + 1, foreign, suspect)
         return ClaimedWakeups(tuple(claim(run_id, self.fence) for run_id in taken), len(taken) + len(foreign), foreign)
 
     async def reject(self, job_ids: Sequence[str]) -> None:
@@ -91,7 +106,7 @@ class Claiming:
         self.slots.tells_every_end = burst is not None
         self.task = asyncio.create_task(
             ClaimLoop(
-                queue.take,
+                queue,
                 queue.reject,
                 slots=self.slots,
                 doorbell=cast("Doorbell", queue),
@@ -228,3 +243,22 @@ async def test_a_burst_ends_when_it_is_over_and_not_while_anything_is_in_flight(
         running.loop.begun[0].finish()
         await asyncio.wait_for(running.task, 5)
         assert running.answers == []
+
+
+async def test_nothing_is_claimed_before_or_beside_a_suspect(caplog: pytest.LogCaptureFixture):
+    queue = Queue("R1")
+    queue.suspects = {"bad"}
+    async with claiming(queue) as running:
+        await wait_until(lambda: running.begun == ["R1"])
+        queue.push("bad")
+        queue.push("R2")
+        await wait_until(lambda: "makes room" in caplog.text)
+        await settle()
+        assert (running.begun, queue.named_runs) == (["R1"], [])
+        running.loop.begun[0].finish()
+        await wait_until(lambda: running.begun == ["R1", "bad"])
+        await settle()
+        assert queue.named_runs == ["bad"]
+        assert queue.waiting == ["R2"]
+        running.loop.begun[1].finish()
+        await wait_until(lambda: running.begun == ["R1", "bad", "R2"])

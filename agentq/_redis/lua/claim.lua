@@ -3,7 +3,8 @@ Take the leases of many runs: of those named, then of those whose wake-ups wait 
 
 Run ids are discovered here, so their keys and those of sessions are built from the prefix. A run can be taken when it is
 queued, due and not behind another run of its session, or running with an expired lease. A wake-up that cannot be claimed is dropped: whoever holds the run wakes it next, and
-the due times catch the rest. Runs of agents that this worker has not wait in <prefix>:unserved:<agent> until a worker
+the due times catch the rest. A run that lost its worker twice without a commit in between may be what kills them: a wake-up
+of it is claimed alone, by a worker that has nothing else in flight. Runs of agents that this worker has not wait in <prefix>:unserved:<agent> until a worker
 that serves the agent sweeps.
 
 KEYS[1]    batch       the last batch of this owner: claim id, leases, foreign jobs
@@ -16,10 +17,12 @@ ARGV[4]  lease_ms     lease length
 ARGV[5]  count        how many wake-ups to pop at most
 ARGV[6]  job_prefix   prefix of RQ job hashes
 ARGV[7]  version      newest schema version that the worker reads
-ARGV[8]  agents*      names of the agents that the worker has; empty for all
-ARGV[9]  run_ids*     runs to claim by name
+ARGV[8]  idle         1 when the worker has nothing in flight
+ARGV[9]  agents*      names of the agents that the worker has; empty for all
+ARGV[10]  run_ids*    runs to claim by name
 
-Returns {claims, popped, foreign}: claims are {run id, run hash, journal, messages, first message index, messages of the
+Returns {claims, popped, foreign, suspect}: suspect is the run that the worker is to claim by name once it is idle, or
+empty; claims are {run id, run hash, journal, messages, first message index, messages of the
 session before this run}, the last empty where the first index is not 0; foreign the job ids that are not wake-ups of ours.
 ]]
 -- @include clock
@@ -33,16 +36,21 @@ session before this run}, the last empty where the first index is not 0; foreign
 local NEWER_MS = 10000
 -- One claim takes no more messages than this, beyond its first run: reading them must not outlast a lease.
 local MESSAGES = 5000
+-- So many recoveries without a commit in between, the one that this claim would be among them, make a run a suspect.
+local SUSPECT = 2
 -- What is longer is no id of an RQ job; it is told apart by its beginning.
 local ID_LENGTH = 300
 
 local prefix, owner, lease_ms = ARGV[1], ARGV[2], tonumber(ARGV[4])
-local names, run_ids = lists(8, 2)
+local names, run_ids = lists(9, 2)
 local now = now_ms()
 local agents = {}
 for _, name in ipairs(names) do
   agents[name] = true
 end
+
+-- What this command takes, or has taken when it was sent before.
+local batch
 
 local function key_of(run_id)
   return prefix .. ':{' .. run_id .. '}'
@@ -62,10 +70,11 @@ local function read_claim(run_id)
   }
 end
 
-local function take(run_id)
+-- `is_named`: whoever names a run takes it as it is.
+local function take(run_id, is_named)
   local run = key_of(run_id)
   local state = read(run, 'status', 'lease_until', 'agent', 'not_before', 'cancel', 'version', 'owner', 'fence', 'length',
-    'session', 'history', 'behind')
+    'session', 'history', 'behind', 'recoveries')
   local cancelled = state.cancel ~= nil
   local expired = state.status == 'running' and number(state.lease_until) <= now
   local due = state.status == 'queued' and (cancelled or (number(state.not_before) <= now and not state.behind))
@@ -79,6 +88,14 @@ local function take(run_id)
   elseif #names > 0 and not agents[state.agent] then
     redis.call('ZREM', prefix .. ':due', run_id)
     redis.call('ZADD', prefix .. ':unserved:' .. state.agent, int(now), run_id)
+    return nil
+  end
+  local is_suspect = not is_named and not cancelled and number(state.recoveries) + (expired and 1 or 0) >= SUSPECT
+  if is_suspect and (batch.taken[1] or ARGV[8] ~= '1') then
+    -- One worker is to make room for it; should that one die, a sweep makes another wake-up.
+    redis.call('ZADD', prefix .. ':due', int(now + lease_ms), run_id)
+    redis.call('HSET', run, 'woken', '0')
+    batch.suspect, batch.full = run_id, true
     return nil
   end
   if state.session and not state.history and not cancelled then
@@ -108,26 +125,27 @@ local function take(run_id)
       type = 'run.recovered', recoveries = recoveries, previous_owner = state.owner,
     })}, now)
   end
+  batch.full = batch.full or is_suspect
   return fence, number(state.length) + number(state.history)
 end
 
 local stored = redis.call('GET', KEYS[1])
-local batch = stored and cjson.decode(stored)
+batch = stored and cjson.decode(stored)
 if not batch or batch.id ~= ARGV[3] then
-  batch = {id = ARGV[3], taken = {}, foreign = {}, popped = 0}
+  batch = {id = ARGV[3], taken = {}, foreign = {}, popped = 0, suspect = '', full = false}
   local messages = 0
-  local function try(run_id)
-    local fence, length = take(run_id)
+  local function try(run_id, is_named)
+    local fence, length = take(run_id, is_named)
     if fence then
       batch.taken[#batch.taken + 1] = {run_id, fence}
       messages = messages + length
     end
   end
   for _, run_id in ipairs(run_ids) do
-    try(run_id)
+    try(run_id, true)
   end
   for i = 2, #KEYS do
-    while batch.popped < tonumber(ARGV[5]) and messages < MESSAGES do
+    while batch.popped < tonumber(ARGV[5]) and messages < MESSAGES and not batch.full do
       local job_id = redis.call('LPOP', KEYS[i])
       if not job_id then
         break
@@ -154,4 +172,4 @@ for _, lease in ipairs(batch.taken) do
     claims[#claims + 1] = read_claim(lease[1])
   end
 end
-return {claims, batch.popped, batch.foreign}
+return {claims, batch.popped, batch.foreign, batch.suspect}

@@ -1,4 +1,4 @@
-"""From what `claim.lua` answers to claims, with the transcripts that this process knows already."""
+"""Claims: from what `claim.lua` answers, with the transcripts that this process knows already."""
 
 from __future__ import annotations
 
@@ -6,15 +6,20 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from agentq.errors import StoreCorrupted
 from agentq.messages import decode_message
+from agentq.runs import SCHEMA_VERSION
 from agentq.stores._records import run_of_hash
 from agentq.stores._sessions import read_session_messages
 from agentq.stores._transcripts import Transcript, Transcripts
 from agentq.stores.base import Claim, Lease
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
     from agentq._redis.keys import Keys
     from agentq._redis.pipeline import Pipeline
+    from agentq._redis.scripts import Script
     from agentq.messages import Message
     from agentq.runs import RunState
 
@@ -40,21 +45,78 @@ class ClaimedWakeups:
     suspect: str | None = None
 
 
-class ClaimReader:
-    """Reads claims; `transcripts` is what it remembers, for whoever commits to keep up to date."""
+class Claims:
+    """Claims runs of one store. `set_aside` ends a run that this version cannot read."""
 
-    def __init__(self, pipeline: Pipeline, keys: Keys) -> None:
-        self.transcripts = Transcripts()
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        keys: Keys,
+        scripts: Callable[[str], Script],
+        transcripts: Transcripts,
+        set_aside: Callable[[Lease, Mapping[bytes, bytes], StoreCorrupted], Awaitable[None]],
+    ) -> None:
         self._pipeline = pipeline
         self._keys = keys
+        self._script = scripts
+        self._transcripts = transcripts
+        self._set_aside = set_aside
 
-    async def read(self, owner: str, answer: list[Any]) -> Claim:
+    async def take(
+        self,
+        source: WakeupSource,
+        run_ids: Sequence[str],
+        *,
+        owner: str,
+        claim_id: str,
+        lease_ms: int,
+        count: int,
+        agents: Sequence[str] | None,
+        is_idle: bool = True,
+    ) -> ClaimedWakeups:
+        """Claim runs by name, then those of up to `count` wake-ups of the queues."""
+        claims, popped, foreign, suspect = await self._pipeline.run(
+            self._script("claim"),
+            batch=self._keys.batch(owner),
+            queues=source.queue_keys,
+            prefix=self._keys.prefix,
+            owner=owner,
+            claim_id=claim_id,
+            lease_ms=lease_ms,
+            count=count,
+            job_prefix=source.job_prefix,
+            version=SCHEMA_VERSION,
+            idle=int(is_idle),
+            agents=agents or (),
+            run_ids=run_ids,
+        )
+        readable = [await self._readable(owner, claim) for claim in claims]
+        return ClaimedWakeups(
+            tuple(claim for claim in readable if claim is not None),
+            popped,
+            tuple(job_id.decode(errors="backslashreplace") for job_id in foreign),
+            suspect.decode() or None,
+        )
+
+    async def _readable(self, owner: str, answer: list[Any]) -> Claim | None:
+        """The claim, or None when this version cannot read the run: then the run has failed, and says so.
+
+        One bad run must not keep the others of its batch, nor go from worker to worker for ever.
+        """
+        try:
+            return await self._read(owner, answer)
+        except StoreCorrupted as error:
+            state = dict(zip(answer[1][::2], answer[1][1::2], strict=True))
+            await self._set_aside(Lease(answer[0].decode(), int(state[b"fence"]), owner), state, error)
+            return None
+
+    async def _read(self, owner: str, answer: list[Any]) -> Claim:
         """The claim. Raises `StoreCorrupted` when this version cannot read the run."""
         run_id, state, journal, contents, first, earlier = answer
         run = run_of_hash(run_id.decode(), state)
         before = await self._before(run, first, earlier)
         messages = before.messages + tuple(decode_message(content) for content in contents)
-        self.transcripts.put(run.run_id, Transcript(before.history, messages))
+        self._transcripts.put(run.run_id, Transcript(before.history, messages))
         steps = {name.decode(): value for name, value in zip(journal[::2], journal[1::2], strict=True)}
         return Claim(Lease(run.run_id, run.fence, owner), run, messages, steps, before.history)
 
@@ -62,7 +124,7 @@ class ClaimReader:
         """The session's messages, and the run's own up to index `first`, from the cache where they are there."""
         if first == 0:
             return Transcript(tuple(decode_message(content) for content in earlier), ())
-        known = self.transcripts.get(run.run_id)
+        known = self._transcripts.get(run.run_id)
         if known is not None and len(known.messages) == first:
             return known
         contents, history = await asyncio.gather(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 from agentq import _json
@@ -10,22 +9,23 @@ from agentq._redis.hub import Hub, Mark
 from agentq._redis.keys import Keys
 from agentq._redis.pipeline import Pipeline
 from agentq._redis.scripts import Script, script
-from agentq.errors import FileNotStored, LeaseLost, RunNotFound, StoreCorrupted
-from agentq.events.model import RunFailedEvent, RunQueued
+from agentq.errors import FileNotStored, RunNotFound
+from agentq.events.model import RunQueued
 from agentq.messages import Message, decode_message, encode_message
-from agentq.runs import SCHEMA_VERSION, RunState, SessionState, Status
+from agentq.runs import RunState, SessionState, Status
 from agentq.stores import _arguments
-from agentq.stores._checks import check_answered, check_commit
-from agentq.stores._claims import ClaimedWakeups, ClaimReader, WakeupSource
+from agentq.stores._checks import check_answered
+from agentq.stores._claims import ClaimedWakeups, Claims, WakeupSource
+from agentq.stores._commits import Commits
 from agentq.stores._effects import write_effect
 from agentq.stores._listing import list_runs
 from agentq.stores._manifests import Manifests
-from agentq.stores._records import fields_of_commit, fields_of_new_run, run_of_hash
+from agentq.stores._records import fields_of_new_run, run_of_hash
 from agentq.stores._retention import Retention
 from agentq.stores._sessions import list_sessions, read_session, read_session_messages
 from agentq.stores._signals import Signals
+from agentq.stores._transcripts import Transcripts
 from agentq.stores.base import (
-    SESSION_TTL_MS,
     Answer,
     Appended,
     Claim,
@@ -57,10 +57,6 @@ if TYPE_CHECKING:
 # Two passes of all workers together come no closer than this, nor so far apart that it looks like a pause.
 _SWEEP_SPACING_MS = 200
 _SPACINGS_IN_LEASE = 10
-# More than any run gets: nothing that was sent into a run that cannot be read changes that it ends.
-_ALL_SIGNALS = 2**53
-
-logger = logging.getLogger(__name__)
 
 
 class RedisStore:
@@ -80,11 +76,13 @@ class RedisStore:
         self.hub = hub or Hub(connection)
         self.pipeline = Pipeline(connection)
         self._script = scripts
-        self._retention = retention or Retention()
         self._manifests = Manifests(self.pipeline, self.keys, scripts)
         self._signals = Signals(self.pipeline, self.keys, scripts)
-        self._claims = ClaimReader(self.pipeline, self.keys)
-        self._transcripts = self._claims.transcripts
+        self._transcripts = Transcripts()
+        self._commits = Commits(
+            self.pipeline, self.keys, scripts, self._transcripts, retention or Retention(), self.known_agents
+        )
+        self._claims = Claims(self.pipeline, self.keys, scripts, self._transcripts, self._commits.set_aside)
 
     async def create(self, new: NewRun, *, wake: Wakeup | None = None) -> Created:
         check_answered(new.messages)
@@ -114,7 +112,7 @@ class RedisStore:
     ) -> tuple[Claim, ...]:
         if agents is not None and not agents:
             return ()
-        claimed = await self._claim(
+        claimed = await self._claims.take(
             WakeupSource((), ""), run_ids, owner=owner, claim_id=claim_id, lease_ms=lease_ms, count=0, agents=agents
         )
         return claimed.claims
@@ -134,74 +132,9 @@ class RedisStore:
 
         A run that lost its worker twice is taken alone, by a worker that `is_idle`.
         """
-        return await self._claim(
+        return await self._claims.take(
             source, (), owner=owner, claim_id=claim_id, lease_ms=lease_ms, count=count, is_idle=is_idle, agents=agents
         )
-
-    async def _claim(
-        self,
-        source: WakeupSource,
-        run_ids: Sequence[str],
-        *,
-        owner: str,
-        claim_id: str,
-        lease_ms: int,
-        count: int,
-        agents: Sequence[str] | None,
-        is_idle: bool = True,
-    ) -> ClaimedWakeups:
-        claims, popped, foreign, suspect = await self.pipeline.run(
-            self._script("claim"),
-            batch=self.keys.batch(owner),
-            queues=source.queue_keys,
-            prefix=self.keys.prefix,
-            owner=owner,
-            claim_id=claim_id,
-            lease_ms=lease_ms,
-            count=count,
-            job_prefix=source.job_prefix,
-            version=SCHEMA_VERSION,
-            idle=int(is_idle),
-            agents=agents or (),
-            run_ids=run_ids,
-        )
-        readable = [await self._readable(owner, claim) for claim in claims]
-        return ClaimedWakeups(
-            tuple(claim for claim in readable if claim is not None),
-            popped,
-            tuple(job_id.decode(errors="backslashreplace") for job_id in foreign),
-            suspect.decode() or None,
-        )
-
-    async def _readable(self, owner: str, answer: list[Any]) -> Claim | None:
-        """The claim, or None when this version cannot read the run: then the run has failed, and says so.
-
-        One bad run must not keep the others of its batch, nor go from worker to worker for ever.
-        """
-        try:
-            return await self._claims.read(owner, answer)
-        except StoreCorrupted as error:
-            run_id, state = answer[0].decode(), dict(zip(answer[1][::2], answer[1][1::2], strict=True))
-            logger.error("run %s is set aside: %s", run_id, error, extra={"run_id": run_id, "worker": owner})  # noqa: TRY400
-            ttl_ms = self._retention.of_broken(state, await self.known_agents())
-            await self._set_aside(Lease(run_id, int(state[b"fence"]), owner), str(error), ttl_ms)
-            return None
-
-    async def _set_aside(self, lease: Lease, reason: str, ttl_ms: int) -> None:
-        try:
-            await self._commit(
-                lease,
-                status=Status.FAILED,
-                signals=_ALL_SIGNALS,
-                ttl_ms=ttl_ms,
-                session_ttl_ms=self._retention.session_ms,
-                # What cannot be read must not spoil the runs that come after.
-                remembers=0,
-                fields=("last_error", reason),
-                closing=_arguments.items((RunFailedEvent(reason=reason),)),
-            )
-        except LeaseLost:
-            logger.info("run %s was taken over before it could be set aside", lease.run_id)
 
     async def renew(self, leases: Sequence[Lease], *, lease_ms: int) -> tuple[Renewal, ...]:
         if not leases:
@@ -231,47 +164,7 @@ class RedisStore:
         return Appended(last, at_ms)
 
     async def commit(self, lease: Lease, commit: Commit, *, wake: Wakeup | None = None) -> Committed:
-        check_commit(commit)
-        status, last, woken, next_run_id = await self._commit(
-            lease,
-            status=commit.status,
-            signals=commit.signals_seen,
-            delay_ms=commit.delay_ms,
-            ttl_ms=commit.ttl_ms,
-            session_ttl_ms=commit.session_ttl_ms,
-            remembers=int(commit.remembers),
-            wakeup=_arguments.template(wake),
-            fields=fields_of_commit(commit),
-            contents=[encode_message(message) for message in commit.messages],
-            items=_arguments.items(commit.batch.events),
-            closing=_arguments.items(commit.closing),
-            ranges=_arguments.ranges(commit.batch),
-        )
-        outcome = Committed(Status(status.decode()), last, bool(woken), next_run_id.decode() or None)
-        if outcome.status is Status.QUEUED:
-            self._transcripts.extend(lease.run_id, commit.messages)
-        else:
-            self._transcripts.drop(lease.run_id)
-        return outcome
-
-    async def _commit(self, lease: Lease, **arguments: Any) -> Any:
-        run_id = lease.run_id
-        nothing = {
-            "delay_ms": 0, "session_ttl_ms": SESSION_TTL_MS, "remembers": 1, "wakeup": b"",
-            "fields": (), "contents": (), "items": (), "closing": (), "ranges": (),
-        }  # fmt: skip
-        return await self.pipeline.run(
-            self._script("commit"),
-            about=f"run {run_id}",
-            run=self.keys.run(run_id),
-            messages=self.keys.messages(run_id),
-            journal=self.keys.journal(run_id),
-            events=self.keys.events(run_id),
-            prefix=self.keys.prefix,
-            run_id=run_id,
-            fence=lease.fence,
-            **(nothing | arguments),
-        )
+        return await self._commits.commit(lease, commit, wake)
 
     async def release(
         self, lease: Lease, batch: EventBatch, *, wake: Wakeup | None = None, rest: Rest | None = None

@@ -113,6 +113,13 @@ def decide(view: View) -> Decision:
     run = view.run
     if run.is_cancel_requested:
         return _cancelled(view)
+    if run.unsure:
+        return _failed(
+            view,
+            (),
+            "Redis has lost a part of what was stored of this run, perhaps a call that had an effect; it is not done "
+            "again by itself. Find out, then `agentq retry` takes it up from what is stored",
+        )
     if run.recoveries > view.limits.max_recoveries:
         return _failed(
             view,

@@ -19,6 +19,7 @@
     │   └── RunAlreadyFinished
     ├── LeaseError                 a worker's right to write
     │   ├── LeaseLost
+    │   │   └── DataLost           Redis has lost what it had acknowledged
     │   ├── LeaseHeld
     │   └── CancelRequested
     ├── RunError                   how a run ended, for who asked for its result
@@ -127,6 +128,10 @@ class LeaseError(AgentQError):
 
 class LeaseLost(LeaseError):
     """The lease on the run was taken over; this worker must write nothing more."""
+
+
+class DataLost(LeaseLost):
+    """Redis has lost what it had acknowledged; this worker must write nothing more."""
 
 
 class LeaseHeld(LeaseError):

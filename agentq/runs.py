@@ -79,7 +79,8 @@ class RunState:
     beginning of the prompt. `waits_for_session`: it is in line behind another run of its session. `history_length` is
     how many messages of the session it sees before its own. `ttl_ms` holds its own times to live, by outcome.
     `question` is what a waiting run waits for. `retries` counts how often it was opened again after its end, and
-    `retried_at` is the `iteration` that it had then: its budget counts from there.
+    `retried_at` is the `iteration` that it had then: its budget counts from there. `lost_ms` is when somebody noticed
+    that Redis has lost something of the run; `unsure` says that a call with an effect may be among it.
     """
 
     run_id: str
@@ -89,6 +90,8 @@ class RunState:
     question: Question | None = None
     retries: int = 0
     retried_at: int = 0
+    lost_ms: int = 0
+    unsure: bool = False
     queue: str = "default"
     model: str | None = None
     session_id: str | None = None

@@ -60,6 +60,11 @@ class Keys:
         return f"{self.prefix}:sweep"
 
     @property
+    def epoch(self) -> str:
+        """What is known of restarts and losses of this Redis."""
+        return f"{self.prefix}:epoch"
+
+    @property
     def agents(self) -> str:
         return f"{self.prefix}:agents"
 

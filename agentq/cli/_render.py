@@ -11,6 +11,7 @@ from agentq.cli._page import Page
 from agentq.events.model import (
     AttemptReset,
     CancelRequestedEvent,
+    DataLostEvent,
     Event,
     FinalEvent,
     Gap,
@@ -119,8 +120,10 @@ class Renderer:
                 self._result(event)
             case Note():
                 self._note(event)
-            case RunRecovered() | RunReleased() | RunWaiting() | RunAnswered() | RunRetried() | CancelRequestedEvent():
+            case RunRecovered() | RunReleased() | RunRetried() | DataLostEvent() | CancelRequestedEvent():
                 self._marker(event)
+            case RunWaiting() | RunAnswered():
+                self._question(event)
             case IterationFinished():
                 self._page.close()
             case RunCompleted() | RunFailedEvent() | RunCancelledEvent():
@@ -253,30 +256,31 @@ class Renderer:
         text = _words.content(event.text, self._limit(6 + len(counted)))
         self._page.line(self._page.style(f"! {text}", "yellow") + self._page.style(f"  ({counted})", "dim"))
 
-    def _marker(
-        self, event: RunRecovered | RunReleased | RunWaiting | RunAnswered | RunRetried | CancelRequestedEvent
-    ) -> None:
+    def _marker(self, event: RunRecovered | RunReleased | RunRetried | DataLostEvent | CancelRequestedEvent) -> None:
         match event:
             case RunRecovered():
                 lost = f"worker {event.previous_owner}" if event.previous_owner else "the worker"
                 self._page.line(self._page.style(f"↻ {lost} was lost, another goes on", "yellow"))
             case RunReleased():
                 self._page.line(self._page.style(f"» worker {event.worker} shuts down, another goes on", "dim"))
-            case RunWaiting():
-                called = _words.call(event.name, event.arguments, self._limit(40))
-                self._page.line(self._page.style(f"? {called}: nobody knows what became of it", "yellow"))
-                self._page.line(
-                    self._page.style(f"  {one_line(event.text)} Say it: agentq answer {event.run_id}", "yellow")
-                )
-            case RunAnswered():
-                who = one_line(event.by) if event.by else "somebody"
-                self._page.line(self._page.style(f"» {who} says: {_ANSWERS[event.answer]}", "dim"))
             case RunRetried():
                 self._page.line(self._page.style("↻ taken up again", "yellow"))
+            case DataLostEvent():
+                self._page.line(self._page.style("! Redis has lost a part of what was done here", "red"))
             case CancelRequestedEvent():
                 self._seen.cancel_reason = event.reason
                 reason = f": {one_line(event.reason)}" if event.reason else ""
                 self._page.line(self._page.style(f"⊘ cancel requested{reason}", "yellow"))
+
+    def _question(self, event: RunWaiting | RunAnswered) -> None:
+        if isinstance(event, RunAnswered):
+            who = one_line(event.by) if event.by else "somebody"
+            self._page.line(self._page.style(f"» {who} says: {_ANSWERS[event.answer]}", "dim"))
+            return
+        called = _words.call(event.name, event.arguments, self._limit(40))
+        self._page.line(self._page.style(f"? {called}: nobody knows what became of it", "yellow"))
+        how = f"{one_line(event.text)} Say it: agentq answer {event.run_id}"
+        self._page.line(self._page.style(f"  {how}", "yellow"))
 
     def _final(self, event: FinalEvent) -> None:
         word, colour = _ENDS[event.type]

@@ -212,6 +212,13 @@ class RunRetried(_Event):
     retries: int
 
 
+class DataLostEvent(_Event):
+    """Redis has lost what was written of this run. `unsure`: perhaps a call with an effect, so the run is stopped."""
+
+    type: Literal["run.data_lost"] = "run.data_lost"
+    unsure: bool = False
+
+
 class CancelRequestedEvent(_Event):
     """Somebody asked to cancel the run."""
 
@@ -276,6 +283,7 @@ Event = Annotated[
     | RunWaiting
     | RunAnswered
     | RunRetried
+    | DataLostEvent
     | CancelRequestedEvent
     | RunCompleted
     | RunFailedEvent

@@ -63,6 +63,11 @@ class Calls:
         tool = self._agent.tool_named(call.name)
         return "none" if tool is None or call.arguments_error is not None else tool.effect
 
+    @property
+    def had_effects(self) -> bool:
+        """Whether a call with an effect was begun, by this worker or one before it."""
+        return any(step.effect != "none" for step in self.steps.values())
+
     async def settle(self, call: ToolCallPart) -> None:
         """Journal what became of a call that had started when its worker died, as far as anybody knows."""
         step, tool = self.steps[call.call_id], self._agent.tool_named(call.name)

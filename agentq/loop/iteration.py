@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Literal
 
 from agentq import _json
 from agentq.decide import Ask, CallModel, Failure, Finish, RunCalls, Settle, View, decide
-from agentq.errors import AgentQError, LeaseLost, ProviderError, RunNotFound, StoreCorrupted, StoreUnavailable
+from agentq.errors import AgentQError, DataLost, LeaseLost, ProviderError, RunNotFound, StoreCorrupted, StoreUnavailable
 from agentq.events.model import IterationStarted, ReasoningDelta, ReplyCompleted, RunReleased, RunWaiting, TextDelta
 from agentq.loop.answering import question_about
 from agentq.loop.calls import Calls
 from agentq.loop.finishing import TimesToLive, commit_of, turn_events
 from agentq.loop.interrupts import Interrupt, Interrupts
+from agentq.loop.losses import report_loss
 from agentq.loop.writer import StepWriter, patiently
 from agentq.messages import Message, ReasoningPart, Role, StopReason, TextPart, Usage, encode_message
 from agentq.providers.base import ModelRequest, ReasoningChunk, TextChunk, ToolCallChunk
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from agentq.loop.loop import Loop
     from agentq.messages import ToolCallPart
     from agentq.providers.base import Chunk
-    from agentq.stores.base import Claim, EventBatch
+    from agentq.stores.base import Claim, EventBatch, Lease
 
 logger = logging.getLogger(__name__)
 # What a provider asks for beyond this is a mistake in a unit.
@@ -40,7 +41,10 @@ OutcomeKind = Literal["committed", "released", "lost", "failed_to_store"]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How an iteration ended. `status` is what the run has now, None where this worker does not know."""
+    """How an iteration ended. `status` is what the run has now, None where this worker does not know.
+
+    `had_effects`: a call with an effect was begun in it, under `lease`.
+    """
 
     run_id: str
     agent: str
@@ -51,6 +55,8 @@ class Outcome:
     tools: int = 0
     usage: Usage = field(default_factory=Usage)
     error: str | None = None
+    lease: Lease | None = None
+    had_effects: bool = False
 
 
 class Iteration:
@@ -73,6 +79,7 @@ class Iteration:
             on_lost=self._on_lost,
         )
         self._unreadable: str | None = None
+        self._has_lost_data = False
         steps = self._read_steps()
         self._reply = steps.reply
         self._reply_is_journaled = steps.reply is not None
@@ -115,6 +122,7 @@ class Iteration:
         return self._interrupts.must_not_repeat
 
     def _on_lost(self, error: Exception) -> None:
+        self._has_lost_data |= isinstance(error, DataLost)
         logger.warning(
             "run %s: %s", self._run.run_id, error, extra={"run_id": self._run.run_id, "worker": self._claim.lease.owner}
         )
@@ -132,11 +140,14 @@ class Iteration:
         try:
             return await self._advance()
         except (LeaseLost, RunNotFound) as error:
+            self._has_lost_data |= isinstance(error, DataLost)
             return self._outcome("lost", None, str(error))
         except StoreUnavailable as error:
             return self._outcome("failed_to_store", None, str(error))
         finally:
             self._writer.close()
+            if self._has_lost_data:
+                await report_loss(self._loop.store, self._claim.lease, unsure=self._calls.had_effects)
 
     async def _advance(self) -> Outcome:
         if self._unreadable is not None:
@@ -334,6 +345,8 @@ class Iteration:
             self._calls.made,
             (self._reply.usage if self._reply is not None else None) or Usage(),
             error,
+            self._claim.lease,
+            self._calls.had_effects,
         )
 
 

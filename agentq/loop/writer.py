@@ -261,13 +261,14 @@ class StepWriter:
         using_tools: bool,
     ) -> None:
         async with self._one_in_flight:
-            self._number += 1
-            batch = EventBatch(self._number, tuple(events), replaced)
+            batch = EventBatch(self._number + 1, tuple(events), replaced)
             appended = await patiently(
                 lambda: self._store.journal(self._lease, records, batch, using_tools=using_tools),
                 self._clock,
                 lambda: self.closed,
             )
+            # A batch that was refused is not there, so its number is free.
+            self._number = batch.number
         if not any(isinstance(event, ReplyCompleted) for event in events):
             self._deltas.extend(self._numbered_deltas(events, appended))
 

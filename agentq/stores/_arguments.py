@@ -19,6 +19,7 @@ def renewal(prefix: str, leases: Sequence[Lease], lease_ms: int) -> dict[str, An
         "lease_ms": lease_ms,
         "run_ids": [lease.run_id for lease in leases],
         "fences": [str(lease.fence) for lease in leases],
+        "owners": [lease.owner for lease in leases],
     }
 
 

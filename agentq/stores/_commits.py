@@ -110,5 +110,6 @@ class Commits:
             prefix=self._keys.prefix,
             run_id=run_id,
             fence=lease.fence,
+            owner=lease.owner,
             **(nothing | arguments),
         )

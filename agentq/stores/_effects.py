@@ -45,6 +45,7 @@ async def write_effect(
         journal=keys.journal(lease.run_id),
         keys=tool_keys,
         fence=lease.fence,
+        owner=lease.owner,
         name=name,
         digest=digest,
         args=arguments,

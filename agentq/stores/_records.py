@@ -98,6 +98,8 @@ def _run(run_id: str, raw: dict[bytes, bytes]) -> RunState:
         question=Question(**_json.loads(question)) if question else None,
         retries=number(b"retries"),
         retried_at=number(b"retried_at"),
+        lost_ms=number(b"lost"),
+        unsure=b"unsure" in raw,
         queue=raw[b"queue"].decode(),
         model=text(b"model"),
         session_id=text(b"session"),

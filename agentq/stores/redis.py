@@ -18,6 +18,7 @@ from agentq.stores._checks import check_answered
 from agentq.stores._claims import ClaimedWakeups, Claims, WakeupSource
 from agentq.stores._commits import Commits
 from agentq.stores._effects import write_effect
+from agentq.stores._epochs import Epoch, Epochs
 from agentq.stores._listing import list_runs
 from agentq.stores._manifests import Manifests
 from agentq.stores._records import fields_of_new_run, run_of_hash
@@ -78,6 +79,7 @@ class RedisStore:
         self._script = scripts
         self._manifests = Manifests(self.pipeline, self.keys, scripts)
         self._signals = Signals(self.pipeline, self.keys, scripts)
+        self._epoch = Epochs(self.pipeline, self.keys, scripts)
         self._transcripts = Transcripts()
         self._commits = Commits(
             self.pipeline, self.keys, scripts, self._transcripts, retention or Retention(), self.known_agents
@@ -154,6 +156,7 @@ class RedisStore:
             journal=self.keys.journal(lease.run_id),
             events=self.keys.events(lease.run_id),
             fence=lease.fence,
+            owner=lease.owner,
             batch=batch.number,
             effect=int(any(record.starts_effect for record in records)),
             phase="using_tools" if using_tools else "",
@@ -177,6 +180,8 @@ class RedisStore:
             prefix=self.keys.prefix,
             run_id=lease.run_id,
             fence=lease.fence,
+            owner=lease.owner,
+            batch=batch.number,
             wakeup=_arguments.template(wake),
             question=b"" if rest is None else _json.dumps(rest.question),
             signals=0 if rest is None else rest.signals_seen,
@@ -260,6 +265,17 @@ class RedisStore:
     ) -> Any:
         """Run a tool's script and record its answer under `name`, at once; see `stores/_effects.py`."""
         return await write_effect(self.pipeline, self.keys, lease, name, script, keys, args)
+
+    async def report_loss(self, lease: Lease, *, unsure: bool) -> bool:
+        """Note that Redis has lost what was written under the lease; whether the run is still there to be marked.
+
+        `unsure`: a call with an effect may have been made of which nothing is stored any more. Again: no effect.
+        """
+        return await self._epoch.report(lease, unsure=unsure)
+
+    async def look_at_server(self) -> Epoch:
+        """Note which server this Redis is, and tell since when."""
+        return await self._epoch.look()
 
     async def next_wake(self, run_id: str) -> int:
         """Count a wake-up that somebody else writes. Raises `RunNotFound`."""

@@ -31,12 +31,14 @@ from agentq.worker.renewal import LeaseRenewal
 from agentq.worker.slots import Slots, follow_cancels
 from agentq.worker.suspension import Suspension
 from agentq.worker.sweeper import Sweeper, repeat
+from agentq.worker.vigil import Vigil
 from agentq.worker.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Sequence
 
     from agentq.app import AgentQ
+    from agentq.loop import Outcome
     from agentq.stores.base import Lease, Renewal
 
 logger = logging.getLogger(__name__)
@@ -131,6 +133,12 @@ class Worker:
             outage=outage,
         )
         burst = Burst(parts.store, sweeper)
+        vigil = Vigil(parts.store, worker=self.name)
+
+        def saw(outcome: Outcome) -> None:
+            burst.saw(outcome)
+            vigil.saw(outcome)
+
         slots = Slots(
             self.app.loop(parts.store, parts.executor, settings),
             renewal,
@@ -138,7 +146,7 @@ class Worker:
             worker=self.name,
             max_recoveries=settings.max_recoveries,
             on_room=self._nudge,
-            on_outcome=burst.saw,
+            on_outcome=saw,
         )
         slots.tells_every_end = self._is_burst
         suspension = Suspension(parts.executor.is_suspended, slots, nudge=self._nudge)
@@ -157,6 +165,7 @@ class Worker:
             async with (
                 _background(follow_cancels(parts.store.watch_cancels(self.name), slots), name="cancels"),
                 _background(commands.follow(parts.store.hub), name="commands"),
+                _background(repeat(vigil.look, every_s=Vigil.EVERY_S, who="vigil", outage=outage), name="vigil"),
             ):
                 await self._claim(parts, slots, sweeper, burst, suspension, outage)
                 await drain(slots, settings, hurry=self._hurry, nudge=self._nudge)

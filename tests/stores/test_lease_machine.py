@@ -222,7 +222,6 @@ class LeaseMachine(StoreMachine):
             self.refused(work, LeaseLost)
         elif effect and run.cancel_reason is not None and run.journal.get(name) != value:
             self.refused(work, CancelRequested)
-            held.numbers += 1
         else:
             appended = self.do(work)
             first = run.seq + 1

@@ -14,6 +14,7 @@ local function number(field)
   return tonumber(field) or 0
 end
 
-local function holds(state, fence)
-  return state.status == 'running' and state.fence == fence
+-- The owner counts too: a Redis that lost a claim gives its fence out again.
+local function holds(state, fence, owner)
+  return state.status == 'running' and state.fence == fence and state.owner == owner
 end

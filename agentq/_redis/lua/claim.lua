@@ -167,8 +167,8 @@ end
 
 local claims = {}
 for _, lease in ipairs(batch.taken) do
-  local state = read(key_of(lease[1]), 'status', 'fence')
-  if holds(state, int(lease[2])) then
+  local state = read(key_of(lease[1]), 'status', 'fence', 'owner')
+  if holds(state, int(lease[2]), owner) then
     claims[#claims + 1] = read_claim(lease[1])
   end
 end

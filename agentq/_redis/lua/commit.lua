@@ -13,23 +13,25 @@ KEYS[4]  events     event stream
 ARGV[1]   prefix       key prefix
 ARGV[2]   run_id       run id
 ARGV[3]   fence        the lease's; the same again returns the first outcome
-ARGV[4]   status       what the run becomes
-ARGV[5]   signals      how many signals the worker has seen
-ARGV[6]   delay_ms     how long the next iteration is put off
-ARGV[7]   ttl_ms       time to live of a run that ends
-ARGV[8]   session_ttl_ms  time to live of a session whose last run ends
-ARGV[9]   remembers    1 when the session gets the messages of a run that ends
-ARGV[10]  wakeup       template of the wake-up, or empty
-ARGV[11]  fields*      names and values for the run hash
-ARGV[12]  contents*    new messages, JSON
-ARGV[13]  items*       events
-ARGV[14]  closing*     events that hold only if the run gets this status
-ARGV[15]  ranges*      numbers of the deltas that an event of this batch replaces, "first-last"
+ARGV[4]   owner        the lease's
+ARGV[5]   status       what the run becomes
+ARGV[6]   signals      how many signals the worker has seen
+ARGV[7]   delay_ms     how long the next iteration is put off
+ARGV[8]   ttl_ms       time to live of a run that ends
+ARGV[9]   session_ttl_ms  time to live of a session whose last run ends
+ARGV[10]   remembers    1 when the session gets the messages of a run that ends
+ARGV[11]  wakeup       template of the wake-up, or empty
+ARGV[12]  fields*      names and values for the run hash
+ARGV[13]  contents*    new messages, JSON
+ARGV[14]  items*       events
+ARGV[15]  closing*     events that hold only if the run gets this status
+ARGV[16]  ranges*      numbers of the deltas that an event of this batch replaces, "first-last"
 
 Returns {status, number of the last event, woken, run that comes next, or empty}, or
   -1  RunNotFound         there is no such run
   -2  LeaseLost           another claim came since
   -3  IllegalTransition   a running run cannot get this status
+  -9  DataLost            Redis has lost what it had acknowledged
 ]]
 -- @include clock
 -- @include lists
@@ -41,22 +43,22 @@ Returns {status, number of the last event, woken, run that comes next, or empty}
 -- @include session
 -- @include finish
 
-local prefix, run, run_id, fence, status = ARGV[1], KEYS[1], ARGV[2], ARGV[3], ARGV[4]
+local prefix, run, run_id, fence, status = ARGV[1], KEYS[1], ARGV[2], ARGV[3], ARGV[5]
 local state = read(run, 'status', 'fence', 'committed', 'outcome', 'owner', 'signals', 'queue')
 if state.committed == fence then
   local done, seq, woken, next_id = string.match(state.outcome, '^(%l+) (%d+) (%d) (%w*)$')
   return {done, tonumber(seq), tonumber(woken), next_id}
 end
-local code = refused(state, fence)
+local code = refused(state, fence, ARGV[4])
 if code then
   return code
 end
 if not TRANSITIONS['running'][status] then
   return -3
 end
-local fields, contents, items, closing, ranges = lists(11, 5)
-local delay = tonumber(ARGV[6])
-if tonumber(state.signals or '0') > tonumber(ARGV[5]) then
+local fields, contents, items, closing, ranges = lists(12, 5)
+local delay = tonumber(ARGV[7])
+if tonumber(state.signals or '0') > tonumber(ARGV[6]) then
   status, closing, delay = 'queued', {}, 0
 end
 
@@ -76,16 +78,16 @@ redis.call('HSET', run, 'committed', fence, 'writer', state.owner, 'length', red
 set_status(prefix, run, run_id, 'running', status)
 local woken, next_id = 0, ''
 if status == 'queued' then
-  woken, next_id = schedule(prefix, ARGV[10], run, run_id, state.queue, now, delay), run_id
+  woken, next_id = schedule(prefix, ARGV[11], run, run_id, state.queue, now, delay), run_id
 elseif FINAL[status] then
   if status == 'cancelled' then
     -- Perhaps no worker ever comes to take it. The wake-ups of a run that ended otherwise have been taken, or will be.
-    withdraw(ARGV[10], run, run_id, state.queue)
+    withdraw(ARGV[11], run, run_id, state.queue)
   end
-  next_id = finish(prefix, run, run_id, now, tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9] == '1') or ''
+  next_id = finish(prefix, run, run_id, now, tonumber(ARGV[8]), tonumber(ARGV[9]), ARGV[10] == '1') or ''
   if next_id ~= '' then
     local promoted = prefix .. ':{' .. next_id .. '}'
-    woken = schedule(prefix, ARGV[10], promoted, next_id, redis.call('HGET', promoted, 'queue'), now, 0)
+    woken = schedule(prefix, ARGV[11], promoted, next_id, redis.call('HGET', promoted, 'queue'), now, 0)
   end
 end
 redis.call('HSET', run, 'outcome', status .. ' ' .. int(last) .. ' ' .. woken .. ' ' .. next_id)

@@ -6,14 +6,16 @@ KEYS[2]    journal    steps of the iteration in flight
 KEYS[3..]  keys       keys of the tool's script
 
 ARGV[1]  fence      the lease's
-ARGV[2]  name       name of the record; the same again returns the first answer
-ARGV[3]  digest     of the tool's script
-ARGV[4]  args*      arguments of the tool's script
+ARGV[2]  owner      the lease's
+ARGV[3]  name       name of the record; the same again returns the first answer
+ARGV[4]  digest     of the tool's script
+ARGV[5]  args*      arguments of the tool's script
 
 Returns {what the script returned}, or
   -1  RunNotFound    there is no such run
   -2  LeaseLost      another claim came since
   -3  StepDiverged   another script was recorded under this name
+  -9  DataLost       Redis has lost what it had acknowledged
 ]]
 -- @include lists
 -- @include lease
@@ -24,8 +26,8 @@ local function effect(KEYS, ARGV)
 -- @include effect
 end
 
-local fence, name, digest = ARGV[1], ARGV[2], ARGV[3]
-local code = refused(read(KEYS[1], 'status', 'fence'), fence)
+local fence, name, digest = ARGV[1], ARGV[3], ARGV[4]
+local code = refused(read(KEYS[1], 'status', 'fence', 'owner'), fence, ARGV[2])
 if code then
   return code
 end
@@ -37,7 +39,7 @@ if record then
   end
   return {cmsgpack.unpack(packed)}
 end
-local answer = effect({unpack(KEYS, 3)}, lists(4, 1))
+local answer = effect({unpack(KEYS, 3)}, lists(5, 1))
 if type(answer) == 'table' and answer.err then
   return answer
 end

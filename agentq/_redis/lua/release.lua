@@ -10,15 +10,18 @@ KEYS[2]  events     event stream
 ARGV[1]  prefix     key prefix
 ARGV[2]  run_id     run id
 ARGV[3]  fence      the lease's; the same again returns the first outcome
-ARGV[4]  wakeup     template of the wake-up, or empty
-ARGV[5]  question   what the run waits for, JSON, or empty
-ARGV[6]  signals    how many signals the worker has seen
-ARGV[7]  items*     events
-ARGV[8]  closing*   events that hold only if the run waits
+ARGV[4]  owner      the lease's
+ARGV[5]  batch      number of this batch within the claim
+ARGV[6]  wakeup     template of the wake-up, or empty
+ARGV[7]  question   what the run waits for, JSON, or empty
+ARGV[8]  signals    how many signals the worker has seen
+ARGV[9]  items*     events
+ARGV[10]  closing*   events that hold only if the run waits
 
 Returns {status, woken}, or
   -1  RunNotFound   there is no such run
   -2  LeaseLost     another claim came since
+  -9  DataLost      Redis has lost what it had acknowledged
 ]]
 -- @include clock
 -- @include lists
@@ -29,17 +32,20 @@ Returns {status, woken}, or
 -- @include fence
 
 local prefix, run, run_id, fence = ARGV[1], KEYS[1], ARGV[2], ARGV[3]
-local state = read(run, 'status', 'fence', 'released', 'queue', 'signals')
+local state = read(run, 'status', 'fence', 'released', 'queue', 'signals', 'owner', 'batch')
 local released, status_then, woken_then = string.match(state.released or '', '^(%d+) (%l+) (%d)$')
 if released == fence then
   return {status_then, tonumber(woken_then)}
 end
-local code = refused(state, fence)
+local code = refused(state, fence, ARGV[4])
 if code then
   return code
 end
-local items, closing = lists(7, 2)
-local rests = ARGV[5] ~= '' and number(state.signals) <= tonumber(ARGV[6])
+if has_gap(state, fence, ARGV[5]) then
+  return -9
+end
+local items, closing = lists(9, 2)
+local rests = ARGV[7] ~= '' and number(state.signals) <= tonumber(ARGV[8])
 local status, woken = rests and 'waiting' or 'queued', 0
 local now = now_ms()
 reset(run, KEYS[2], 'released', now)
@@ -48,10 +54,10 @@ redis.call('HSET', run, 'owner', '', 'lease_until', '0', 'phase', '', 'updated',
 set_status(prefix, run, run_id, 'running', status)
 if rests then
   emit(run, KEYS[2], closing, now)
-  redis.call('HSET', run, 'question', ARGV[5])
+  redis.call('HSET', run, 'question', ARGV[7])
   redis.call('ZREM', prefix .. ':due', run_id)
 else
-  woken = schedule(prefix, ARGV[4], run, run_id, state.queue, now, 0, true)
+  woken = schedule(prefix, ARGV[6], run, run_id, state.queue, now, 0, true)
 end
 redis.call('HSET', run, 'released', fence .. ' ' .. status .. ' ' .. woken)
 return {status, woken}

@@ -7,6 +7,7 @@ ARGV[1]  prefix     key prefix
 ARGV[2]  lease_ms   lease length
 ARGV[3]  run_ids*   runs
 ARGV[4]  fences*    the fence of each
+ARGV[5]  owners*    the owner of each
 
 Returns for each run {held, signals, cancel requested}.
 ]]
@@ -14,13 +15,13 @@ Returns for each run {held, signals, cancel requested}.
 -- @include lists
 -- @include lease
 
-local run_ids, fences = lists(3, 2)
+local run_ids, fences, owners = lists(3, 3)
 local now = now_ms()
 local answers = {}
 for i, run_id in ipairs(run_ids) do
   local run = ARGV[1] .. ':{' .. run_id .. '}'
-  local state = read(run, 'status', 'fence', 'signals', 'cancel')
-  local held = holds(state, fences[i])
+  local state = read(run, 'status', 'fence', 'owner', 'signals', 'cancel')
+  local held = holds(state, fences[i], owners[i])
   if held then
     local lease_until = int(now + tonumber(ARGV[2]))
     redis.call('HSET', run, 'lease_until', lease_until)

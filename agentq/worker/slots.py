@@ -206,7 +206,8 @@ class Slots:
     def _end(self, lease: Lease) -> None:
         self._renewal.drop(lease)
         del self._slots[lease]
-        if self._newest[lease.run_id] == lease:
+        # An older iteration of the run may end after a newer one: its last call hangs, the newer one's did not.
+        if self._newest.get(lease.run_id) == lease:
             del self._newest[lease.run_id]
         if self.free == 1 or self.tells_every_end:
             self._on_room()

@@ -71,6 +71,23 @@ async def test_one_tool_is_not_1_tools(caplog: pytest.LogCaptureFixture):
     assert caplog.messages == ["run R1 iteration 2 committed → queued  1 tool  41 ms"]
 
 
+async def test_an_iteration_that_was_lost_may_end_after_the_one_that_took_over():
+    """Its last call to Redis may hang for long; the slot is free and said to be free all the same."""
+    loop, room = ScriptedLoop(), []
+    running = slots(loop, concurrency=2, on_room=lambda: room.append(True))
+    running.tells_every_end = True
+    running.start(claim(fence=1))
+    running.start(claim(fence=2))
+    older, newer = loop.begun
+    assert older.told == ["lose"]
+    newer.finish()
+    await wait_until(lambda: len(running) == 1)
+    assert not running.holds("R1")
+    older.finish()
+    await wait_until(lambda: len(running) == 0)
+    assert len(room) == 2
+
+
 @pytest.mark.parametrize(
     ("recoveries", "said"), [(1, "recovery 1 of 5"), (6, "recovery 6, more than 5: the run is set aside")]
 )

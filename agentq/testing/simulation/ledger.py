@@ -1,0 +1,293 @@
+"""What has really happened in a simulated world, kept apart from the store, and what of it must not have happened."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from agentq.errors import AgentQError, LeaseLost
+from agentq.runs import Status
+from agentq.steps import read_steps
+from agentq.testing.simulation.scheduling import current_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from agentq.steps import CallStep, Effect
+    from agentq.stores.base import Claim, Commit, Committed, Created, EventBatch, Lease, NewRun, Renewal, StepRecord
+    from agentq.testing.simulation.faults import Figures
+    from agentq.tools.context import ToolContext
+
+
+@dataclass(slots=True)
+class Known:
+    """What the ledger knows of one run. `finished` and `returned` are of its calls, by id; so is `announced`.
+
+    `took` are the fences of claims that took it over from a worker, `handed_back` those of releases.
+    """
+
+    run_id: str
+    new: NewRun
+    enters_ms: int
+    status: Status = Status.QUEUED
+    fence: int = 0
+    owner: str = ""
+    until_ms: int = 0
+    batch: int = 0
+    recoveries: int = 0
+    took: list[int] = field(default_factory=list)
+    handed_back: list[int] = field(default_factory=list)
+    commits: dict[int, Committed] = field(default_factory=dict)
+    message_count: int = 0
+    reply_is_journaled: bool = False
+    journaled_text: str = ""
+    announced: dict[str, CallStep] = field(default_factory=dict)
+    finished: dict[str, CallStep] = field(default_factory=dict)
+    entered: Counter[str] = field(default_factory=Counter)
+    returned: dict[str, list[str]] = field(default_factory=dict)
+    cancelled_ms: int | None = None
+    cancel_returned_ms: int | None = None
+    has_entered: bool = False
+
+    @property
+    def is_running(self) -> bool:
+        return self.status is Status.RUNNING
+
+
+class Ledger:
+    """Sees every command that the store carries out and every tool that is entered; `blame` hears what is wrong."""
+
+    def __init__(self, now_ms: Callable[[], int], figures: Figures, blame: Callable[[str], None]) -> None:
+        self.runs: dict[str, Known] = {}
+        self.lines: dict[str, list[Known]] = {}
+        self.remembered: dict[str, list[Known]] = {}
+        self.keys: dict[str, str] = {}
+        self.figures = figures
+        self.on_created: Callable[[str], None] = lambda _: None
+        self.now_ms = now_ms
+        self._blame = blame
+        self._claims: dict[tuple[str, str], tuple[tuple[Lease, ...], int]] = {}
+
+    @property
+    def open_runs(self) -> tuple[Known, ...]:
+        return tuple(known for known in self.runs.values() if not known.status.is_final)
+
+    # --- commands that the store carried out
+
+    def saw(self, name: str, arguments: tuple[Any, ...], named: dict[str, Any], answer: Any) -> None:
+        match name:
+            case "create":
+                self._created(arguments[0], answer)
+            case "claim":
+                self._claimed(named["owner"], named["claim_id"], named["lease_ms"], answer)
+            case "renew":
+                self._renewed(arguments[0], named["lease_ms"], answer)
+            case "journal":
+                self._journaled(*arguments[:3])
+            case "commit":
+                self._committed(arguments[0], arguments[1], answer)
+            case "release":
+                self._released(arguments[0])
+            case "cancel":
+                known = self.runs[arguments[0]]
+                if known.cancelled_ms is None and not known.status.is_final:
+                    known.cancelled_ms = self.now_ms()
+                    self.figures.cancels += 1
+
+    def saw_refused(self, name: str, arguments: tuple[Any, ...], error: AgentQError) -> None:
+        """Whoever holds a run may write, and a command that was carried out says so when it comes again."""
+        if not isinstance(error, LeaseLost):
+            return
+        lease: Lease = arguments[0]
+        known = self.runs[lease.run_id]
+        if known.is_running and known.fence == lease.fence:
+            self._wrong(known, f"{name} by the worker that holds the run was refused: {error}")
+        elif name == "commit" and known.fence == lease.fence and lease.fence in known.commits:
+            self._wrong(known, "a commit that was sent again looks like a lost lease")
+
+    def _created(self, new: NewRun, answer: Created) -> None:
+        if answer.existed:
+            if answer.run_id not in self.runs:
+                self._blame(f"create answered with run {answer.run_id}, which was never stored")
+            return
+        if new.run_id in self.runs:
+            self._blame(f"run {new.run_id} was stored twice")
+        if new.idempotency_key is not None:
+            if new.idempotency_key in self.keys:
+                self._blame(f"key {new.idempotency_key} made a second run {new.run_id}")
+            self.keys[new.idempotency_key] = new.run_id
+        known = Known(new.run_id, new, self.now_ms() + new.delay_ms)
+        known.message_count = len(new.messages)
+        self.runs[new.run_id] = known
+        if not new.delay_ms:
+            self._enter(known)
+        self.figures.runs += 1
+        self.on_created(new.run_id)
+
+    def before_claim(self, run_ids: Sequence[str]) -> None:
+        """A run that was delayed takes its place in its session when it is first asked for after that."""
+        for run_id in run_ids:
+            known = self.runs.get(run_id)
+            if known is None or known.status is not Status.QUEUED or known.cancelled_ms is not None:
+                continue
+            if known.enters_ms <= self.now_ms():
+                self._enter(known)
+
+    def _enter(self, known: Known) -> None:
+        if known.new.session_id is not None and not known.has_entered:
+            known.has_entered = True
+            self.lines.setdefault(known.new.session_id, []).append(known)
+
+    def _is_live(self, known: Known) -> bool:
+        """Whether every run that stands before it in its session has ended."""
+        line = self.lines.get(known.new.session_id or "", [])
+        return known in line and all(other.status.is_final for other in line[: line.index(known)])
+
+    def _claimed(self, owner: str, claim_id: str, lease_ms: int, claims: tuple[Claim, ...]) -> None:
+        earlier, until_ms = self._claims.get((owner, claim_id), ((), 0))
+        # A store remembers a claim for as long as its leases last.
+        if until_ms > self.now_ms():
+            if new := [claim.lease for claim in claims if claim.lease not in earlier]:
+                self._blame(f"the same claim again gave other leases: {new}")
+            return
+        if claims:
+            self._claims[owner, claim_id] = (tuple(claim.lease for claim in claims), self.now_ms() + lease_ms)
+        for claim in claims:
+            self._took(claim, owner, lease_ms)
+
+    def _took(self, claim: Claim, owner: str, lease_ms: int) -> None:
+        known, now_ms = self.runs[claim.lease.run_id], self.now_ms()
+        if claim.lease.fence <= known.fence:
+            self._wrong(known, f"fence {claim.lease.fence} was given after fence {known.fence}")
+        if known.status.is_final:
+            self._wrong(known, f"it was claimed although it has {known.status}")
+        if known.is_running:
+            if known.until_ms > now_ms:
+                self._wrong(known, f"{owner} took it while {known.owner} held a live lease")
+            known.took.append(claim.lease.fence)
+            self.figures.takeovers += 1
+        if known.enters_ms > now_ms and known.cancelled_ms is None:
+            self._wrong(known, f"it was claimed {known.enters_ms - now_ms} ms before its time")
+        known.recoveries = claim.run.recoveries
+        known.fence, known.owner, known.until_ms = claim.lease.fence, owner, now_ms + lease_ms
+        known.status, known.batch = Status.RUNNING, 0
+        if known.new.session_id is not None and known.cancelled_ms is None:
+            self._check_turn(known, claim)
+
+    def _check_turn(self, known: Known, claim: Claim) -> None:
+        """Runs of a session go on one after the other, and see what the earlier ones said."""
+        if not self._is_live(known):
+            self._wrong(known, "it was claimed before its turn in its session")
+        session_id = known.new.session_id or ""
+        earlier = self.remembered.get(session_id, [])
+        if len(claim.history) != sum(other.message_count for other in earlier):
+            self._wrong(known, f"it sees {len(claim.history)} messages of its session's earlier runs")
+
+    def _renewed(self, leases: Sequence[Lease], lease_ms: int, answers: Sequence[Renewal]) -> None:
+        for lease, answer in zip(leases, answers, strict=True):
+            known = self.runs[lease.run_id]
+            is_current = known.is_running and known.fence == lease.fence
+            if answer.held != is_current:
+                self._wrong(known, f"a renewal of fence {lease.fence} says held={answer.held}")
+            if is_current:
+                known.until_ms = self.now_ms() + lease_ms
+
+    def _holds(self, lease: Lease, what: str) -> Known:
+        known = self.runs[lease.run_id]
+        if not known.is_running or known.fence != lease.fence:
+            holder = f"held by {known.owner} with fence {known.fence}" if known.is_running else known.status
+            self._wrong(known, f"{what} of {lease.owner} with fence {lease.fence} was taken; the run is {holder}")
+        return known
+
+    def _journaled(self, lease: Lease, records: Sequence[StepRecord], batch: EventBatch) -> None:
+        known = self._holds(lease, "a write")
+        if batch.number <= known.batch:
+            return
+        known.batch = batch.number
+        steps = read_steps({record.name: record.value for record in records})
+        if steps.reply is not None:
+            if known.reply_is_journaled:
+                self._wrong(known, "a second reply was journaled in one iteration")
+            known.reply_is_journaled, known.journaled_text = True, steps.reply.text
+        for call_id, step in steps.calls.items():
+            if step.result is None:
+                self._announced(known, call_id, step)
+            elif call_id in known.finished:
+                self._wrong(known, f"{call_id} finished a second time")
+            else:
+                known.finished[call_id] = step
+
+    def _announced(self, known: Known, call_id: str, step: CallStep) -> None:
+        if call_id in known.finished:
+            self._wrong(known, f"{call_id} was announced again although it had finished")
+        if known.cancelled_ms is not None and not step.withdrawn and known.announced.get(call_id) != step:
+            self._wrong(known, f"{call_id} was announced after the cancel")
+        known.announced[call_id] = step
+
+    def _committed(self, lease: Lease, commit: Commit, answer: Committed) -> None:
+        if (earlier := self.runs[lease.run_id].commits.get(lease.fence)) is not None:
+            if answer != earlier:
+                self._wrong(self.runs[lease.run_id], f"a commit sent again answered {answer}, at first {earlier}")
+            return
+        known = self._holds(lease, "a commit")
+        known.commits[lease.fence] = answer
+        known.message_count += len(commit.messages)
+        known.status = answer.status
+        known.recoveries = known.recoveries if answer.status.is_final else 0
+        if commit.messages:
+            known.reply_is_journaled, known.journaled_text = False, ""
+        self.figures.iterations += 1
+        if answer.status.is_final and known.new.session_id is not None and self._is_live(known):
+            self.remembered.setdefault(known.new.session_id, []).append(known)
+
+    def _released(self, lease: Lease) -> None:
+        if lease.fence in self.runs[lease.run_id].handed_back:
+            return
+        known = self._holds(lease, "a release")
+        known.status = Status.QUEUED
+        known.handed_back.append(lease.fence)
+        self.figures.hand_overs += 1
+
+    # --- what tools and models saw
+
+    def asked(self, run_id: str) -> None:
+        """A model was asked for a reply."""
+        known = self.runs[run_id]
+        if self._is_holder(known) and known.reply_is_journaled:
+            self._wrong(known, "the model was asked again although its reply was journaled")
+
+    def entered(self, ctx: ToolContext, name: str, effect: Effect) -> None:
+        """A tool was entered."""
+        known, call_id = self.runs[ctx.run_id], ctx.call_id
+        self.figures.tools += 1
+        if ctx.idempotency_key != call_id:
+            self._wrong(known, f"{name} got the key {ctx.idempotency_key} for call {call_id}")
+        # A worker that does not know yet that it has lost the run may begin to read once more, which harms nobody.
+        if call_id in known.finished and (effect != "none" or self._is_holder(known)):
+            self._wrong(known, f"{name} had finished and was entered again ({call_id})")
+        if effect == "once" and known.entered[call_id]:
+            self._wrong(known, f"{name} must happen once and was entered again ({call_id})")
+        known.entered[call_id] += 1
+        if effect != "none":
+            self._check_announced(known, ctx, name)
+
+    def _check_announced(self, known: Known, ctx: ToolContext, name: str) -> None:
+        announced = known.announced.get(ctx.call_id)
+        if announced is None or announced.attempt < ctx.attempt or announced.withdrawn:
+            self._wrong(known, f"{name} was entered without being announced ({ctx.call_id}, attempt {ctx.attempt})")
+        if known.cancel_returned_ms is not None:
+            # It had been announced before, which is when a call counts as started.
+            self.figures.late_starts += 1
+            late_ms = self.now_ms() - known.cancel_returned_ms
+            self.figures.longest_late_ms = max(self.figures.longest_late_ms, late_ms)
+
+    def returned(self, ctx: ToolContext, value: str) -> None:
+        """A tool returned, or raised, this text."""
+        self.runs[ctx.run_id].returned.setdefault(ctx.call_id, []).append(value)
+
+    def _is_holder(self, known: Known) -> bool:
+        return known.is_running and known.owner == current_thread().process.name
+
+    def _wrong(self, known: Known, what: str) -> None:
+        self._blame(f"run {known.run_id}: {what}")

@@ -1,0 +1,185 @@
+"""What each simulated run is going to do: its model's turns, the calls in them, the transcript that follows."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from agentq.errors import ProviderError, ToolError
+from agentq.messages import Message, NoteKind, Role, StopReason, TextPart
+from agentq.providers.mock import since_prompt
+from agentq.runs import Status
+from agentq.testing.models import Reply, ScriptedModel, call
+from agentq.tools.context import ToolContext  # noqa: TC001 - read when the tools are made
+from agentq.tools.function import Tool
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import AsyncIterator, Sequence
+
+    from agentq.providers.base import Chunk, ModelRequest
+    from agentq.steps import Effect
+    from agentq.testing.simulation.ledger import Ledger
+
+EFFECTS: dict[str, Effect] = {"look": "none", "book": "idempotent", "charge": "once"}
+# A name that the model makes up.
+_UNKNOWN = "dream"
+_FAILURES = ("busy", "cut", "refused")
+
+Failure = Literal["busy", "cut", "refused", "dead"]
+Line = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedCall:
+    """A call; its number is unique in its run and stands in its arguments."""
+
+    name: str
+    number: int
+    raises: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedTurn:
+    """One reply, or how the model fails to give one: before or amid its text, by refusing, or for good ("dead")."""
+
+    text: str
+    calls: tuple[PlannedCall, ...] = ()
+    fails: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The turns of one run, the last of which ends it."""
+
+    number: int
+    turns: tuple[PlannedTurn, ...]
+
+    @property
+    def prompt(self) -> str:
+        return f"plan {self.number}"
+
+    @property
+    def ends(self) -> Status:
+        return Status.FAILED if self.turns[-1].fails == "dead" else Status.COMPLETED
+
+    def lines(self, outcomes: dict[int, str]) -> list[Line]:
+        """The transcript that the run has in the end, without results; `outcomes` says how each call came out."""
+        lines: list[Line] = [("user", self.prompt)]
+        for turn in self.turns:
+            if turn.fails is not None:
+                if turn.fails != "dead":
+                    lines.append(("note", NoteKind.REFUSED if turn.fails == "refused" else NoteKind.PROVIDER_ERROR))
+                continue
+            lines.append(("assistant", turn.text, tuple((call.name, call.number) for call in turn.calls)))
+            if turn.calls:
+                lines.append(("results", tuple(call.name for call in turn.calls)))
+            if any(call.raises and outcomes.get(call.number) == "error" for call in turn.calls):
+                lines.append(("note", NoteKind.TOOL_ERROR))
+        return lines
+
+    def replies(self) -> list[Reply]:
+        return [_reply(turn) for turn in self.turns]
+
+
+def line_of(message: Message) -> Line:
+    """A message of a transcript, in the form of `Plan.lines`."""
+    match message.role:
+        case Role.USER:
+            return ("user", message.text)
+        case Role.ASSISTANT:
+            calls = tuple((part.name, part.arguments.get("number")) for part in message.tool_calls)
+            return ("assistant", message.text, calls)
+        case Role.TOOL:
+            return ("results", tuple(result.name for result in message.tool_results))
+        case Role.SYSTEM:
+            return ("note", message.note)
+
+
+def draw_plan(number: int, numbers: random.Random) -> Plan:
+    """A plan of up to six turns."""
+    turns: list[PlannedTurn] = []
+    calls = 0
+    for index in range(numbers.randint(0, 4)):
+        text = _text(number, index, numbers)
+        if numbers.random() < 0.2:
+            turns.append(PlannedTurn(text, fails=numbers.choice(_FAILURES)))  # type: ignore[arg-type]
+            continue
+        planned = []
+        for _ in range(numbers.choice((1, 1, 2, 3, 5))):
+            calls += 1
+            name = _UNKNOWN if numbers.random() < 0.03 else numbers.choice(tuple(EFFECTS))
+            planned.append(PlannedCall(name, calls, raises=name != _UNKNOWN and numbers.random() < 0.1))
+        turns.append(PlannedTurn(text if numbers.random() < 0.6 else "", tuple(planned)))
+    last = _text(number, len(turns), numbers)
+    turns.append(PlannedTurn(last, fails="dead" if numbers.random() < 0.05 else None))
+    return Plan(number, tuple(turns))
+
+
+def _text(number: int, turn: int, numbers: random.Random) -> str:
+    return "".join(f"{number}.{turn}.{word} " for word in range(numbers.randint(1, 8)))
+
+
+def _reply(turn: PlannedTurn) -> Reply:
+    match turn.fails:
+        case "busy":
+            return ProviderError("busy", status=503)
+        case "cut":
+            return [turn.text, ProviderError("cut off")]
+        case "dead":
+            return [turn.text, ProviderError("no such model", status=404, retryable=False)]
+        case "refused":
+            return Message(role=Role.ASSISTANT, parts=(TextPart(text=turn.text),), stop_reason=StopReason.REFUSAL)
+        case None:
+            calls = [call(planned.name, number=planned.number) for planned in turn.calls]
+            return [turn.text, *calls] if turn.text else calls
+
+
+class SimulatedModel:
+    """A provider that follows the plan of each run, and takes its time between two pieces."""
+
+    name = "simulated"
+
+    def __init__(self, plans: Sequence[Plan], ledger: Ledger, numbers: random.Random, *, longest_s: float) -> None:
+        self._models = {plan.prompt: ScriptedModel(plan.replies()) for plan in plans}
+        self._ledger = ledger
+        self._numbers = numbers
+        self._longest_s = longest_s
+
+    async def stream(self, request: ModelRequest) -> AsyncIterator[Chunk]:
+        self._ledger.asked(request.run_id or "")
+        prompt, _ = since_prompt(request.messages)
+        await asyncio.sleep(self._numbers.uniform(0, self._longest_s))
+        async for chunk in self._models[prompt].stream(request):
+            yield chunk
+            # Some pieces come at once, some after the writer has lost patience.
+            await asyncio.sleep(self._numbers.choice((0.0, 0.01, 0.08)))
+
+
+def simulated_tools(
+    plans: Sequence[Plan], ledger: Ledger, numbers: random.Random, *, longest_s: float
+) -> list[Tool[..., Any]]:
+    """One tool of each effect, which tell the ledger what they do."""
+    raising = {
+        (plan.prompt, call.number) for plan in plans for turn in plan.turns for call in turn.calls if call.raises
+    }
+
+    def made(name: str, effect: Effect) -> Tool[..., Any]:
+        async def work(number: int, ctx: ToolContext) -> str:
+            ledger.entered(ctx, name, effect)
+            if numbers.random() < 0.3:
+                await ctx.progress(f"{name} {number}")
+            # Most are quick; some outlast their worker's lease.
+            takes_s = numbers.choice((0.0, 0.01, 0.1, longest_s))
+            if takes_s:
+                await asyncio.sleep(takes_s * numbers.random())
+            value = f"{name} {number} attempt {ctx.attempt}"
+            ledger.returned(ctx, value)
+            if (ledger.runs[ctx.run_id].new.prompt, number) in raising:
+                raise ToolError(value)
+            return value
+
+        return Tool.from_function(work, name=name, description="Work.", effect=effect)
+
+    return [made(name, effect) for name, effect in EFFECTS.items()]

@@ -32,7 +32,8 @@ class Chances:
     there for a while, up to several leases. `stall`: its event loop does (a blocking tool), while the thread that
     renews goes on. `lost_reply`: the call is carried out, and the caller hears that the store is away. `refused`: the
     same, and it is not carried out. `stray`: the same, and it is carried out much later. `slow`: it takes a thousand
-    times as long as usual. `lost_wakeup`, `doubled_wakeup`, `lost_notice`: of the queue, and of pub/sub.
+    times as long as usual. `lost_wakeup`, `doubled_wakeup`, `lost_notice`: of the queue, and of pub/sub. `rumour`: a
+    worker hears besides of the cancel of a run that nobody has cancelled.
     """
 
     crash: float = 0.006
@@ -45,6 +46,7 @@ class Chances:
     lost_wakeup: float = 0.05
     doubled_wakeup: float = 0.05
     lost_notice: float = 0.2
+    rumour: float = 0.2
 
     def times(self, factor: float) -> Chances:
         """All of them, so many times as likely."""
@@ -58,8 +60,7 @@ CALM = Chances(*[0.0] * len(fields(Chances)))
 class Figures:
     """Counts of one world or of many. `iterations` are commits, `takeovers` claims of runs whose worker had lost them.
 
-    `late_starts` are tools with an effect that had been announced before a cancel and were entered after it had
-    returned; `longest_late_ms` is how late at most.
+    `late_starts` are tools with an effect that were announced before a cancel and entered after it had returned.
     """
 
     worlds: int = 0
@@ -83,15 +84,10 @@ class Figures:
     cancels: int = 0
     unknown_outcomes: int = 0
     late_starts: int = 0
-    longest_late_ms: int = 0
     violations: int = 0
 
     def __add__(self, other: Figures) -> Figures:
-        total = Figures()
-        for field in fields(Figures):
-            one, two = getattr(self, field.name), getattr(other, field.name)
-            setattr(total, field.name, max(one, two) if field.name.startswith("longest_") else one + two)
-        return total
+        return Figures(**{field.name: getattr(self, field.name) + getattr(other, field.name) for field in fields(self)})
 
 
 class Fates:

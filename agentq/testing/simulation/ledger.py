@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Known:
-    """What the ledger knows of one run. `finished` and `returned` are of its calls, by id; so is `announced`.
+    """What the ledger knows of one run. `took` are the fences of claims that took it over, `handed_back` of releases.
 
-    `took` are the fences of claims that took it over from a worker, `handed_back` those of releases.
+    Of its calls, by id: the journal's `announced` and `finished`; how often their tool was `entered` and what it
+    `returned`; and those that are `unwritten`: they have returned, under which fence, and the journal lacks the result.
     """
 
     run_id: str
@@ -45,9 +46,11 @@ class Known:
     announced: dict[str, CallStep] = field(default_factory=dict)
     finished: dict[str, CallStep] = field(default_factory=dict)
     entered: Counter[str] = field(default_factory=Counter)
+    entered_at: dict[str, int] = field(default_factory=dict)
     returned: dict[str, list[str]] = field(default_factory=dict)
+    unwritten: dict[str, tuple[int, Effect]] = field(default_factory=dict)
     cancelled_ms: int | None = None
-    cancel_returned_ms: int | None = None
+    cancel_has_returned: bool = False
     has_entered: bool = False
 
     @property
@@ -65,6 +68,7 @@ class Ledger:
         self.keys: dict[str, str] = {}
         self.figures = figures
         self.on_created: Callable[[str], None] = lambda _: None
+        self.on_announced: Callable[[str], None] = lambda _: None
         self.now_ms = now_ms
         self._blame = blame
         self._claims: dict[tuple[str, str], tuple[tuple[Lease, ...], int]] = {}
@@ -72,6 +76,11 @@ class Ledger:
     @property
     def open_runs(self) -> tuple[Known, ...]:
         return tuple(known for known in self.runs.values() if not known.status.is_final)
+
+    def held_by(self, owner: str, *, besides: str) -> str | None:
+        """A run that a worker holds and nobody has cancelled."""
+        held = (known.run_id for known in self.runs.values() if known.is_running and known.owner == owner)
+        return next((run_id for run_id in held if run_id != besides and self.runs[run_id].cancelled_ms is None), None)
 
     # --- commands that the store carried out
 
@@ -217,6 +226,7 @@ class Ledger:
                 self._wrong(known, f"{call_id} finished a second time")
             else:
                 known.finished[call_id] = step
+                known.unwritten.pop(call_id, None)
 
     def _announced(self, known: Known, call_id: str, step: CallStep) -> None:
         if call_id in known.finished:
@@ -224,6 +234,7 @@ class Ledger:
         if known.cancelled_ms is not None and not step.withdrawn and known.announced.get(call_id) != step:
             self._wrong(known, f"{call_id} was announced after the cancel")
         known.announced[call_id] = step
+        self.on_announced(known.run_id)
 
     def _committed(self, lease: Lease, commit: Commit, answer: Committed) -> None:
         if (earlier := self.runs[lease.run_id].commits.get(lease.fence)) is not None:
@@ -269,6 +280,8 @@ class Ledger:
         if effect == "once" and known.entered[call_id]:
             self._wrong(known, f"{name} must happen once and was entered again ({call_id})")
         known.entered[call_id] += 1
+        known.entered_at[call_id] = known.fence if self._is_holder(known) else 0
+        self._check_written(known, call_id, name, effect)
         if effect != "none":
             self._check_announced(known, ctx, name)
 
@@ -276,15 +289,23 @@ class Ledger:
         announced = known.announced.get(ctx.call_id)
         if announced is None or announced.attempt < ctx.attempt or announced.withdrawn:
             self._wrong(known, f"{name} was entered without being announced ({ctx.call_id}, attempt {ctx.attempt})")
-        if known.cancel_returned_ms is not None:
+        if known.cancel_has_returned:
             # It had been announced before, which is when a call counts as started.
             self.figures.late_starts += 1
-            late_ms = self.now_ms() - known.cancel_returned_ms
-            self.figures.longest_late_ms = max(self.figures.longest_late_ms, late_ms)
 
-    def returned(self, ctx: ToolContext, value: str) -> None:
+    def _check_written(self, known: Known, call_id: str, name: str, effect: Effect) -> None:
+        """Results are journaled one by one: before the next call, unless both only read and may overlap."""
+        fence = known.entered_at[call_id]
+        for other, (returned_at, its_effect) in known.unwritten.items():
+            if fence and returned_at == fence and (effect != "none" or its_effect != "none"):
+                self._wrong(known, f"{name} was entered before the result of {other} was journaled ({call_id})")
+
+    def returned(self, ctx: ToolContext, effect: Effect, value: str) -> None:
         """A tool returned, or raised, this text."""
-        self.runs[ctx.run_id].returned.setdefault(ctx.call_id, []).append(value)
+        known, call_id = self.runs[ctx.run_id], ctx.call_id
+        known.returned.setdefault(call_id, []).append(value)
+        if call_id not in known.finished:
+            known.unwritten[call_id] = (known.entered_at[call_id], effect)
 
     def _is_holder(self, known: Known) -> bool:
         return known.is_running and known.owner == current_thread().process.name

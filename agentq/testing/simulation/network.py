@@ -203,6 +203,9 @@ class Remote:
     async def watch_cancels(self, owner: str) -> AsyncGenerator[str, None]:
         """What the store tells of cancels; some of it gets lost, as with pub/sub."""
         fates = self._network.fates
-        async for run_id in self._network.server.store.watch_cancels(owner):
+        server = self._network.server
+        async for run_id in server.store.watch_cancels(owner):
+            if fates.happens(fates.chances.rumour) and (other := server.ledger.held_by(owner, besides=run_id)):
+                yield other
             if not fates.happens(fates.chances.lost_notice):
                 yield run_id

@@ -84,7 +84,7 @@ class SimulatedClient:
         chance = numbers.random()
         if chance < 0.2:
             await asyncio.sleep(numbers.choice((0.0, 0.05, 0.5, 3.0)) * numbers.random())
-            await self._cancel(run)
+            await self.cancel(run.id)
         elif chance < 0.5:
             await self._await(run)
 
@@ -98,19 +98,20 @@ class SimulatedClient:
                     return None
             await asyncio.sleep(_AGAIN_S)
 
-    async def _cancel(self, run: AsyncRun) -> None:
+    async def cancel(self, run_id: str) -> None:
+        """Cancel a run, and try again while the store is away."""
         while True:
             try:
-                status = await run.cancel(reason="enough")
+                status = await self._client.cancel(run_id, reason="enough")
             except StoreUnavailable:
                 await asyncio.sleep(_AGAIN_S)
                 continue
             except RunAlreadyFinished:
                 return
-            known = self._ledger.runs[run.id]
-            known.cancel_returned_ms = self._ledger.now_ms()
+            known = self._ledger.runs[run_id]
+            known.cancel_has_returned = True
             if known.cancelled_ms is None and not known.status.is_final:
-                self._blame(f"run {run.id}: cancel returned {status}, and nothing was stored")
+                self._blame(f"run {run_id}: cancel returned {status}, and nothing was stored")
             return
 
     async def _await(self, run: AsyncRun) -> None:

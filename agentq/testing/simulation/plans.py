@@ -175,7 +175,7 @@ def simulated_tools(
             if takes_s:
                 await asyncio.sleep(takes_s * numbers.random())
             value = f"{name} {number} attempt {ctx.attempt}"
-            ledger.returned(ctx, value)
+            ledger.returned(ctx, effect, value)
             if (ledger.runs[ctx.run_id].new.prompt, number) in raising:
                 raise ToolError(value)
             return value

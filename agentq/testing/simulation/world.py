@@ -36,6 +36,7 @@ _TRACE_LINES = 30
 _CALM_S = 900.0
 _LOOK_S = 0.5
 _TTL_MS = 3_600_000
+_CANCELS = 0.03
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,7 @@ class World:
         self._store = make_store(self._clock)
         self._ledger = Ledger(self._clock.now_ms, self.figures, self.blame)
         self._ledger.on_created = self._send_viewers
+        self._ledger.on_announced = self._maybe_cancel
         if chances is None:
             chances = Chances().times(numbers.choice((0.0, 0.5, 1.0, 2.0, 4.0)))
         self._fates = Fates(chances, numbers_of(seed, "fates"))
@@ -296,6 +298,12 @@ class World:
                 self.blame(f"{process.name} ended by {error!r}")
 
         task.add_done_callback(ended)
+
+    def _maybe_cancel(self, run_id: str) -> None:
+        """Now and then somebody cancels a run at the very moment in which an effect is announced."""
+        if self._numbers.random() < _CANCELS:
+            client = self._numbers.choice(self._clients)
+            self._watch_over(client.process.main.start(client.cancel(run_id)), client.process)
 
     def _send_viewers(self, run_id: str) -> None:
         for _ in range(self._numbers.choice((0, 1, 1, 2))):

@@ -1,0 +1,144 @@
+"""Faults planted on purpose, one at a time, to show that what looks for broken promises finds them.
+
+Each changes agentq for as long as a test's `monkeypatch` lasts. To plant another one, add it to `PLANTED`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from agentq.decide import PlannedCall, RunCalls, decide
+from agentq.events.fold import Replayer
+from agentq.events.memory import MemoryEventStream
+from agentq.loop import iteration
+from agentq.loop.calls import Calls
+from agentq.runs import Status
+from agentq.stores import _memory_run, memory
+from agentq.stores.memory import MemoryStore
+from agentq.worker.sweeper import Sweeper
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pytest
+
+    from agentq.decide import Decision, View
+    from agentq.stores.base import Lease
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """`plant` puts the fault in; `shows` is a word of the violation by which it is found."""
+
+    name: str
+    plant: Callable[[pytest.MonkeyPatch], None]
+    shows: str
+
+
+def _no_fence_check(patch: pytest.MonkeyPatch) -> None:
+    def check_status(run: Any, lease: Lease) -> None:
+        if run.state.status is not Status.RUNNING:
+            _check_lease(run, lease)
+
+    _check_lease = _memory_run.check_lease
+    patch.setattr(memory, "check_lease", check_status)
+
+
+def _fence_does_not_grow(patch: pytest.MonkeyPatch) -> None:
+    def take(self: Any, run: Any, owner: str, now: int, lease_ms: int) -> Lease:
+        lease: Lease = _take(self, run, owner, now, lease_ms)
+        fence = max(lease.fence - 1, 1)
+        run.state = dataclasses.replace(run.state, fence=fence)
+        return dataclasses.replace(lease, fence=fence)
+
+    _take = MemoryStore._take  # noqa: SLF001
+    patch.setattr(MemoryStore, "_take", take)
+
+
+def _commit_is_not_idempotent(patch: pytest.MonkeyPatch) -> None:
+    async def commit(self: Any, lease: Lease, *arguments: Any, **named: Any) -> Any:
+        self._runs[lease.run_id].committed = None
+        return await _commit(self, lease, *arguments, **named)
+
+    _commit = MemoryStore.commit
+    patch.setattr(MemoryStore, "commit", commit)
+
+
+def _journal_doubles(patch: pytest.MonkeyPatch) -> None:
+    async def journal(self: Any, lease: Lease, *arguments: Any, **named: Any) -> Any:
+        self._runs[lease.run_id].batch = None
+        return await _journal(self, lease, *arguments, **named)
+
+    _journal = MemoryStore.journal
+    patch.setattr(MemoryStore, "journal", journal)
+
+
+def _nobody_sweeps(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Sweeper, "start", lambda self: None)
+
+
+def _once_is_repeated(patch: pytest.MonkeyPatch) -> None:
+    def decide_again(view: View) -> Decision:
+        decision = decide(view)
+        if not isinstance(decision, RunCalls) or view.steps.reply is None:
+            return decision
+        unknown = {result.call_id for result in decision.unknown}
+        repeated = tuple(
+            PlannedCall(call, view.steps.calls[call.call_id].attempt + 1, "once")
+            for call in view.steps.reply.tool_calls
+            if call.call_id in unknown
+        )
+        return RunCalls(repeated + decision.calls)
+
+    patch.setattr(iteration, "decide", decide_again)
+
+
+def _results_are_journaled_late(patch: pytest.MonkeyPatch) -> None:
+    """After the batch, not one by one: a crash repeats what has finished."""
+
+    async def make(self: Any, decision: RunCalls) -> None:
+        late: list[tuple[Any, ...]] = []
+
+        async def keep(*arguments: Any) -> None:
+            late.append(arguments)
+
+        self._journal, write = keep, self._journal
+        try:
+            await _make(self, decision)
+        finally:
+            del self._journal
+        for arguments in late:
+            await write(*arguments)
+
+    _make = Calls.make
+    patch.setattr(Calls, "make", make)
+
+
+def _tail_is_not_read_again(patch: pytest.MonkeyPatch) -> None:
+    """A viewer waits for the next write although there was one while it was busy with those before."""
+
+    async def follow(self: Any, run_id: str, *, after: int = 0, live: bool = True) -> Any:
+        replayer = Replayer(after)
+        while True:
+            run = self._find(run_id)
+            for event in replayer.feed(run.log.read(replayer.fed), complete=True):
+                yield event
+            if not live or run.status.is_final:
+                return
+            await run.log.changed.wait()
+
+    patch.setattr(MemoryEventStream, "follow", follow)
+
+
+PLANTED = (
+    Fault("no fence check", _no_fence_check, "was taken"),
+    Fault("fence does not grow", _fence_does_not_grow, "fence"),
+    Fault("commit is not idempotent", _commit_is_not_idempotent, "sent again"),
+    Fault("what is journaled again is written twice", _journal_doubles, "were told"),
+    Fault("nobody sweeps", _nobody_sweeps, "are left"),
+    Fault("once is repeated after a crash", _once_is_repeated, "must happen once"),
+    Fault("results are journaled after the batch", _results_are_journaled_late, "was journaled"),
+    Fault("the tail is not read again", _tail_is_not_read_again, "viewer"),
+)

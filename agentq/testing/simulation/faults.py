@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from enum import Enum, auto
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     import random
+
+
+T = TypeVar("T")
 
 
 class Fate(Enum):
@@ -26,14 +29,16 @@ class Fate(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Chances:
-    """How likely each fault is: of one call to the store, or of one wake-up.
+    """How likely each fault is: of one call to the store, of one callback, or of one wake-up.
 
     `crash`: the process is killed before the call leaves it, or once it has left. `pause`: the process stands still
     there for a while, up to several leases. `stall`: its event loop does (a blocking tool), while the thread that
     renews goes on. `lost_reply`: the call is carried out, and the caller hears that the store is away. `refused`: the
     same, and it is not carried out. `stray`: the same, and it is carried out much later. `slow`: it takes a thousand
-    times as long as usual. `lost_wakeup`, `doubled_wakeup`, `lost_notice`: of the queue, and of pub/sub. `rumour`: a
-    worker hears besides of the cancel of a run that nobody has cancelled.
+    times as long as usual. `anywhere`: after any callback, its process crashes, pauses or stalls.
+
+    Of the queue: `lost_wakeup`, `doubled_wakeup`, and `stale_wakeup`, of a run that needs none. Of pub/sub:
+    `lost_notice`, and `rumour`: a worker hears of the cancel of a run that nobody has cancelled.
     """
 
     crash: float = 0.006
@@ -43,8 +48,10 @@ class Chances:
     refused: float = 0.01
     stray: float = 0.004
     slow: float = 0.02
+    anywhere: float = 0.0003
     lost_wakeup: float = 0.05
     doubled_wakeup: float = 0.05
+    stale_wakeup: float = 0.1
     lost_notice: float = 0.2
     rumour: float = 0.2
 
@@ -80,6 +87,7 @@ class Figures:
     strays: int = 0
     lost_wakeups: int = 0
     doubled_wakeups: int = 0
+    stale_wakeups: int = 0
     takeovers: int = 0
     cancels: int = 0
     unknown_outcomes: int = 0
@@ -114,6 +122,15 @@ class Fates:
 
     def happens(self, chance: float) -> bool:
         return chance > 0 and self._numbers.random() < chance
+
+    def steps_between(self, chance: float, *, at_most: int) -> int:
+        """After how many steps something of this chance happens next."""
+        if chance <= 0:
+            return at_most
+        return min(at_most, 1 + int(self._numbers.expovariate(chance)))
+
+    def one_of(self, *choices: T) -> T:
+        return self._numbers.choice(choices)
 
     def latency_s(self) -> float:
         """How long one way takes: 50 to 500 µs, or a thousand times that."""

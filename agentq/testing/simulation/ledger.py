@@ -35,6 +35,7 @@ class Known:
     fence: int = 0
     owner: str = ""
     until_ms: int = 0
+    lease_ms: int = 0
     batch: int = 0
     recoveries: int = 0
     took: list[int] = field(default_factory=list)
@@ -46,6 +47,7 @@ class Known:
     announced: dict[str, CallStep] = field(default_factory=dict)
     finished: dict[str, CallStep] = field(default_factory=dict)
     entered: Counter[str] = field(default_factory=Counter)
+    announced_ms: dict[str, int] = field(default_factory=dict)
     entered_at: dict[str, int] = field(default_factory=dict)
     returned: dict[str, list[str]] = field(default_factory=dict)
     unwritten: dict[str, tuple[int, Effect]] = field(default_factory=dict)
@@ -110,10 +112,14 @@ class Ledger:
             return
         lease: Lease = arguments[0]
         known = self.runs[lease.run_id]
-        if known.is_running and known.fence == lease.fence:
+        if self._is_current(lease):
             self._wrong(known, f"{name} by the worker that holds the run was refused: {error}")
-        elif name == "commit" and known.fence == lease.fence and lease.fence in known.commits:
-            self._wrong(known, "a commit that was sent again looks like a lost lease")
+            return
+        is_done = (name == "commit" and lease.fence in known.commits) or (
+            name == "release" and lease.fence in known.handed_back
+        )
+        if is_done and known.fence == lease.fence:
+            self._wrong(known, f"a {name} that was sent again looks like a lost lease")
 
     def _created(self, new: NewRun, answer: Created) -> None:
         if answer.existed:
@@ -157,13 +163,18 @@ class Ledger:
         earlier, until_ms = self._claims.get((owner, claim_id), ((), 0))
         # A store remembers a claim for as long as its leases last.
         if until_ms > self.now_ms():
-            if new := [claim.lease for claim in claims if claim.lease not in earlier]:
-                self._blame(f"the same claim again gave other leases: {new}")
+            given = [claim.lease for claim in claims]
+            if given != [lease for lease in earlier if self._is_current(lease)]:
+                self._blame(f"the same claim again gave other leases: {given}, at first {list(earlier)}")
             return
         if claims:
             self._claims[owner, claim_id] = (tuple(claim.lease for claim in claims), self.now_ms() + lease_ms)
         for claim in claims:
             self._took(claim, owner, lease_ms)
+
+    def _is_current(self, lease: Lease) -> bool:
+        known = self.runs[lease.run_id]
+        return known.is_running and known.fence == lease.fence
 
     def _took(self, claim: Claim, owner: str, lease_ms: int) -> None:
         known, now_ms = self.runs[claim.lease.run_id], self.now_ms()
@@ -175,10 +186,15 @@ class Ledger:
             if known.until_ms > now_ms:
                 self._wrong(known, f"{owner} took it while {known.owner} held a live lease")
             known.took.append(claim.lease.fence)
+            known.recoveries += 1
             self.figures.takeovers += 1
         if known.enters_ms > now_ms and known.cancelled_ms is None:
             self._wrong(known, f"it was claimed {known.enters_ms - now_ms} ms before its time")
-        known.recoveries = claim.run.recoveries
+        if claim.run.recoveries != known.recoveries:
+            self._wrong(
+                known, f"{known.recoveries} recoveries since its last commit, and it says {claim.run.recoveries}"
+            )
+        known.lease_ms = lease_ms
         known.fence, known.owner, known.until_ms = claim.lease.fence, owner, now_ms + lease_ms
         known.status, known.batch = Status.RUNNING, 0
         if known.new.session_id is not None and known.cancelled_ms is None:
@@ -196,7 +212,7 @@ class Ledger:
     def _renewed(self, leases: Sequence[Lease], lease_ms: int, answers: Sequence[Renewal]) -> None:
         for lease, answer in zip(leases, answers, strict=True):
             known = self.runs[lease.run_id]
-            is_current = known.is_running and known.fence == lease.fence
+            is_current = self._is_current(lease)
             if answer.held != is_current:
                 self._wrong(known, f"a renewal of fence {lease.fence} says held={answer.held}")
             if is_current:
@@ -204,7 +220,7 @@ class Ledger:
 
     def _holds(self, lease: Lease, what: str) -> Known:
         known = self.runs[lease.run_id]
-        if not known.is_running or known.fence != lease.fence:
+        if not self._is_current(lease):
             holder = f"held by {known.owner} with fence {known.fence}" if known.is_running else known.status
             self._wrong(known, f"{what} of {lease.owner} with fence {lease.fence} was taken; the run is {holder}")
         return known
@@ -234,6 +250,7 @@ class Ledger:
         if known.cancelled_ms is not None and not step.withdrawn and known.announced.get(call_id) != step:
             self._wrong(known, f"{call_id} was announced after the cancel")
         known.announced[call_id] = step
+        known.announced_ms[call_id] = self.now_ms()
         self.on_announced(known.run_id)
 
     def _committed(self, lease: Lease, commit: Commit, answer: Committed) -> None:
@@ -244,6 +261,8 @@ class Ledger:
         known = self._holds(lease, "a commit")
         known.commits[lease.fence] = answer
         known.message_count += len(commit.messages)
+        if answer.status.is_final and answer.status is not Status.CANCELLED and known.cancelled_ms is not None:
+            self._wrong(known, f"it has {answer.status} although it was cancelled before")
         known.status = answer.status
         known.recoveries = known.recoveries if answer.status.is_final else 0
         if commit.messages:
@@ -289,6 +308,11 @@ class Ledger:
         announced = known.announced.get(ctx.call_id)
         if announced is None or announced.attempt < ctx.attempt or announced.withdrawn:
             self._wrong(known, f"{name} was entered without being announced ({ctx.call_id}, attempt {ctx.attempt})")
+            return
+        late_ms = self.now_ms() - known.announced_ms[ctx.call_id]
+        # A third of a lease, in whole milliseconds.
+        if late_ms > known.lease_ms // 3 + 1:
+            self._wrong(known, f"{name} was entered {late_ms} ms after it was announced ({ctx.call_id})")
         if known.cancel_has_returned:
             # It had been announced before, which is when a call counts as started.
             self.figures.late_starts += 1

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import contextvars
     from collections.abc import AsyncGenerator, Callable
 
-    from agentq.testing.simulation.scheduling import SimulatedLoop, Thread
+    from agentq.testing.simulation.scheduling import Process, SimulatedLoop, Thread
     from agentq.testing.simulation.server import Server
 
 T = TypeVar("T")
@@ -88,6 +88,20 @@ class Network:
         elif fate is Fate.STALL:
             process.stop_for(self._pause_s(), thread=remote.thread)
             await asyncio.sleep(0)
+
+    def befall(self, process: Process) -> None:
+        """Crash, pause or stall a process that is at no call to the store."""
+        fate = self.fates.one_of(Fate.CRASH_AFTER, Fate.PAUSE_AFTER, Fate.STALL)
+        self.note(process.name, f"somewhere: {fate.name.lower().removesuffix('_after')}")
+        if fate is Fate.CRASH_AFTER:
+            self.figures.crashes += 1
+            process.kill()
+        elif fate is Fate.PAUSE_AFTER:
+            self.figures.pauses += 1
+            process.stop_for(self._pause_s())
+        else:
+            self.figures.stalls += 1
+            process.stop_for(self._pause_s(), thread=process.main)
 
     def _pause_s(self) -> float:
         return self.fates.between(0.01, self._longest_pause_s)

@@ -131,10 +131,14 @@ class Viewer:
         self.run_id = run_id
         self.first = 0
         self.seen: list[Event] = []
-        self.is_done = False
+        self.has_seen_the_end = False
         self._stream = network.server.store.stream
         self._store = network.server.store
         self._numbers = numbers
+
+    @property
+    def is_done(self) -> bool:
+        return self.has_seen_the_end or self.process.is_dead
 
     async def watch(self) -> None:
         numbers = self._numbers
@@ -142,8 +146,8 @@ class Viewer:
         if numbers.random() < 0.2:
             # With a cursor that somebody gave it.
             self.first = (await self._store.read(self.run_id)).seq
-        while not self.is_done:
-            self.is_done = await self._visit(numbers.choice((1, 3, 10, 1_000_000)))
+        while not self.has_seen_the_end:
+            self.has_seen_the_end = await self._visit(numbers.choice((1, 3, 10, 1_000_000)))
             await asyncio.sleep(numbers.choice((0.0, 0.1, 2.0)) * numbers.random())
 
     async def _visit(self, events: int) -> bool:

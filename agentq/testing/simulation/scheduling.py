@@ -137,6 +137,9 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self.digest = 0
         self.is_over = False
         self.complain: Callable[[str], None] = lambda _: None
+        # Called when so many more steps have been taken, with the process that took the last; says when to call again.
+        self.interfere: Callable[[Process], int] = lambda _: max_steps
+        self._interferes_at = 1
         self._max_steps = max_steps
         self._pick = pick
         self._now_s = 0.0
@@ -249,5 +252,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self.steps += 1
         if self.steps > self._max_steps:
             raise SimulationStuck(f"there is no end after {self.steps} steps")
+        if self.steps >= self._interferes_at:
+            self._interferes_at = self.steps + self.interfere(thread.process)
         self.digest = (self.digest * 1_000_003 + thread.number) & 0xFFFFFFFFFFFF
         self._now_s += _STEP_S

@@ -9,7 +9,7 @@ from agentq.errors import AgentQError
 from agentq.stores._claims import ClaimedWakeups
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from agentq.stores.memory import MemoryStore
     from agentq.testing.simulation.faults import Fates, Figures
@@ -55,10 +55,11 @@ class Server:
 
 
 class Wakeups:
-    """A queue that loses, doubles and reorders what is put in."""
+    """A queue that loses, doubles and reorders what is put in. Stale wake-ups are of any of the runs in `known`."""
 
-    def __init__(self, loop: SimulatedLoop, fates: Fates, figures: Figures) -> None:
+    def __init__(self, loop: SimulatedLoop, fates: Fates, figures: Figures, known: Mapping[str, object]) -> None:
         self._loop = loop
+        self._known = known
         self._fates = fates
         self._figures = figures
         self._queue: list[str] = []
@@ -74,8 +75,12 @@ class Wakeups:
         elif self._fates.happens(chances.doubled_wakeup):
             self._figures.doubled_wakeups += 1
             copies = 2
-        for _ in range(copies):
-            self._queue.insert(int(self._fates.between(0, len(self._queue) + 1)), run_id)
+        put = [run_id] * copies
+        if self._fates.happens(chances.stale_wakeup):
+            self._figures.stale_wakeups += 1
+            put.append(self._fates.one_of(*self._known))
+        for each in put:
+            self._queue.insert(int(self._fates.between(0, len(self._queue) + 1)), each)
         if self._queue:
             for bell in tuple(self._bells.values()):
                 bell.ring()

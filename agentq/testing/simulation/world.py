@@ -36,7 +36,9 @@ _TRACE_LINES = 30
 _CALM_S = 900.0
 _LOOK_S = 0.5
 _TTL_MS = 3_600_000
-_CANCELS = 0.03
+_CANCELS = 0.06
+# How often it is asked anew when something befalls anybody: the chance of it may change.
+_STEPS = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,7 @@ class World:
             session_ttl_ms=_TTL_MS,
         )
         lease_s = self._settings.lease_ms / 1000
-        server = Server(self._store, self._ledger, Wakeups(loop, self._fates, self.figures))
+        server = Server(self._store, self._ledger, Wakeups(loop, self._fates, self.figures, self._ledger.runs))
         self._network = Network(loop, server, self._fates, self.figures, self.note, longest_pause_s=3 * lease_s)
         plans = [draw_plan(number, numbers) for number in range(1, numbers.randint(10, 24))]
         self._plans = {plan.prompt: plan for plan in plans}
@@ -131,6 +133,7 @@ class World:
         self._workers_made = 0
         self._viewers: list[Viewer] = []
         self._clients = self._make_clients()
+        loop.interfere = self._interfere
 
     def _make_clients(self) -> list[SimulatedClient]:
         numbers, count = self._numbers, self._numbers.randint(1, 3)
@@ -192,6 +195,14 @@ class World:
                     _, tasks = await asyncio.wait(tasks, timeout=60)
 
         self.loop.run_until_complete(close())
+
+    def _interfere(self, process: Process) -> int:
+        """Crash, pause or stall whoever took the last step; after how many more steps it is somebody's turn again."""
+        fates = self._fates
+        steps = fates.steps_between(fates.chances.anywhere, at_most=_STEPS)
+        if steps < _STEPS and process is not self.loop.director and not process.is_dead:
+            self._network.befall(process)
+        return steps
 
     async def _until_over(self) -> None:
         story = asyncio.ensure_future(self._story())

@@ -9,13 +9,13 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from agentq.decide import PlannedCall, RunCalls, decide
+from agentq.decide import PlannedCall, RunCalls, Settle, decide
 from agentq.events.fold import Replayer
 from agentq.events.memory import MemoryEventStream
 from agentq.loop import iteration
 from agentq.loop.calls import Calls
 from agentq.runs import Status
-from agentq.stores import _memory_run, memory
+from agentq.stores import _memory_moves, _memory_run, memory
 from agentq.stores.memory import MemoryStore
 from agentq.worker.sweeper import Sweeper
 
@@ -47,14 +47,13 @@ def _no_fence_check(patch: pytest.MonkeyPatch) -> None:
 
 
 def _fence_does_not_grow(patch: pytest.MonkeyPatch) -> None:
-    def take(self: Any, run: Any, owner: str, now: int, lease_ms: int) -> Lease:
-        lease: Lease = _take(self, run, owner, now, lease_ms)
+    def take(run: Any, owner: str, now: int, lease_ms: int) -> Lease:
+        lease = _memory_moves.take(run, owner, now, lease_ms)
         fence = max(lease.fence - 1, 1)
         run.state = dataclasses.replace(run.state, fence=fence)
         return dataclasses.replace(lease, fence=fence)
 
-    _take = MemoryStore._take  # noqa: SLF001
-    patch.setattr(MemoryStore, "_take", take)
+    patch.setattr(memory, "take", take)
 
 
 def _commit_is_not_idempotent(patch: pytest.MonkeyPatch) -> None:
@@ -82,15 +81,10 @@ def _nobody_sweeps(patch: pytest.MonkeyPatch) -> None:
 def _once_is_repeated(patch: pytest.MonkeyPatch) -> None:
     def decide_again(view: View) -> Decision:
         decision = decide(view)
-        if not isinstance(decision, RunCalls) or view.steps.reply is None:
+        if not isinstance(decision, Settle):
             return decision
-        unknown = {result.call_id for result in decision.unknown}
-        repeated = tuple(
-            PlannedCall(call, view.steps.calls[call.call_id].attempt + 1, "once")
-            for call in view.steps.reply.tool_calls
-            if call.call_id in unknown
-        )
-        return RunCalls(repeated + decision.calls)
+        attempt = view.steps.calls[decision.call.call_id].attempt
+        return RunCalls((PlannedCall(decision.call, attempt + 1, "once"),))
 
     patch.setattr(iteration, "decide", decide_again)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from agentq.errors import AgentQError, LeaseLost
-from agentq.runs import Status
+from agentq.runs import SUSPECT_RECOVERIES, Status
 from agentq.steps import read_steps
 from agentq.testing.simulation.scheduling import current_thread
 
@@ -15,7 +15,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from agentq.steps import CallStep, Effect
-    from agentq.stores.base import Claim, Commit, Committed, Created, EventBatch, Lease, NewRun, Renewal, StepRecord
+    from agentq.stores.base import (
+        Claim,
+        Commit,
+        Committed,
+        Created,
+        EventBatch,
+        Lease,
+        NewRun,
+        Released,
+        Renewal,
+        StepRecord,
+    )
     from agentq.testing.simulation.faults import Figures
     from agentq.tools.context import ToolContext
 
@@ -79,6 +90,13 @@ class Ledger:
     def open_runs(self) -> tuple[Known, ...]:
         return tuple(known for known in self.runs.values() if not known.status.is_final)
 
+    def is_suspect(self, run_id: str) -> bool:
+        """Whether a claim of the run would be one of a run that lost its workers again and again."""
+        known = self.runs[run_id]
+        is_lost = known.is_running and known.until_ms <= self.now_ms()
+        is_claimable = is_lost or known.status is Status.QUEUED
+        return is_claimable and known.cancelled_ms is None and known.recoveries + is_lost >= SUSPECT_RECOVERIES
+
     def held_by(self, owner: str, *, besides: str) -> str | None:
         """A run that a worker holds and nobody has cancelled."""
         held = (known.run_id for known in self.runs.values() if known.is_running and known.owner == owner)
@@ -99,7 +117,7 @@ class Ledger:
             case "commit":
                 self._committed(arguments[0], arguments[1], answer)
             case "release":
-                self._released(arguments[0])
+                self._released(arguments[0], answer)
             case "cancel":
                 known = self.runs[arguments[0]]
                 if known.cancelled_ms is None and not known.status.is_final:
@@ -271,11 +289,11 @@ class Ledger:
         if answer.status.is_final and known.new.session_id is not None and self._is_live(known):
             self.remembered.setdefault(known.new.session_id, []).append(known)
 
-    def _released(self, lease: Lease) -> None:
+    def _released(self, lease: Lease, answer: Released) -> None:
         if lease.fence in self.runs[lease.run_id].handed_back:
             return
         known = self._holds(lease, "a release")
-        known.status = Status.QUEUED
+        known.status = answer.status
         known.handed_back.append(lease.fence)
         self.figures.hand_overs += 1
 

@@ -154,7 +154,7 @@ class Network:
 def _is_dull(answer: Any) -> bool:
     """Whether an answer only says that nothing is new."""
     match answer:
-        case Sweep(woken=(), to_wake=(), pruned=0) | ClaimedWakeups(claims=(), foreign=()) | ():
+        case Sweep(woken=(), to_wake=(), pruned=0) | ClaimedWakeups(claims=(), foreign=(), suspect=None) | ():
             return True
         case (Renewal(), *renewals):
             return all(each.held and not each.cancel_requested for each in (answer[0], *renewals))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agentq.errors import AgentQError
 from agentq.stores._claims import ClaimedWakeups
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from agentq.stores.memory import MemoryStore
     from agentq.testing.simulation.faults import Fates, Figures
@@ -45,25 +46,37 @@ class Server:
         running.close()
         raise RuntimeError(f"{name} of the store awaits something, so it is not carried out as a whole")
 
-    def take(self, owner: str, claim_id: str, count: int, lease_ms: int, agents: tuple[str, ...]) -> ClaimedWakeups:
+    def take(
+        self, owner: str, claim_id: str, count: int, lease_ms: int, agents: tuple[str, ...], *, is_idle: bool
+    ) -> ClaimedWakeups:
         """Take wake-ups off the queue and claim their runs, in one go, as the script does it in Redis."""
-        run_ids = self.wakeups.take(owner, claim_id, count)
-        if not run_ids:
-            return ClaimedWakeups((), 0, ())
-        named = {"owner": owner, "claim_id": claim_id, "lease_ms": lease_ms, "agents": agents}
-        return ClaimedWakeups(self.call("claim", (run_ids,), named), len(run_ids), ())
+        taken = self.wakeups.take(owner, claim_id, count, is_idle=is_idle)
+        claims = ()
+        if taken.run_ids:
+            named = {"owner": owner, "claim_id": claim_id, "lease_ms": lease_ms, "agents": agents}
+            claims = self.call("claim", (taken.run_ids,), named)
+        return ClaimedWakeups(claims, len(taken.run_ids) + (taken.suspect is not None), (), taken.suspect)
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The runs of wake-ups that one claim took, and the one that it is to claim alone."""
+
+    claim_id: str
+    run_ids: tuple[str, ...]
+    suspect: str | None
 
 
 class Wakeups:
-    """A queue that loses, doubles and reorders what is put in. Stale wake-ups are of any of the runs in `known`."""
+    """A queue that loses, doubles and reorders what is put in."""
 
-    def __init__(self, loop: SimulatedLoop, fates: Fates, figures: Figures, known: Mapping[str, object]) -> None:
+    def __init__(self, loop: SimulatedLoop, fates: Fates, figures: Figures, ledger: Ledger) -> None:
         self._loop = loop
-        self._known = known
+        self._ledger = ledger
         self._fates = fates
         self._figures = figures
         self._queue: list[str] = []
-        self._taken: dict[str, tuple[str, tuple[str, ...]]] = {}
+        self._taken: dict[str, Taken] = {}
         self._bells: dict[Thread, Bell] = {}
 
     def put(self, run_id: str) -> None:
@@ -78,21 +91,30 @@ class Wakeups:
         put = [run_id] * copies
         if self._fates.happens(chances.stale_wakeup):
             self._figures.stale_wakeups += 1
-            put.append(self._fates.one_of(*self._known))
+            put.append(self._fates.one_of(*self._ledger.runs))
         for each in put:
             self._queue.insert(int(self._fates.between(0, len(self._queue) + 1)), each)
         if self._queue:
             for bell in tuple(self._bells.values()):
                 bell.ring()
 
-    def take(self, owner: str, claim_id: str, count: int) -> tuple[str, ...]:
-        """Up to `count` wake-ups, or those that the same claim took before."""
+    def take(self, owner: str, claim_id: str, count: int, *, is_idle: bool) -> Taken:
+        """Up to `count` wake-ups, or those that the same claim took before. Like claim.lua it leaves suspects alone."""
         known = self._taken.get(owner)
-        if known is not None and known[0] == claim_id:
-            return known[1]
-        taken, self._queue = tuple(self._queue[:count]), self._queue[count:]
-        if taken:
-            self._taken[owner] = (claim_id, taken)
+        if known is not None and known.claim_id == claim_id:
+            return known
+        run_ids: list[str] = []
+        suspect: str | None = None
+        while self._queue and len(run_ids) < count:
+            run_id = self._queue.pop(0)
+            if self._ledger.is_suspect(run_id):
+                if is_idle and not run_ids:
+                    run_ids.append(run_id)
+                else:
+                    suspect = run_id
+                break
+            run_ids.append(run_id)
+        taken = self._taken[owner] = Taken(claim_id, tuple(run_ids), suspect)
         return taken
 
     def bell(self, thread: Thread, nudge: Callable[[], None]) -> Bell:

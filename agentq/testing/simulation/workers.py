@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from agentq.errors import StoreUnavailable
 from agentq.loop import Loop
+from agentq.stores._claims import ClaimedWakeups
 from agentq.worker.claiming import ClaimLoop
 from agentq.worker.doorbell import Nudge
 from agentq.worker.drain import drain
@@ -26,11 +27,11 @@ if TYPE_CHECKING:
     from agentq.loop import Agent
     from agentq.providers.base import Provider
     from agentq.settings import Settings
-    from agentq.stores._claims import ClaimedWakeups
     from agentq.stores.base import Lease, Store
     from agentq.testing.simulation.network import Network, Remote
     from agentq.testing.simulation.scheduling import Process
     from agentq.testing.simulation.seeding import VirtualClock
+    from agentq.testing.simulation.server import Server
     from agentq.worker.renewal import Holder
 
 # As in agentq.worker.lifecycle.
@@ -58,6 +59,29 @@ class SimulatedExecutor:
         if delay > 0:
             return
         await self._remote.ask("wake", lambda: self._wakeups.put(run_id))
+
+
+@dataclass(frozen=True, slots=True)
+class _Take:
+    """`agentq.worker.claiming.StoreTake`, from the simulated queue."""
+
+    server: Server
+    remote: Remote
+    owner: str
+    lease_ms: int
+    agents: tuple[str, ...]
+
+    async def wakeups(self, claim_id: str, count: int, *, is_idle: bool) -> ClaimedWakeups:
+        return await self.remote.ask(
+            "take",
+            lambda: self.server.take(self.owner, claim_id, count, self.lease_ms, self.agents, is_idle=is_idle),
+        )
+
+    async def named(self, claim_id: str, run_id: str) -> ClaimedWakeups:
+        claims = await self.remote.claim(
+            [run_id], owner=self.owner, claim_id=claim_id, lease_ms=self.lease_ms, agents=self.agents
+        )
+        return ClaimedWakeups(claims, 0, ())
 
 
 class SimulatedRenewal:
@@ -195,10 +219,7 @@ class SimulatedWorker:
 
     async def _claim_loop(self, remote: Remote, slots: Slots, outage: Outage) -> ClaimLoop:
         crew, server = self._crew, self._network.server
-        owner, agents, lease_ms = self.process.name, tuple(crew.agents), crew.settings.lease_ms
-
-        async def take(claim_id: str, count: int) -> ClaimedWakeups:
-            return await remote.ask("take", lambda: server.take(owner, claim_id, count, lease_ms, agents))
+        owner, lease_ms = self.process.name, crew.settings.lease_ms
 
         async def reject(job_ids: Sequence[str]) -> None:
             self._blame(f"{owner} was told to reject {job_ids}")
@@ -209,7 +230,7 @@ class SimulatedWorker:
         suspension = Suspension(is_suspended, slots, nudge=self._nudge)
         await suspension.look()
         return ClaimLoop(
-            take,
+            _Take(self._network.server, remote, owner, lease_ms, tuple(crew.agents)),
             reject,
             slots=slots,
             doorbell=cast("Any", server.wakeups.bell(self.process.main, self._nudge)),

@@ -120,7 +120,7 @@ class World:
             session_ttl_ms=_TTL_MS,
         )
         lease_s = self._settings.lease_ms / 1000
-        server = Server(self._store, self._ledger, Wakeups(loop, self._fates, self.figures, self._ledger.runs))
+        server = Server(self._store, self._ledger, Wakeups(loop, self._fates, self.figures, self._ledger))
         self._network = Network(loop, server, self._fates, self.figures, self.note, longest_pause_s=3 * lease_s)
         plans = [draw_plan(number, numbers) for number in range(1, numbers.randint(10, 24))]
         self._plans = {plan.prompt: plan for plan in plans}

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pytest
 
     from agentq.decide import Decision, View
+    from agentq.runs import RunState
     from agentq.stores.base import Lease
 
 
@@ -126,6 +127,35 @@ def _tail_is_not_read_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(MemoryEventStream, "follow", follow)
 
 
+def _effects_start_after_a_cancel(patch: pytest.MonkeyPatch) -> None:
+    async def journal(self: Any, lease: Lease, records: Any, *arguments: Any, **named: Any) -> Any:
+        harmless = [dataclasses.replace(record, starts_effect=False) for record in records]
+        return await _journal(self, lease, harmless, *arguments, **named)
+
+    _journal = MemoryStore.journal
+    patch.setattr(MemoryStore, "journal", journal)
+
+
+def _live_leases_are_taken(patch: pytest.MonkeyPatch) -> None:
+    def is_claimable(state: RunState, now: int) -> bool:
+        return state.status is Status.RUNNING or _memory_run.is_claimable(state, now)
+
+    patch.setattr(memory, "is_claimable", is_claimable)
+
+
+def _take_over_loses_the_journal(patch: pytest.MonkeyPatch) -> None:
+    def take(run: Any, *arguments: Any) -> Lease:
+        if run.is_running:
+            run.journal.clear()
+        return _memory_moves.take(run, *arguments)
+
+    patch.setattr(memory, "take", take)
+
+
+def _sessions_are_not_in_line(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(MemoryStore, "_may_start", lambda self, run: True)
+
+
 PLANTED = (
     Fault("no fence check", _no_fence_check, "was taken"),
     Fault("fence does not grow", _fence_does_not_grow, "fence"),
@@ -134,5 +164,9 @@ PLANTED = (
     Fault("nobody sweeps", _nobody_sweeps, "are left"),
     Fault("once is repeated after a crash", _once_is_repeated, "must happen once"),
     Fault("results are journaled after the batch", _results_are_journaled_late, "was journaled"),
+    Fault("effects start after a cancel", _effects_start_after_a_cancel, "after the cancel"),
+    Fault("live leases are taken", _live_leases_are_taken, "held a live lease"),
+    Fault("a take-over loses the journal", _take_over_loses_the_journal, ""),
+    Fault("sessions are not in line", _sessions_are_not_in_line, "before its turn"),
     Fault("the tail is not read again", _tail_is_not_read_again, "viewer"),
 )

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from agentq.messages import Message, ToolResultPart
     from agentq.runs import RunState
     from agentq.stores.memory import MemoryStore
-    from agentq.testing.simulation.ledger import Known, Ledger
+    from agentq.testing.simulation.known import Known
+    from agentq.testing.simulation.ledger import Ledger
     from agentq.testing.simulation.people import Viewer
     from agentq.testing.simulation.plans import Plan
 
@@ -36,6 +37,9 @@ async def wrong_at_the_end(
         found += _transcript(known, run, plan, messages, may_be_cut=may_be_cut)
         events = [event async for event in store.stream.follow(known.run_id, live=False)]
         watched = [viewer for viewer in viewers if viewer.run_id == known.run_id]
+        if known.retries:
+            for viewer in watched:
+                await viewer.come_back()
         found += _events(known, run, events, messages, watched)
         wrong += [f"run {known.run_id} ({run.status}): {what}" for what in found]
     for session_id, members in ledger.remembered.items():
@@ -59,8 +63,9 @@ def _state(known: Known, run: RunState, plan: Plan, message_count: int, *, may_b
         case Status.COMPLETED | Status.FAILED if not may_be_cut:
             if run.status is not plan.ends:
                 yield f"it should have {plan.ends}: {run.last_error}"
-            if len(known.commits) != len(plan.turns):
-                yield f"{len(known.commits)} commits for {len(plan.turns)} turns"
+            # What was retried had ended by a commit without a turn, or ends by the same turn again.
+            if len(known.commits) != len(plan.turns) + known.retries:
+                yield f"{len(known.commits)} commits for {len(plan.turns)} turns and {known.retries} retries"
 
 
 def _transcript(
@@ -109,7 +114,7 @@ def _result(known: Known, run: RunState, result: ToolResultPart) -> Iterator[str
                 yield f"the outcome of {call_id} is unknown, but it never started"
             if effect != "once" and run.status is not Status.CANCELLED:
                 yield f"the outcome of {call_id} is unknown, but it may be repeated"
-            if not known.took and not known.handed_back:
+            if not known.took and not known.handed_back and run.status is not Status.CANCELLED:
                 yield f"the outcome of {call_id} is unknown, but nothing had happened to its worker"
         case "cancelled":
             if run.status is not Status.CANCELLED:

@@ -65,7 +65,8 @@ CALM = Chances(*[0.0] * len(fields(Chances)))
 
 @dataclass(slots=True)
 class Figures:
-    """Counts of one world or of many. `iterations` are commits, `takeovers` claims of runs whose worker had lost them.
+    """Counts of one world or of many. `iterations` are commits, `takeovers` claims of runs whose worker had lost them,
+    `questions` runs that waited for a person.
 
     `late_starts` are tools with an effect that were announced before a cancel and entered after it had returned.
     """
@@ -89,6 +90,8 @@ class Figures:
     doubled_wakeups: int = 0
     stale_wakeups: int = 0
     takeovers: int = 0
+    questions: int = 0
+    retries: int = 0
     cancels: int = 0
     unknown_outcomes: int = 0
     late_starts: int = 0

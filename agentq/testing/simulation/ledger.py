@@ -1,21 +1,20 @@
-"""What has really happened in a simulated world, kept apart from the store, and what of it must not have happened."""
+"""What the store of a simulated world has carried out, and what of it must not have happened."""
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from agentq.errors import AgentQError, LeaseLost
 from agentq.runs import SUSPECT_RECOVERIES, Status
 from agentq.steps import read_steps
-from agentq.testing.simulation.scheduling import current_thread
+from agentq.testing.simulation.known import Known
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from agentq.steps import CallStep, Effect
+    from agentq.steps import CallStep
     from agentq.stores.base import (
+        Answer,
         Claim,
         Commit,
         Committed,
@@ -25,54 +24,14 @@ if TYPE_CHECKING:
         NewRun,
         Released,
         Renewal,
+        Retry,
         StepRecord,
     )
     from agentq.testing.simulation.faults import Figures
-    from agentq.tools.context import ToolContext
-
-
-@dataclass(slots=True)
-class Known:
-    """What the ledger knows of one run. `took` are the fences of claims that took it over, `handed_back` of releases.
-
-    Of its calls, by id: the journal's `announced` and `finished`; how often their tool was `entered` and what it
-    `returned`; and those that are `unwritten`: they have returned, under which fence, and the journal lacks the result.
-    """
-
-    run_id: str
-    new: NewRun
-    enters_ms: int
-    status: Status = Status.QUEUED
-    fence: int = 0
-    owner: str = ""
-    until_ms: int = 0
-    lease_ms: int = 0
-    batch: int = 0
-    recoveries: int = 0
-    took: list[int] = field(default_factory=list)
-    handed_back: list[int] = field(default_factory=list)
-    commits: dict[int, Committed] = field(default_factory=dict)
-    message_count: int = 0
-    reply_is_journaled: bool = False
-    journaled_text: str = ""
-    announced: dict[str, CallStep] = field(default_factory=dict)
-    finished: dict[str, CallStep] = field(default_factory=dict)
-    entered: Counter[str] = field(default_factory=Counter)
-    announced_ms: dict[str, int] = field(default_factory=dict)
-    entered_at: dict[str, int] = field(default_factory=dict)
-    returned: dict[str, list[str]] = field(default_factory=dict)
-    unwritten: dict[str, tuple[int, Effect]] = field(default_factory=dict)
-    cancelled_ms: int | None = None
-    cancel_has_returned: bool = False
-    has_entered: bool = False
-
-    @property
-    def is_running(self) -> bool:
-        return self.status is Status.RUNNING
 
 
 class Ledger:
-    """Sees every command that the store carries out and every tool that is entered; `blame` hears what is wrong."""
+    """Sees every command that the store carries out, and none of its state; `blame` hears what is wrong."""
 
     def __init__(self, now_ms: Callable[[], int], figures: Figures, blame: Callable[[str], None]) -> None:
         self.runs: dict[str, Known] = {}
@@ -82,6 +41,7 @@ class Ledger:
         self.figures = figures
         self.on_created: Callable[[str], None] = lambda _: None
         self.on_announced: Callable[[str], None] = lambda _: None
+        self.on_waiting: Callable[[str], None] = lambda _: None
         self.now_ms = now_ms
         self._blame = blame
         self._claims: dict[tuple[str, str], tuple[tuple[Lease, ...], int]] = {}
@@ -118,10 +78,16 @@ class Ledger:
                 self._committed(arguments[0], arguments[1], answer)
             case "release":
                 self._released(arguments[0], answer)
+            case "answer":
+                self._answered(self.runs[arguments[0]], arguments[1])
+            case "retry":
+                self._retried(self.runs[arguments[0]], arguments[1])
             case "cancel":
                 known = self.runs[arguments[0]]
                 if known.cancelled_ms is None and not known.status.is_final:
                     known.cancelled_ms = self.now_ms()
+                    # Also one that waits for an answer goes on, to end.
+                    known.status = known.status if known.is_running else Status.QUEUED
                     self.figures.cancels += 1
 
     def saw_refused(self, name: str, arguments: tuple[Any, ...], error: AgentQError) -> None:
@@ -131,13 +97,13 @@ class Ledger:
         lease: Lease = arguments[0]
         known = self.runs[lease.run_id]
         if self._is_current(lease):
-            self._wrong(known, f"{name} by the worker that holds the run was refused: {error}")
+            self.wrong(known, f"{name} by the worker that holds the run was refused: {error}")
             return
         is_done = (name == "commit" and lease.fence in known.commits) or (
             name == "release" and lease.fence in known.handed_back
         )
         if is_done and known.fence == lease.fence:
-            self._wrong(known, f"a {name} that was sent again looks like a lost lease")
+            self.wrong(known, f"a {name} that was sent again looks like a lost lease")
 
     def _created(self, new: NewRun, answer: Created) -> None:
         if answer.existed:
@@ -197,19 +163,19 @@ class Ledger:
     def _took(self, claim: Claim, owner: str, lease_ms: int) -> None:
         known, now_ms = self.runs[claim.lease.run_id], self.now_ms()
         if claim.lease.fence <= known.fence:
-            self._wrong(known, f"fence {claim.lease.fence} was given after fence {known.fence}")
+            self.wrong(known, f"fence {claim.lease.fence} was given after fence {known.fence}")
         if known.status.is_final:
-            self._wrong(known, f"it was claimed although it has {known.status}")
+            self.wrong(known, f"it was claimed although it has {known.status}")
         if known.is_running:
             if known.until_ms > now_ms:
-                self._wrong(known, f"{owner} took it while {known.owner} held a live lease")
+                self.wrong(known, f"{owner} took it while {known.owner} held a live lease")
             known.took.append(claim.lease.fence)
             known.recoveries += 1
             self.figures.takeovers += 1
         if known.enters_ms > now_ms and known.cancelled_ms is None:
-            self._wrong(known, f"it was claimed {known.enters_ms - now_ms} ms before its time")
+            self.wrong(known, f"it was claimed {known.enters_ms - now_ms} ms before its time")
         if claim.run.recoveries != known.recoveries:
-            self._wrong(
+            self.wrong(
                 known, f"{known.recoveries} recoveries since its last commit, and it says {claim.run.recoveries}"
             )
         known.lease_ms = lease_ms
@@ -221,18 +187,18 @@ class Ledger:
     def _check_turn(self, known: Known, claim: Claim) -> None:
         """Runs of a session go on one after the other, and see what the earlier ones said."""
         if not self._is_live(known):
-            self._wrong(known, "it was claimed before its turn in its session")
+            self.wrong(known, "it was claimed before its turn in its session")
         session_id = known.new.session_id or ""
         earlier = self.remembered.get(session_id, [])
         if len(claim.history) != sum(other.message_count for other in earlier):
-            self._wrong(known, f"it sees {len(claim.history)} messages of its session's earlier runs")
+            self.wrong(known, f"it sees {len(claim.history)} messages of its session's earlier runs")
 
     def _renewed(self, leases: Sequence[Lease], lease_ms: int, answers: Sequence[Renewal]) -> None:
         for lease, answer in zip(leases, answers, strict=True):
             known = self.runs[lease.run_id]
             is_current = self._is_current(lease)
             if answer.held != is_current:
-                self._wrong(known, f"a renewal of fence {lease.fence} says held={answer.held}")
+                self.wrong(known, f"a renewal of fence {lease.fence} says held={answer.held}")
             if is_current:
                 known.until_ms = self.now_ms() + lease_ms
 
@@ -240,7 +206,7 @@ class Ledger:
         known = self.runs[lease.run_id]
         if not self._is_current(lease):
             holder = f"held by {known.owner} with fence {known.fence}" if known.is_running else known.status
-            self._wrong(known, f"{what} of {lease.owner} with fence {lease.fence} was taken; the run is {holder}")
+            self.wrong(known, f"{what} of {lease.owner} with fence {lease.fence} was taken; the run is {holder}")
         return known
 
     def _journaled(self, lease: Lease, records: Sequence[StepRecord], batch: EventBatch) -> None:
@@ -251,22 +217,27 @@ class Ledger:
         steps = read_steps({record.name: record.value for record in records})
         if steps.reply is not None:
             if known.reply_is_journaled:
-                self._wrong(known, "a second reply was journaled in one iteration")
+                self.wrong(known, "a second reply was journaled in one iteration")
             known.reply_is_journaled, known.journaled_text = True, steps.reply.text
         for call_id, step in steps.calls.items():
-            if step.result is None:
-                self._announced(known, call_id, step)
-            elif call_id in known.finished:
-                self._wrong(known, f"{call_id} finished a second time")
-            else:
-                known.finished[call_id] = step
-                known.unwritten.pop(call_id, None)
+            self._stepped(known, call_id, step)
+
+    def _stepped(self, known: Known, call_id: str, step: CallStep) -> None:
+        if step.verdict is not None:
+            known.did_not_happen[call_id] += step.verdict == "did_not_happen"
+        elif step.result is None:
+            self._announced(known, call_id, step)
+        elif call_id in known.finished:
+            self.wrong(known, f"{call_id} finished a second time")
+        else:
+            known.finished[call_id] = step
+            known.unwritten.pop(call_id, None)
 
     def _announced(self, known: Known, call_id: str, step: CallStep) -> None:
         if call_id in known.finished:
-            self._wrong(known, f"{call_id} was announced again although it had finished")
+            self.wrong(known, f"{call_id} was announced again although it had finished")
         if known.cancelled_ms is not None and not step.withdrawn and known.announced.get(call_id) != step:
-            self._wrong(known, f"{call_id} was announced after the cancel")
+            self.wrong(known, f"{call_id} was announced after the cancel")
         known.announced[call_id] = step
         known.announced_ms[call_id] = self.now_ms()
         self.on_announced(known.run_id)
@@ -274,13 +245,13 @@ class Ledger:
     def _committed(self, lease: Lease, commit: Commit, answer: Committed) -> None:
         if (earlier := self.runs[lease.run_id].commits.get(lease.fence)) is not None:
             if answer != earlier:
-                self._wrong(self.runs[lease.run_id], f"a commit sent again answered {answer}, at first {earlier}")
+                self.wrong(self.runs[lease.run_id], f"a commit sent again answered {answer}, at first {earlier}")
             return
         known = self._holds(lease, "a commit")
         known.commits[lease.fence] = answer
         known.message_count += len(commit.messages)
         if answer.status.is_final and answer.status is not Status.CANCELLED and known.cancelled_ms is not None:
-            self._wrong(known, f"it has {answer.status} although it was cancelled before")
+            self.wrong(known, f"it has {answer.status} although it was cancelled before")
         known.status = answer.status
         known.recoveries = known.recoveries if answer.status.is_final else 0
         if commit.messages:
@@ -295,62 +266,28 @@ class Ledger:
         known = self._holds(lease, "a release")
         known.status = answer.status
         known.handed_back.append(lease.fence)
-        self.figures.hand_overs += 1
+        if answer.status is Status.WAITING:
+            self.figures.questions += 1
+            self.on_waiting(known.run_id)
+        else:
+            self.figures.hand_overs += 1
 
-    # --- what tools and models saw
-
-    def asked(self, run_id: str) -> None:
-        """A model was asked for a reply."""
-        known = self.runs[run_id]
-        if self._is_holder(known) and known.reply_is_journaled:
-            self._wrong(known, "the model was asked again although its reply was journaled")
-
-    def entered(self, ctx: ToolContext, name: str, effect: Effect) -> None:
-        """A tool was entered."""
-        known, call_id = self.runs[ctx.run_id], ctx.call_id
-        self.figures.tools += 1
-        if ctx.idempotency_key != call_id:
-            self._wrong(known, f"{name} got the key {ctx.idempotency_key} for call {call_id}")
-        # A worker that does not know yet that it has lost the run may begin to read once more, which harms nobody.
-        if call_id in known.finished and (effect != "none" or self._is_holder(known)):
-            self._wrong(known, f"{name} had finished and was entered again ({call_id})")
-        if effect == "once" and known.entered[call_id]:
-            self._wrong(known, f"{name} must happen once and was entered again ({call_id})")
-        known.entered[call_id] += 1
-        known.entered_at[call_id] = known.fence if self._is_holder(known) else 0
-        self._check_written(known, call_id, name, effect)
-        if effect != "none":
-            self._check_announced(known, ctx, name)
-
-    def _check_announced(self, known: Known, ctx: ToolContext, name: str) -> None:
-        announced = known.announced.get(ctx.call_id)
-        if announced is None or announced.attempt < ctx.attempt or announced.withdrawn:
-            self._wrong(known, f"{name} was entered without being announced ({ctx.call_id}, attempt {ctx.attempt})")
+    def _answered(self, known: Known, given: Answer) -> None:
+        """A person has said what became of a call. Again it answers the same, and changes nothing."""
+        if known.status is not Status.WAITING:
             return
-        late_ms = self.now_ms() - known.announced_ms[ctx.call_id]
-        # A third of a lease, in whole milliseconds.
-        if late_ms > known.lease_ms // 3 + 1:
-            self._wrong(known, f"{name} was entered {late_ms} ms after it was announced ({ctx.call_id})")
-        if known.cancel_has_returned:
-            # It had been announced before, which is when a call counts as started.
-            self.figures.late_starts += 1
+        known.status = Status.QUEUED
+        for call_id, step in read_steps({given.record.name: given.record.value}).calls.items():
+            self._stepped(known, call_id, step)
 
-    def _check_written(self, known: Known, call_id: str, name: str, effect: Effect) -> None:
-        """Results are journaled one by one: before the next call, unless both only read and may overlap."""
-        fence = known.entered_at[call_id]
-        for other, (returned_at, its_effect) in known.unwritten.items():
-            if fence and returned_at == fence and (effect != "none" or its_effect != "none"):
-                self._wrong(known, f"{name} was entered before the result of {other} was journaled ({call_id})")
+    def _retried(self, known: Known, given: Retry) -> None:
+        if not known.status.is_final or known.fence != given.fence:
+            return
+        known.status, known.recoveries, known.cancelled_ms = Status.QUEUED, 0, None
+        known.retries += 1
+        known.message_count += len(given.messages)
+        self.figures.retries += 1
 
-    def returned(self, ctx: ToolContext, effect: Effect, value: str) -> None:
-        """A tool returned, or raised, this text."""
-        known, call_id = self.runs[ctx.run_id], ctx.call_id
-        known.returned.setdefault(call_id, []).append(value)
-        if call_id not in known.finished:
-            known.unwritten[call_id] = (known.entered_at[call_id], effect)
-
-    def _is_holder(self, known: Known) -> bool:
-        return known.is_running and known.owner == current_thread().process.name
-
-    def _wrong(self, known: Known, what: str) -> None:
+    def wrong(self, known: Known, what: str) -> None:
+        """Blame a run."""
         self._blame(f"run {known.run_id}: {what}")

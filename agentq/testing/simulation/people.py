@@ -7,7 +7,16 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, cast
 
 from agentq.client_async import AsyncClient
-from agentq.errors import ResultTimeout, RunAlreadyFinished, RunError, StoreUnavailable
+from agentq.errors import (
+    IllegalTransition,
+    NotFinished,
+    NotWaiting,
+    ResultTimeout,
+    RunAlreadyFinished,
+    RunError,
+    RunFailed,
+    StoreUnavailable,
+)
 from agentq.testing.simulation.workers import SimulatedExecutor
 
 if TYPE_CHECKING:
@@ -18,12 +27,14 @@ if TYPE_CHECKING:
     from agentq.events.model import Event
     from agentq.settings import Settings
     from agentq.stores.base import Store
+    from agentq.testing.simulation.effects import Effects
     from agentq.testing.simulation.ledger import Ledger
     from agentq.testing.simulation.network import Network
     from agentq.testing.simulation.plans import Plan
     from agentq.testing.simulation.scheduling import Process
 
 _AGAIN_S = 0.2
+_RETRIES = 0.7
 
 
 class SimulatedClient:
@@ -34,6 +45,7 @@ class SimulatedClient:
         network: Network,
         process: Process,
         settings: Settings,
+        effects: Effects,
         plans: Sequence[Plan],
         sessions: Sequence[str],
         numbers: random.Random,
@@ -44,6 +56,7 @@ class SimulatedClient:
         remote = network.connect(process.main)
         self.process = process
         self._ledger: Ledger = network.server.ledger
+        self._effects = effects
         self._client = AsyncClient(
             settings=settings,
             store=cast("Store", remote),
@@ -114,9 +127,41 @@ class SimulatedClient:
                 self._blame(f"run {run_id}: cancel returned {status}, and nothing was stored")
             return
 
+    async def answer(self, run_id: str) -> None:
+        """Say what became of the call that a run asks about, as far as that can be found out."""
+        while True:
+            try:
+                question = (await self._client.read(run_id)).question
+                if question is None:
+                    return
+                found = self._effects.truth(run_id, question.call_id)
+                await self._client.answer(run_id, found, call_id=question.call_id)
+            except NotWaiting:
+                return
+            except StoreUnavailable:
+                await asyncio.sleep(_AGAIN_S)
+            else:
+                return
+
+    async def _retry(self, run: AsyncRun) -> None:
+        while True:
+            try:
+                await run.retry()
+            except (NotFinished, IllegalTransition):
+                return
+            except StoreUnavailable:
+                await asyncio.sleep(_AGAIN_S)
+            else:
+                return
+
     async def _await(self, run: AsyncRun) -> None:
         try:
             result = await run.result(timeout=self._numbers.uniform(0.1, 60))
+        except RunFailed:
+            # Runs of a session cannot be taken up again once the next one has started.
+            if self._ledger.runs[run.id].new.session_id is None and self._numbers.random() < _RETRIES:
+                await self._retry(run)
+            return
         except (ResultTimeout, RunError, StoreUnavailable):
             return
         if result.messages[0].text != self._ledger.runs[run.id].new.prompt:
@@ -149,6 +194,11 @@ class Viewer:
         while not self.has_seen_the_end:
             self.has_seen_the_end = await self._visit(numbers.choice((1, 3, 10, 1_000_000)))
             await asyncio.sleep(numbers.choice((0.0, 0.1, 2.0)) * numbers.random())
+
+    async def come_back(self) -> None:
+        """See what came after the end: the run was taken up again."""
+        if self.has_seen_the_end:
+            await self._visit(1_000_000)
 
     async def _visit(self, events: int) -> bool:
         """See up to so many events; whether the run has ended."""

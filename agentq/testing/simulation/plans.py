@@ -20,9 +20,13 @@ if TYPE_CHECKING:
 
     from agentq.providers.base import Chunk, ModelRequest
     from agentq.steps import Effect
+    from agentq.testing.simulation.effects import Effects
     from agentq.testing.simulation.ledger import Ledger
+    from agentq.tools.behaviour import Reconciled, ToolOptions
 
-EFFECTS: dict[str, Effect] = {"look": "none", "book": "idempotent", "charge": "once"}
+EFFECTS: dict[str, Effect] = {"look": "none", "book": "idempotent", "charge": "once", "wire": "once", "sign": "once"}
+# What becomes of a call that had started is told by a hook, or by a person.
+_HAS_HOOK, _ASKS = "wire", "sign"
 # A name that the model makes up.
 _UNKNOWN = "dream"
 _FAILURES = ("busy", "cut", "refused")
@@ -141,14 +145,14 @@ class SimulatedModel:
 
     name = "simulated"
 
-    def __init__(self, plans: Sequence[Plan], ledger: Ledger, numbers: random.Random, *, longest_s: float) -> None:
+    def __init__(self, plans: Sequence[Plan], effects: Effects, numbers: random.Random, *, longest_s: float) -> None:
         self._models = {plan.prompt: ScriptedModel(plan.replies()) for plan in plans}
-        self._ledger = ledger
+        self._effects = effects
         self._numbers = numbers
         self._longest_s = longest_s
 
     async def stream(self, request: ModelRequest) -> AsyncIterator[Chunk]:
-        self._ledger.asked(request.run_id or "")
+        self._effects.asked(request.run_id or "")
         prompt, _ = since_prompt(request.messages)
         await asyncio.sleep(self._numbers.uniform(0, self._longest_s))
         async for chunk in self._models[prompt].stream(request):
@@ -158,28 +162,40 @@ class SimulatedModel:
 
 
 def simulated_tools(
-    plans: Sequence[Plan], ledger: Ledger, numbers: random.Random, *, longest_s: float
+    plans: Sequence[Plan], ledger: Ledger, effects: Effects, numbers: random.Random, *, longest_s: float
 ) -> list[Tool[..., Any]]:
-    """One tool of each effect, which tell the ledger what they do."""
+    """Tools of each kind, which tell what they do."""
     raising = {
         (plan.prompt, call.number) for plan in plans for turn in plan.turns for call in turn.calls if call.raises
     }
 
+    async def find_out(ctx: ToolContext, arguments: dict[str, Any]) -> str | Reconciled:
+        await asyncio.sleep(numbers.uniform(0, 0.1))
+        return effects.truth(ctx.run_id, ctx.call_id)
+
     def made(name: str, effect: Effect) -> Tool[..., Any]:
         async def work(number: int, ctx: ToolContext) -> str:
-            ledger.entered(ctx, name, effect)
-            if numbers.random() < 0.3:
-                await ctx.progress(f"{name} {number}")
-            # Most are quick; some outlast their worker's lease.
-            takes_s = numbers.choice((0.0, 0.01, 0.1, longest_s))
-            if takes_s:
-                await asyncio.sleep(takes_s * numbers.random())
-            value = f"{name} {number} attempt {ctx.attempt}"
-            ledger.returned(ctx, effect, value)
+            effects.entered(ctx, name, effect)
+            try:
+                if numbers.random() < 0.3:
+                    await ctx.progress(f"{name} {number}")
+                # Most are quick; some outlast their worker's lease.
+                takes_s = numbers.choice((0.0, 0.01, 0.1, longest_s))
+                if takes_s:
+                    await asyncio.sleep(takes_s * numbers.random())
+                value = f"{name} {number} attempt {ctx.attempt}"
+                effects.returned(ctx, name, effect, value)
+            finally:
+                effects.left(ctx)
             if (ledger.runs[ctx.run_id].new.prompt, number) in raising:
                 raise ToolError(value)
             return value
 
-        return Tool.from_function(work, name=name, description="Work.", effect=effect)
+        options: ToolOptions = {"effect": effect}
+        if name == _HAS_HOOK:
+            options["reconcile"] = find_out
+        elif name == _ASKS:
+            options["on_unknown"] = "ask"
+        return Tool.from_function(work, name=name, description="Work.", **options)
 
     return [made(name, effect) for name, effect in EFFECTS.items()]

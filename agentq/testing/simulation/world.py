@@ -7,13 +7,15 @@ import gc
 import zlib
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agentq.errors import StoreUnavailable
 from agentq.loop import Agent
+from agentq.runs import Status
 from agentq.settings import Settings
 from agentq.stores.memory import MemoryStore
 from agentq.testing.simulation.checks import left_over, wrong_at_the_end
+from agentq.testing.simulation.effects import Effects
 from agentq.testing.simulation.faults import Chances, Fates, Figures
 from agentq.testing.simulation.ledger import Ledger
 from agentq.testing.simulation.network import Network
@@ -25,9 +27,10 @@ from agentq.testing.simulation.server import Server, Wakeups
 from agentq.testing.simulation.workers import Crew, SimulatedWorker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine, Sequence
 
     from agentq._clock import Clock
+    from agentq.testing.simulation.plans import Plan
 
 # Many times what a world takes.
 _MAX_STEPS = 1_000_000
@@ -37,6 +40,7 @@ _CALM_S = 900.0
 _LOOK_S = 0.5
 _TTL_MS = 3_600_000
 _CANCELS = 0.06
+_ANSWERS = 0.5
 # How often it is asked anew when something befalls anybody: the chance of it may change.
 _STEPS = 2_000
 
@@ -105,6 +109,7 @@ class World:
         self._ledger = Ledger(self._clock.now_ms, self.figures, self.blame)
         self._ledger.on_created = self._send_viewers
         self._ledger.on_announced = self._maybe_cancel
+        self._ledger.on_waiting = self._maybe_answer
         if chances is None:
             chances = Chances().times(numbers.choice((0.0, 0.5, 1.0, 2.0, 4.0)))
         self._fates = Fates(chances, numbers_of(seed, "fates"))
@@ -125,33 +130,37 @@ class World:
         plans = [draw_plan(number, numbers) for number in range(1, numbers.randint(10, 24))]
         self._plans = {plan.prompt: plan for plan in plans}
         self._chaos_s = numbers.uniform(10, 40)
-        tools = simulated_tools(plans, self._ledger, numbers_of(seed, "tools"), longest_s=1.5 * lease_s)
-        model = SimulatedModel(plans, self._ledger, numbers_of(seed, "model"), longest_s=0.5 * lease_s)
+        self._effects = Effects(self._ledger)
+        tools = simulated_tools(plans, self._ledger, self._effects, numbers_of(seed, "tools"), longest_s=1.5 * lease_s)
+        model = SimulatedModel(plans, self._effects, numbers_of(seed, "model"), longest_s=0.5 * lease_s)
         agent = Agent("agent", tools=tools, retry_backoff_s=0.5)
         self._crew = Crew({"agent": agent}, model, self._settings, numbers.choice((1, 4, 100)))
         self._workers: list[SimulatedWorker] = []
         self._workers_made = 0
         self._viewers: list[Viewer] = []
         self._clients = self._make_clients()
+        # Who answers what nobody else has answered, once nothing fails any more.
+        self._operator = self._make_client("operator", [], [])
         loop.interfere = self._interfere
 
     def _make_clients(self) -> list[SimulatedClient]:
         numbers, count = self._numbers, self._numbers.randint(1, 3)
         sessions = [f"session-{number}" for number in range(numbers.randint(1, 4))]
         plans = list(self._plans.values())
-        return [
-            SimulatedClient(
-                self._network,
-                Process(self.loop, f"client-{index + 1}"),
-                self._settings,
-                plans[index::count],
-                sessions,
-                numbers,
-                within_s=self._chaos_s / 2,
-                blame=self.blame,
-            )
-            for index in range(count)
-        ]
+        return [self._make_client(f"client-{index + 1}", plans[index::count], sessions) for index in range(count)]
+
+    def _make_client(self, name: str, plans: Sequence[Plan], sessions: Sequence[str]) -> SimulatedClient:
+        return SimulatedClient(
+            self._network,
+            Process(self.loop, name),
+            self._settings,
+            self._effects,
+            plans,
+            sessions,
+            self._numbers,
+            within_s=self._chaos_s / 2,
+            blame=self.blame,
+        )
 
     # --- what happened
 
@@ -224,7 +233,7 @@ class World:
         await self._until(
             lambda: all(client.process.is_dead or client.ended.done() for client in self._clients), "clients"
         )
-        await self._until(lambda: not self._ledger.open_runs, "open runs", self._open_runs)
+        await self._until(self._all_have_ended, "open runs", self._open_runs)
         await self._until(lambda: all(each.is_done for each in self._viewers), "viewers", self._waiting_viewers)
         for what in await wrong_at_the_end(
             self._store,
@@ -266,6 +275,13 @@ class World:
                 self.blame(f"{what} are left {_CALM_S:.0f} s after the last fault: {left()}")
                 return
             await asyncio.sleep(_LOOK_S)
+
+    def _all_have_ended(self) -> bool:
+        left = self._ledger.open_runs
+        for known in left:
+            if known.status is Status.WAITING:
+                self._begin(self._operator, self._operator.answer(known.run_id))
+        return not left
 
     def _open_runs(self) -> str:
         return ", ".join(f"{known.run_id} is {known.status}" for known in self._ledger.open_runs)
@@ -314,7 +330,15 @@ class World:
         """Now and then somebody cancels a run at the very moment in which an effect is announced."""
         if self._numbers.random() < _CANCELS:
             client = self._numbers.choice(self._clients)
-            self._watch_over(client.process.main.start(client.cancel(run_id)), client.process)
+            self._begin(client, client.cancel(run_id))
+
+    def _maybe_answer(self, run_id: str) -> None:
+        if self._numbers.random() < _ANSWERS:
+            client = self._numbers.choice(self._clients)
+            self._begin(client, client.answer(run_id))
+
+    def _begin(self, client: SimulatedClient, work: Coroutine[Any, Any, None]) -> None:
+        self._watch_over(client.process.main.start(work), client.process)
 
     def _send_viewers(self, run_id: str) -> None:
         for _ in range(self._numbers.choice((0, 1, 1, 2))):

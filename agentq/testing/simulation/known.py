@@ -1,0 +1,58 @@
+"""What is known of one simulated run, apart from the store."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from agentq.runs import Status
+
+if TYPE_CHECKING:
+    from agentq.steps import CallStep, Effect
+    from agentq.stores.base import Committed, NewRun
+    from agentq.testing.simulation.scheduling import Process
+
+
+@dataclass(slots=True)
+class Known:
+    """What the ledger knows of one run. `took` are the fences of claims that took it over, `handed_back` of releases.
+
+    Of its calls, by id: the journal's `announced` and `finished`; how often somebody said that one `did_not_happen`;
+    how often their tool was `entered`, in which processes it is `inside`, and what it `returned`; and those that are
+    `unwritten`: they have returned, under which fence, and the journal lacks the result.
+    """
+
+    run_id: str
+    new: NewRun
+    enters_ms: int
+    status: Status = Status.QUEUED
+    fence: int = 0
+    owner: str = ""
+    until_ms: int = 0
+    lease_ms: int = 0
+    batch: int = 0
+    recoveries: int = 0
+    took: list[int] = field(default_factory=list)
+    handed_back: list[int] = field(default_factory=list)
+    commits: dict[int, Committed] = field(default_factory=dict)
+    message_count: int = 0
+    reply_is_journaled: bool = False
+    journaled_text: str = ""
+    announced: dict[str, CallStep] = field(default_factory=dict)
+    finished: dict[str, CallStep] = field(default_factory=dict)
+    did_not_happen: Counter[str] = field(default_factory=Counter)
+    entered: Counter[str] = field(default_factory=Counter)
+    inside: dict[str, list[Process]] = field(default_factory=dict)
+    announced_ms: dict[str, int] = field(default_factory=dict)
+    entered_at: dict[str, int] = field(default_factory=dict)
+    returned: dict[str, list[str]] = field(default_factory=dict)
+    unwritten: dict[str, tuple[int, Effect]] = field(default_factory=dict)
+    cancelled_ms: int | None = None
+    cancel_has_returned: bool = False
+    has_entered: bool = False
+    retries: int = 0
+
+    @property
+    def is_running(self) -> bool:
+        return self.status is Status.RUNNING

@@ -146,6 +146,22 @@ def test_one_thread_may_stand_still_alone(loop: SimulatedLoop):
     assert sorted(lines) == ["main0", "thread0", "thread1", "thread2"]
 
 
+def test_after_the_end_everybody_runs_whatever_timers_are_left(loop: SimulatedLoop):
+    lines: list[str] = []
+    process = Process(loop, "one")
+    task = process.main.start(counting(lines, "a", 3, 1.0))
+
+    async def stop() -> None:
+        await asyncio.sleep(0.5)
+        process.stop_for(2)
+
+    run(loop, stop())
+    loop.bury()
+    process.stop_for(1000)
+    run(loop, asyncio.wait({task}))
+    assert lines == ["a0", "a1", "a2"]
+
+
 def test_what_can_never_end_is_said():
     loop = made()
     with pytest.raises(SimulationStuck, match="nothing is left"):

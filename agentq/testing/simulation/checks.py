@@ -119,8 +119,8 @@ def _result(known: Known, run: RunState, result: ToolResultPart) -> Iterator[str
         case "cancelled":
             if run.status is not Status.CANCELLED:
                 yield f"{call_id} was cancelled in a run that was not"
-            if effect == "once" and known.entered[call_id]:
-                yield f"{call_id} was entered and is said to have been cancelled before"
+            if effect == "once" and known.entered[call_id] > known.did_not_happen[call_id]:
+                yield f"{call_id} was entered, may have happened, and is said to have been cancelled before"
 
 
 def _events(

@@ -156,13 +156,16 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         return made
 
     def halt(self, thread: Thread) -> None:
+        if self.is_over:
+            return
         thread.halts += 1
         if thread.is_listed:
             self._runnable.remove(thread)
             thread.is_listed = False
 
     def unhalt(self, thread: Thread) -> None:
-        thread.halts -= 1
+        # After the end of the world nobody is halted, and timers that wake may still come.
+        thread.halts = max(thread.halts - 1, 0)
         self._list(thread)
 
     def bury(self) -> None:

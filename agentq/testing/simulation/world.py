@@ -137,6 +137,7 @@ class World:
         self._crew = Crew({"agent": agent}, model, self._settings, numbers.choice((1, 4, 100)))
         self._workers: list[SimulatedWorker] = []
         self._workers_made = 0
+        self._is_closing = False
         self._viewers: list[Viewer] = []
         self._clients = self._make_clients()
         # Who answers what nobody else has answered, once nothing fails any more.
@@ -196,12 +197,10 @@ class World:
         self.loop.bury()
 
         async def close() -> None:
-            tasks = asyncio.all_tasks() - {asyncio.current_task()}
-            for _ in range(10):
+            while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
                 for task in tasks:
                     task.cancel()
-                if tasks:
-                    _, tasks = await asyncio.wait(tasks, timeout=60)
+                await asyncio.wait(tasks, timeout=1)
 
         self.loop.run_until_complete(close())
 
@@ -265,7 +264,7 @@ class World:
         workers = list(self._workers)
         for worker in workers:
             worker.stop()
-        self._workers_made = -1
+        self._is_closing = True
         await self._until(lambda: all(worker.ended.done() for worker in workers), "workers")
 
     async def _until(self, is_so: Callable[[], bool], what: str, left: Callable[[], str] = str) -> None:
@@ -298,7 +297,7 @@ class World:
     # --- who lives in it
 
     def _start_worker(self) -> None:
-        if self._workers_made < 0:
+        if self._is_closing or self.loop.is_over:
             return
         self._workers_made += 1
         process = Process(self.loop, f"worker-{self._workers_made}")

@@ -98,7 +98,7 @@ class SimulatedClient:
         if chance < 0.2:
             await asyncio.sleep(numbers.choice((0.0, 0.05, 0.5, 3.0)) * numbers.random())
             await self.cancel(run.id)
-        elif chance < 0.5:
+        elif chance < 0.7:
             await self._await(run)
 
     async def _enqueue(self, plan: Plan, options: dict[str, Any]) -> AsyncRun | None:

@@ -117,7 +117,7 @@ def draw_plan(number: int, numbers: random.Random) -> Plan:
             planned.append(PlannedCall(name, calls, raises=name != _UNKNOWN and numbers.random() < 0.1))
         turns.append(PlannedTurn(text if numbers.random() < 0.6 else "", tuple(planned)))
     last = _text(number, len(turns), numbers)
-    turns.append(PlannedTurn(last, fails="dead" if numbers.random() < 0.05 else None))
+    turns.append(PlannedTurn(last, fails="dead" if numbers.random() < 0.1 else None))
     return Plan(number, tuple(turns))
 
 

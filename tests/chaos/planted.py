@@ -27,15 +27,19 @@ if TYPE_CHECKING:
     from agentq.decide import Decision, View
     from agentq.runs import RunState
     from agentq.stores.base import Lease
+    from agentq.testing.simulation import Played
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """`plant` puts the fault in; `shows` is a word of the violation by which it is found."""
+    """`plant` puts the fault in; `shows` is what the violations say by which it is found."""
 
     name: str
     plant: Callable[[pytest.MonkeyPatch], None]
     shows: str
+
+    def is_shown_by(self, played: Played) -> bool:
+        return any(self.shows in violation for violation in played.violations)
 
 
 def _no_fence_check(patch: pytest.MonkeyPatch) -> None:
@@ -158,15 +162,19 @@ def _sessions_are_not_in_line(patch: pytest.MonkeyPatch) -> None:
 
 PLANTED = (
     Fault("no fence check", _no_fence_check, "was taken"),
-    Fault("fence does not grow", _fence_does_not_grow, "fence"),
+    Fault("fence does not grow", _fence_does_not_grow, "was given after fence"),
     Fault("commit is not idempotent", _commit_is_not_idempotent, "sent again"),
     Fault("what is journaled again is written twice", _journal_doubles, "were told"),
     Fault("nobody sweeps", _nobody_sweeps, "are left"),
-    Fault("once is repeated after a crash", _once_is_repeated, "must happen once"),
-    Fault("results are journaled after the batch", _results_are_journaled_late, "was journaled"),
+    Fault("once is repeated after a crash", _once_is_repeated, "must happen once and was entered again"),
+    Fault("results are journaled after the batch", _results_are_journaled_late, "was entered before the result of"),
     Fault("effects start after a cancel", _effects_start_after_a_cancel, "after the cancel"),
-    Fault("live leases are taken", _live_leases_are_taken, ""),
-    Fault("a take-over loses the journal", _take_over_loses_the_journal, ""),
-    Fault("sessions are not in line", _sessions_are_not_in_line, "before its turn"),
-    Fault("the tail is not read again", _tail_is_not_read_again, "viewer"),
+    Fault("live leases are taken", _live_leases_are_taken, "held a live lease"),
+    Fault(
+        "a take-over loses the journal",
+        _take_over_loses_the_journal,
+        "was asked again although its reply was journaled",
+    ),
+    Fault("sessions are not in line", _sessions_are_not_in_line, "before its turn in its session"),
+    Fault("the tail is not read again", _tail_is_not_read_again, "viewers are left"),
 )

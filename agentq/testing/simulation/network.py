@@ -23,6 +23,8 @@ _AWAY = "the simulated network lost the connection"
 # A call that hangs is given up after this long; a stray one arrives up to this much later.
 _TIMEOUT_S = 0.5
 _STRAY_S = 8.0
+# Of an answer in the trace, so that each event has a line.
+_WORDS = 160
 
 
 class Network:
@@ -136,7 +138,7 @@ class Network:
             error = raised
         if error is not None or not _is_dull(value):
             words = _words(value) if error is None else f"{type(error).__name__}: {error}"
-            self.note(sender, f"{name} → {words}")
+            self.note(sender, f"{name} → {words if len(words) <= _WORDS else f'{words[:_WORDS]}…'}")
         if fate is Fate.STRAY:
             return
         if fate is Fate.LOST_REPLY:
@@ -172,8 +174,7 @@ def _words(answer: Any) -> str:
     lease = getattr(answer, "lease", None)
     if lease is not None:
         return f"{lease.run_id} fence {lease.fence}"
-    words = repr(answer)
-    return words if len(words) <= 160 else f"{words[:160]}…"
+    return repr(answer)
 
 
 def _succeed(answer: asyncio.Future[Any], value: object) -> None:

@@ -49,6 +49,7 @@ _STEPS = 2_000
 class Played:
     """How the world of a seed came out. `digest` is the same whenever that world is played again.
 
+    `steps` counts the callbacks that simulated processes ran, and the calls to the store.
     `violations` are the promises that were broken; `trace` is what happened last before the first of them.
     """
 
@@ -63,7 +64,7 @@ class Played:
 def play(
     seed: int, *, chances: Chances | None = None, make_store: Callable[[Clock], MemoryStore] = MemoryStore
 ) -> Played:
-    """Play the world of a seed to its end, at most to its first violation. Takes about a quarter of a second.
+    """Play the world of a seed to its end, at most to its first violation. Takes some tens of milliseconds.
 
     The same seed gives the same world, bit for bit, on the same version of agentq. `chances` are those of the seed
     unless they are given; `make_store` gives the store, such as one with a planted fault. Not from within an event
@@ -77,12 +78,11 @@ def play(
         with seeded(loop, seed):
             world = World(loop, seed, chances, make_store)
             with heard_errors(world.blame, expected=StoreUnavailable):
-                world.live()
-                digest = f"{loop.digest:012x}{world.digest:08x}"
-                played = Played(
-                    seed, world.figures.steps, digest, world.figures, tuple(world.violations), tuple(world.trace)
-                )
-                world.end()
+                try:
+                    world.live()
+                    played = world.told(seed)
+                finally:
+                    world.end()
     finally:
         loop.close()
         if was_collecting:
@@ -179,6 +179,11 @@ class World:
         self.violations.append(what)
         if not self._first_violation.done():
             self._first_violation.set_result(None)
+
+    def told(self, seed: int) -> Played:
+        digest = f"{self.loop.digest:012x}{self.digest:08x}"
+        violations, trace = tuple(self.violations), tuple(self.trace)
+        return Played(seed, self.figures.steps, digest, self.figures, violations, trace)
 
     # --- the course of the world
 

@@ -17,9 +17,10 @@ DEFAULT_QUEUE = "default"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _HOUR_MS = 3_600_000
 _AT_LEAST_ONE = (
-    "concurrency", "lease_ms", "sweep_ms", "heartbeat_ms",
+    "concurrency", "lease_ms", "sweep_ms", "heartbeat_ms", "replication_timeout_ms",
     "ttl_completed_ms", "ttl_failed_ms", "ttl_cancelled_ms", "session_ttl_ms",
 )  # fmt: skip
+_DURABILITIES = ("acknowledged", "replicated")
 # How a run can end; nothing else has a time to live.
 _OUTCOMES = ("completed", "failed", "cancelled")
 # More than ten years is a mistake in the unit.
@@ -49,6 +50,9 @@ class Settings:
     handover_ms: int = 300
     drain_ms: int = 25_000
     max_recoveries: int = 5
+    # "replicated": what was accepted, journaled or committed is waited for at a replica too, up to the timeout.
+    durability: str = "acknowledged"
+    replication_timeout_ms: int = 1_000
     ttl_completed_ms: int = 24 * _HOUR_MS
     ttl_failed_ms: int = 7 * 24 * _HOUR_MS
     ttl_cancelled_ms: int = 24 * _HOUR_MS
@@ -69,6 +73,9 @@ class Settings:
                 raise InvalidInput(f"{name} must not be negative, but is {getattr(self, name)}", field=name)
         if self.lease_ms < 300:
             raise InvalidInput("lease_ms must be at least 300: leases are renewed at a third of it", field="lease_ms")
+        if self.durability not in _DURABILITIES:
+            words = " or ".join(f'"{word}"' for word in _DURABILITIES)
+            raise InvalidInput(f"durability must be {words}, not {self.durability!r}", field="durability")
         check_name(self.prefix, field="prefix")
         check_name(self.queue, field="queue")
 

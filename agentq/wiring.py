@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from agentq._redis.connection import Connection
 from agentq._redis.hub import Hub
+from agentq._redis.replication import Replication
 from agentq.events.redis import RedisEventStream
 from agentq.executors.queue import QueueExecutor
 from agentq.stores._retention import Retention
@@ -35,6 +36,9 @@ def redis_parts(settings: Settings, *, connection: Connection | None = None) -> 
     connection = connection or Connection(settings.redis_url)
     hub = Hub(connection)
     retention = Retention(settings.ttl_failed_ms, settings.session_ttl_ms)
-    store = RedisStore(connection, prefix=settings.prefix, hub=hub, retention=retention)
+    replication = None
+    if settings.durability == "replicated":
+        replication = Replication(settings.replication_timeout_ms, where=connection.where)
+    store = RedisStore(connection, prefix=settings.prefix, hub=hub, retention=retention, replication=replication)
     stream = RedisEventStream(store.pipeline, hub, store.keys, store.messages)
     return Parts(store, stream, QueueExecutor(store), connection)

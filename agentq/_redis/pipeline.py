@@ -11,15 +11,22 @@ from agentq._redis.connection import Connection, redis_errors
 from agentq.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from agentq._redis.replication import Replication
     from agentq._redis.scripts import Script
+
+# Scripts that write what somebody relies on when they have answered.
+_LASTING = frozenset({"create", "journal", "commit", "release", "answer", "cancel", "retry", "effect"})
 
 
 class Pipeline:
     """Collects commands of one tick and sends them together. Cancelling a caller never cuts a connection in half."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, replication: Replication | None = None) -> None:
         self.connection = connection
+        self._replication = replication
         self._waiting: list[tuple[tuple[Any, ...], asyncio.Future[Any]]] = []
+        # Whether one of those that wait has to reach a replica.
+        self._must_last = False
         self._flushes: set[asyncio.Task[None]] = set()
         # Digests of scripts that Redis has seen from here; a restart or a failover makes it forget them.
         self._loaded: set[str] = set()
@@ -38,6 +45,8 @@ class Pipeline:
 
     async def run(self, script: Script, *, about: str = "", **values: Any) -> Any:
         """Run a script; its negative replies become the exceptions that its header names, which speak of `about`."""
+        if self._replication is not None and script.name in _LASTING:
+            self._must_last = True
         keys, arguments = script(**values)
         reply = None
         if script.sha in self._loaded:
@@ -53,16 +62,23 @@ class Pipeline:
 
     def _flush(self) -> None:
         batch, self._waiting = self._waiting, []
-        task = asyncio.get_running_loop().create_task(self._send(batch))
+        must_last, self._must_last = self._must_last, False
+        task = asyncio.get_running_loop().create_task(self._send(batch, must_last=must_last))
         self._flushes.add(task)
         task.add_done_callback(self._flushes.discard)
 
-    async def _send(self, batch: list[tuple[tuple[Any, ...], asyncio.Future[Any]]]) -> None:
+    async def _send(self, batch: list[tuple[tuple[Any, ...], asyncio.Future[Any]]], *, must_last: bool) -> None:
         try:
             pipeline = self.connection.client.pipeline(transaction=False)
             for command, _ in batch:
                 pipeline.execute_command(*command)
+            if must_last and self._replication is not None:
+                # It speaks of what this very connection has written.
+                pipeline.execute_command("WAIT", 1, self._replication.timeout_ms)
             replies = await pipeline.execute(raise_on_error=False)
+            if must_last and self._replication is not None:
+                confirmed = replies.pop()
+                self._replication.saw(confirmed if isinstance(confirmed, int) else 0)
         except BaseException as error:
             # Whoever waits must hear of it, whatever it is; a cancelled flush means that the loop is closing.
             for _, future in batch:

@@ -60,6 +60,7 @@ class Restorer:
             run_id=run.run_id,
             ttl_ms=ttl_ms,
             counts=" ".join(str(count) for count in staged.counts),
+            token=staged.token,
             fields=fields_of_ended_run(run.state, run.request_hash),
         )
         return _was_restored(restored, f"run {run.run_id}")
@@ -87,6 +88,7 @@ class Restorer:
             used=session.used_ms,
             ttl_ms=ttl_ms,
             counts=f"{staged.counts[0]} {staged.counts[2]}",
+            token=staged.token,
             fields=[str(item) for pair in fields.items() for item in pair],
         )
         return _was_restored(restored, f"session {session_id!r}")
@@ -96,8 +98,8 @@ class Staged:
     """The parts of one unit on their way in. `of` is the key of what they will be."""
 
     def __init__(self, restorer: Restorer, of: str) -> None:
-        token = new_token()
-        self.keys = tuple(restorer.keys.staged(of, token, kind) for kind in _KINDS)
+        self.token = new_token()
+        self.keys = tuple(restorer.keys.staged(of, self.token, kind) for kind in _KINDS)
         self.counts = [0, 0, 0]
         self._restorer = restorer
         self._empty()
@@ -138,6 +140,7 @@ class Staged:
             messages=messages,
             events=events,
             files=files,
+            counts=" ".join(str(count) for count in self.counts),
             ttl_ms=_STAGED_TTL_MS,
             contents=contents,
             entries=entries,

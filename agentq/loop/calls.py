@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import math
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +32,10 @@ if TYPE_CHECKING:
     from agentq.tools.behaviour import OnInterrupt
 
 
+# `act_within_s` is a third of a lease.
+_LEASE_IN_ACTS = 3
+
+
 class Calls:
     """The calls of one iteration. `steps` is what the journal knows of them. `act_within_s`: see `_announce`."""
 
@@ -50,6 +53,8 @@ class Calls:
     ) -> None:
         self.steps = dict(steps)
         self.made = 0
+        # Calls that only read, and of which viewers know.
+        self._told: set[str] = set()
         self._run = run
         self._agent = agent
         self._writer = writer
@@ -104,9 +109,8 @@ class Calls:
         call = plan.call
         step = CallStep(attempt=plan.attempt, effect=plan.effect, arguments_hash=arguments_hash(call))
         called = ToolCalled(call_id=call.call_id, name=call.name, arguments=call.arguments, attempt=plan.attempt)
-        start_by = math.inf
         if plan.effect == "none":
-            self._writer.emit(called)
+            start_by = await self._look_alive(called)
         else:
             announced = await self._announce(call, step, called)
             if announced is None:
@@ -134,6 +138,18 @@ class Calls:
             return result
         notice = f"[Truncated: {total} chars total, showing first {limit}]"
         return result.model_copy(update={"content": f"{result.content[:limit]}\n{notice}"})
+
+    async def _look_alive(self, called: ToolCalled) -> float:
+        """Tell viewers of a call that only reads; until when it may start, by our own clock.
+
+        A worker that was held up for long may have lost its lease, so it asks before it starts anything.
+        """
+        if self._clock.monotonic() - self._writer.confirmed_at >= self._act_within_s:
+            await self._writer.write((), [called])
+        elif called.call_id not in self._told:
+            self._writer.emit(called)
+        self._told.add(called.call_id)
+        return self._writer.confirmed_at + _LEASE_IN_ACTS * self._act_within_s
 
     async def _announce(self, call: ToolCallPart, step: CallStep, called: ToolCalled) -> float | None:
         """Journal that a call with an effect starts; until when it may, by our own clock, or None for not at all.

@@ -81,6 +81,8 @@ class StepWriter:
         self._one_in_flight = asyncio.Lock()
         self._deltas: list[Delta] = []
         self.closed = False
+        # When the last write that the store accepted was sent, at first the claim: so long ago, the lease was ours.
+        self.confirmed_at = clock.monotonic()
 
     def emit(self, event: Event) -> None:
         """Send an event soon. Pieces of text that follow each other become one."""
@@ -262,6 +264,7 @@ class StepWriter:
     ) -> None:
         async with self._one_in_flight:
             batch = EventBatch(self._number + 1, tuple(events), replaced)
+            sent_at = self._clock.monotonic()
             appended = await patiently(
                 lambda: self._store.journal(self._lease, records, batch, using_tools=using_tools),
                 self._clock,
@@ -269,6 +272,7 @@ class StepWriter:
             )
             # A batch that was refused is not there, so its number is free.
             self._number = batch.number
+            self.confirmed_at = sent_at
         if not any(isinstance(event, ReplyCompleted) for event in events):
             self._deltas.extend(self._numbered_deltas(events, appended))
 

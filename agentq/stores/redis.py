@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     import redis
 
     from agentq._redis.connection import Connection
+    from agentq._redis.replication import Replication
 
 # Two passes of all workers together come no closer than this, nor so far apart that it looks like a pause.
 _SWEEP_SPACING_MS = 200
@@ -70,12 +71,13 @@ class RedisStore:
         prefix: str = "agentq",
         hub: Hub | None = None,
         retention: Retention | None = None,
+        replication: Replication | None = None,
         scripts: Callable[[str], Script] = script,
     ) -> None:
         self.connection = connection
         self.keys = Keys(prefix)
         self.hub = hub or Hub(connection)
-        self.pipeline = Pipeline(connection)
+        self.pipeline = Pipeline(connection, replication)
         self._script = scripts
         self._manifests = Manifests(self.pipeline, self.keys, scripts)
         self._signals = Signals(self.pipeline, self.keys, scripts)

@@ -43,14 +43,16 @@ async def continue_run(run_id: str, action: str = "continue") -> None:
     app = _app(Settings.load().app)
     settings = app.settings
     owner = worker_name()
+    # Before there is a lease that nobody would work under.
+    app.check_models()
     parts = redis_parts(settings)
     outage = Outage(parts.connection.where, worker=owner)
     try:
-        claims, _, worker = await asyncio.gather(
+        await _published.renew(app, parts)
+        claims, worker = await asyncio.gather(
             parts.store.claim(
                 [run_id], owner=owner, claim_id=_ids.new_token(), lease_ms=settings.lease_ms, agents=tuple(app.agents)
             ),
-            _published.renew(app, parts),
             StockWorker.current(parts),
         )
         if not claims:

@@ -7,10 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+from pathlib import Path
+from typing import Any
 
-from agentq import Agent, AgentQ, ToolContext, tool
+from agentq import Agent, AgentQ, Reconciled, ToolContext, ToolError, tool
 
 _LEDGER = os.environ.get("CHAOS_LEDGER", os.devnull)
+# What a move writes is looked at when the runs have ended.
+MOVED = "chaos:moved:"
+_MOVE = "redis.call('INCR', KEYS[1]) redis.call('EXPIRE', KEYS[1], 86400) return ARGV[1]"
 
 
 def record(what: str, ctx: ToolContext) -> None:
@@ -48,4 +53,35 @@ async def charge(name: str, seconds: float, ctx: ToolContext) -> str:
     return f"{name} was charged"
 
 
-app = AgentQ(agents=[Agent("shop", tools=[look_up, send, charge], max_iterations=50, retry_backoff_s=0.05)])
+def find(ctx: ToolContext, arguments: dict[str, Any]) -> str | Reconciled:
+    """What the ledger says of a payment whose worker died. One that had begun may still be under way."""
+    entries = {line.split()[0] for line in Path(_LEDGER).read_text().splitlines() if f" {ctx.call_id} " in line}
+    if "pay-end" in entries:
+        return f"{arguments['name']} was paid"
+    return Reconciled.UNKNOWN if "pay-start" in entries else Reconciled.DID_NOT_HAPPEN
+
+
+@tool(effect="once", reconcile=find)
+def pay(name: str, seconds: float, ctx: ToolContext) -> str:
+    """Do something that must not happen twice and can be looked up. Runs in a thread."""
+    record("pay-start", ctx)
+    ctx.cancel_event.wait(seconds)
+    record("pay-end", ctx)
+    return f"{name} was paid"
+
+
+@tool(effect="idempotent")
+async def move(name: str, ctx: ToolContext) -> str:
+    """Write to Redis exactly once."""
+    return str(await ctx.commit_with(_MOVE, [f"{MOVED}{ctx.call_id}"], [f"{name} was moved"]))
+
+
+@tool(effect="none")
+async def refuse(name: str) -> str:
+    """Fail."""
+    raise ToolError(f"{name} is not to be had")
+
+
+app = AgentQ(
+    agents=[Agent("shop", tools=[look_up, send, charge, pay, move, refuse], max_iterations=50, retry_backoff_s=0.05)]
+)

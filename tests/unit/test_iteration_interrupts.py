@@ -10,7 +10,7 @@ import pytest
 from agentq.errors import StoreUnavailable
 from agentq.events.model import AttemptReset, ReplyCompleted, RunReleased, ToolCalled
 from agentq.messages import Role, StopReason, unanswered_calls
-from agentq.providers.base import ReasoningChunk
+from agentq.providers.base import ReasoningChunk, ToolCallChunk
 from agentq.runs import Status
 from agentq.testing import ScriptedModel, call
 from agentq.testing._contract import deltas_of, types_of
@@ -21,6 +21,7 @@ from tests.unit._loop import LEASE_MS, Gate, SlowModel, Stage, is_stuck, outcome
 
 if TYPE_CHECKING:
     from agentq.steps import Effect
+    from agentq.tools.behaviour import OnInterrupt
 
 EFFECTS: tuple[Effect, ...] = ("none", "idempotent", "once")
 
@@ -473,3 +474,58 @@ async def test_a_transcript_never_begins_with_a_role_that_answers_nothing():
     gate.open()
     await stage.play()
     assert [message.role for message in await stage.messages()] == [Role.ASSISTANT, Role.TOOL, Role.ASSISTANT]
+
+
+class TestHeldUp:
+    """A worker that slept past its lease, as a laptop does, or a machine that is moved."""
+
+    async def test_it_starts_no_tool_that_only_reads_before_it_knows_that_it_still_holds_the_run(self):
+        first, gate = Gate(), Gate()
+        stage = Stage(asking("a", "b"), gated("idempotent", first, "a"), gated("none", gate, "b"))
+        iteration, task = await stage.begin()
+        await wait_until(lambda: first.entered)
+        first.open()
+        iteration.hand_back()
+        assert (await outcome_of(task)).kind == "released"
+        # The next worker has only to read. It is held up first, and another one takes the run.
+        iteration = stage.loop.begin(await stage.claim("worker-2"))
+        stage.clock.advance(LEASE_MS / 1000 + 1)
+        await stage.lose_lease()
+        assert (await iteration.run()).kind == "lost"
+        assert gate.entered == 0
+
+    async def test_one_that_still_holds_it_goes_on(self):
+        gate = Gate()
+        gate.open()
+        stage = Stage(model := SlowModel(after=[ToolCallChunk(0, "b", "{}")]), gated("none", gate, "b"))
+        _, task = await stage.begin()
+        await model.waiting.wait()
+        # A long reply, under a lease that was renewed all the time.
+        stage.clock.advance(LEASE_MS / 1000 * 5)
+        model.go.set()
+        assert (await outcome_of(task)).kind == "committed"
+        assert (gate.entered, await stage.told("b")) == (1, ["tool.called", "tool.finished"])
+
+
+@pytest.mark.parametrize("interrupt", ["cancel", "block"])
+@pytest.mark.parametrize("effect", EFFECTS)
+async def test_a_tool_says_whether_a_cancel_stops_it(effect: Effect, interrupt: OnInterrupt):
+    gate = Gate()
+
+    @tool(effect=effect, name="a", interrupt=interrupt)
+    async def slow() -> str:
+        """Be slow."""
+        return str(await gate.wait())
+
+    stage = Stage(asking("a"), slow)
+    iteration, task = await stage.begin()
+    await wait_until(lambda: gate.entered)
+    await stage.store.cancel(stage.run_id)
+    iteration.cancel()
+    if interrupt == "block":
+        assert await is_stuck(task)
+        gate.open()
+    assert (await outcome_of(task)).status is Status.CANCELLED
+    assert gate.stopped == (interrupt == "cancel")
+    expected = "ok" if interrupt == "block" else "cancelled" if effect == "none" else "unknown"
+    assert [result.outcome for result in await stage.results()] == [expected]

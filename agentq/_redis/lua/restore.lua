@@ -16,7 +16,8 @@ ARGV[1]  prefix      key prefix
 ARGV[2]  run_id      run id
 ARGV[3]  ttl_ms      time to live
 ARGV[4]  counts      messages, events and files that must be staged: "2 7 0"
-ARGV[5]  fields*     names and values of the run hash
+ARGV[5]  token       of this import; the same again answers as before
+ARGV[6]  fields*     names and values of the run hash
 
 Returns {restored}: 1, 0 when it is there already, 2 when what was staged is gone; or
   -1  IdempotencyConflict   the key belongs to another run
@@ -29,13 +30,13 @@ Returns {restored}: 1, 0 when it is there already, 2 when what was staged is gon
 -- @include finish
 
 local prefix, run, run_id = ARGV[1], KEYS[1], ARGV[2]
-local fields = lists(5, 1)
+local fields = lists(6, 1)
 local given = {}
 for i = 1, #fields, 2 do
   given[fields[i]] = fields[i + 1]
 end
 if redis.call('EXISTS', run) == 1 then
-  return {0}
+  return {redis.call('HGET', run, 'restored') == ARGV[5] and 1 or 0}
 end
 local holder = KEYS[5] ~= '' and redis.call('GET', KEYS[5])
 if holder and holder ~= run_id and redis.call('EXISTS', prefix .. ':{' .. holder .. '}') == 1 then
@@ -58,7 +59,7 @@ for i = 6, 8 do
     redis.call('RENAME', KEYS[i], KEYS[i - 4])
   end
 end
-redis.call('HSET', run, unpack(fields))
+redis.call('HSET', run, 'restored', ARGV[5], unpack(fields))
 if KEYS[5] ~= '' then
   redis.call('SET', KEYS[5], run_id)
 end

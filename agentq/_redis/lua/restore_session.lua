@@ -15,7 +15,8 @@ ARGV[3]  user        user id, or empty
 ARGV[4]  used        when it was used last
 ARGV[5]  ttl_ms      time to live
 ARGV[6]  counts      messages and files that must be staged: "2 0"
-ARGV[7]  fields*     names and values of the session hash
+ARGV[7]  token       of this import; the same again answers as before
+ARGV[8]  fields*     names and values of the session hash
 
 Returns {restored}: 1, 0 when it is there already, 2 when what was staged is gone.
 ]]
@@ -25,9 +26,9 @@ Returns {restored}: 1, 0 when it is there already, 2 when what was staged is gon
 -- @include session
 
 local prefix, key, session, user = ARGV[1], KEYS[1], ARGV[2], ARGV[3]
-local fields = lists(7, 1)
+local fields = lists(8, 1)
 if redis.call('EXISTS', key) == 1 then
-  return {0}
+  return {redis.call('HGET', key, 'restored') == ARGV[7] and 1 or 0}
 end
 if redis.call('LLEN', KEYS[4]) .. ' ' .. redis.call('HLEN', KEYS[5]) ~= ARGV[6] then
   return {2}
@@ -40,7 +41,7 @@ for i = 4, 5 do
     redis.call('RENAME', KEYS[i], KEYS[i - 2])
   end
 end
-redis.call('HSET', key, unpack(fields))
+redis.call('HSET', key, 'restored', ARGV[7], unpack(fields))
 redis.call('ZADD', prefix .. ':sessions', ARGV[4], session)
 if user ~= '' then
   redis.call('ZADD', prefix .. ':sessions:user:' .. user, ARGV[4], session)

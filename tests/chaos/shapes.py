@@ -1,0 +1,128 @@
+"""The runs of a campaign: shapes of every kind, and what must come of each however often its workers die."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from agentq.messages import NoteKind, Role
+from agentq.runs import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agentq.messages import Message, ToolResultPart
+    from agentq.runs import RunState
+
+# Tools with an effect that a crash may leave nobody knowing about.
+ONCE = {"charge", "pay"}
+SAYS = {
+    "look_up": "is there",
+    "send": "was sent",
+    "charge": "was charged",
+    "pay": "was paid",
+    "move": "was moved",
+    "refuse": "is not to be had",
+}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A prompt for the mock model, its answer, its calls by tool and name, and how many notes its failures leave."""
+
+    name: str
+    prompt: str
+    output: str
+    calls: tuple[tuple[str, str], ...]
+    notes: tuple[NoteKind, ...] = ()
+    iterations: int = field(default=0)
+
+    def check(self, run: RunState, messages: Sequence[Message]) -> None:
+        """What holds of every run of this shape that has ended."""
+        told = f"run {run.run_id} ({self.name})"
+        calls = [call for message in messages for call in message.tool_calls]
+        results = [result for message in messages for result in message.tool_results]
+        assert [call.call_id for call in calls] == [result.call_id for result in results], (
+            f"{told}: a call has no result"
+        )
+        if run.status is Status.CANCELLED:
+            made = [(call.name, str(call.arguments.get("name"))) for call in calls]
+            assert made == list(self.calls[: len(made)]), f"{told}: other calls than it was to make: {made}"
+        else:
+            assert run.status is Status.COMPLETED, f"{told} has {run.status}: {run.last_error}"
+            assert [(call.name, call.arguments["name"]) for call in calls] == list(self.calls), f"{told}: other calls"
+            assert messages[-1].text == self.output, f"{told} says {messages[-1].text!r}"
+            notes = tuple(message.note for message in messages if message.role is Role.SYSTEM)
+            assert notes == self.notes, f"{told}: other notes: {notes}"
+            assert run.iteration == self.iterations, f"{told} used {run.iteration} iterations"
+        for call, result in zip(calls, results, strict=True):
+            _check_result(told, str(call.arguments["name"]), result, is_cancelled=run.status is Status.CANCELLED)
+
+
+def _check_result(told: str, name: str, result: ToolResultPart, *, is_cancelled: bool) -> None:
+    expected = f"{name} {SAYS[result.name]}"
+    if result.outcome == "ok":
+        assert result.content == expected, f"{told}: {result}"
+    elif result.outcome == "error":
+        assert (result.name, result.content) == ("refuse", expected), f"{told}: {result}"
+    elif result.outcome == "unknown":
+        assert result.name in ONCE or is_cancelled, f"{told}: {result}"
+    else:
+        assert is_cancelled, f"{told}: {result}"
+
+
+def _call(tool: str, name: str, seconds: float | None = None) -> str:
+    arguments = f'{{"name": "{name}"}}' if seconds is None else f'{{"name": "{name}", "seconds": {seconds}}}'
+    return f"call {tool} {arguments}"
+
+
+def _turn(*calls: str) -> str:
+    return " & ".join(calls)
+
+
+CHAIN = Shape(
+    "chain",
+    "\n".join(
+        (
+            _call("look_up", "a", 0.01),
+            _call("send", "b", 0.01),
+            _call("charge", "c", 0.01),
+            _call("move", "d"),
+            "say Done.",
+        )
+    ),
+    "Done.",
+    (("look_up", "a"), ("send", "b"), ("charge", "c"), ("move", "d")),
+    iterations=5,
+)
+PARALLEL = Shape(
+    "parallel tools",
+    "\n".join(
+        (
+            _turn(
+                _call("look_up", "a", 0.03),
+                _call("look_up", "b", 0.01),
+                _call("charge", "c", 0.02),
+                _call("look_up", "d", 0.0),
+            ),
+            _turn(_call("pay", "e", 0.01), _call("move", "f"), _call("charge", "g", 0.01)),
+            'stream 20 "word " 0.002',
+        )
+    ),
+    "word " * 20,
+    (
+        ("look_up", "a"), ("look_up", "b"), ("charge", "c"), ("look_up", "d"),
+        ("pay", "e"), ("move", "f"), ("charge", "g"),
+    ),
+    iterations=3,
+)  # fmt: skip
+ERRORS = Shape(
+    "errors",
+    "\n".join(("fail 503", _call("refuse", "a"), _call("pay", "b", 0.02), "fail 429", "say It is done.")),
+    "It is done.",
+    (("refuse", "a"), ("pay", "b")),
+    (NoteKind.PROVIDER_ERROR, NoteKind.TOOL_ERROR, NoteKind.PROVIDER_ERROR),
+    iterations=2,
+)
+STREAM = Shape("stream", 'stream 60 "piece " 0.003', "piece " * 60, (), iterations=1)
+SHAPES = (CHAIN, PARALLEL, ERRORS, STREAM)

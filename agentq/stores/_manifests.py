@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from agentq import _json
-from agentq._clock import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -25,26 +25,29 @@ class Manifests:
         self._pipeline = pipeline
         self._keys = keys
         self._scripts = scripts
-        self._clock = SystemClock()
 
     async def publish(self, manifests: Mapping[str, Mapping[str, Any]]) -> None:
         """Say which agents a worker serves. To be repeated well within a day."""
         if not manifests:
             return
-        # At the end of each manifest, where the script looks for it.
-        now = {"published_ms": self._clock.now_ms()}
         await self._pipeline.run(
             self._scripts("publish"),
             agents=self._keys.agents,
             ttl_ms=_TTL_MS,
-            since=self._clock.now_ms() - _TTL_MS,
-            manifests=[item for name, each in manifests.items() for item in (name, _json.dumps({**each, **now}))],
+            # With the name, no manifest is empty.
+            manifests=[
+                item for name, each in manifests.items() for item in (name, _json.dumps({"name": name, **each}))
+            ],
         )
 
     async def known(self) -> Mapping[str, Mapping[str, Any]]:
         """The agents that were published within a day: name → manifest."""
-        raw: Mapping[bytes, bytes] = await self._pipeline.execute("HGETALL", self._keys.agents)
+        raw: Mapping[bytes, bytes]
+        seconds: bytes
+        raw, (seconds, _) = await asyncio.gather(
+            self._pipeline.execute("HGETALL", self._keys.agents), self._pipeline.execute("TIME")
+        )
         manifests = {name.decode(): _json.loads(manifest) for name, manifest in raw.items()}
         # One that nobody serves any more stays in the hash until another is published.
-        since = self._clock.now_ms() - _TTL_MS
+        since = int(seconds) * 1000 - _TTL_MS
         return {name: manifest for name, manifest in manifests.items() if manifest["published_ms"] > since}

@@ -1,0 +1,156 @@
+"""docs/reliability.md: what is promised, what is not, and the figures of the proof as it stands."""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from tests.chaos.proof import heart, versions
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Mapping, Sequence
+
+    from tests.chaos.proof import Proof
+
+_FAULTS = {
+    "kill": "`kill -9` of a worker",
+    "stop": "a worker frozen past its lease, and let go (SIGSTOP, SIGCONT)",
+    "term": "SIGTERM to a worker",
+    "cut": "all connections of clients and workers cut",
+    "cut viewers": "all subscriptions cut",
+    "redis": "`kill -9` of redis-server, and a start on its file",
+}
+_WIDTH = 128
+_NOT_YET = "Not done on these sources yet."
+KILLS_A_SLICE = 200
+_TEMPLATE = Path(__file__).with_name("reliability.md")
+
+
+def page(proof: Proof, options: argparse.Namespace) -> str:
+    """The page: the template beside this file, with the figures where it has places for them."""
+    text = _TEMPLATE.read_text()
+    sections = {
+        "campaign": _campaign(proof.of("campaign"), options.kills),
+        "defaults": _defaults(proof.of("defaults"), options.defaults),
+        "lost replies": _lost_replies(proof.of("lost replies"), options.replies),
+        "simulation": _simulation(proof.of("simulation"), options.steps),
+        "setting": _setting(proof),
+    }
+    for name, section in sections.items():
+        place = f"<!-- {name} -->"
+        if text.count(place) != 1:
+            raise ValueError(f"{_TEMPLATE.name} has not one place for {name}")
+        text = text.replace(place, section.strip())
+    return text
+
+
+def summary(proof: Proof) -> str:
+    """One line."""
+    campaign, simulated = proof.of("campaign"), proof.of("simulation")
+    return (
+        f"so far: {_sum(campaign, 'kill', of='faults'):,} kills over {_sum(campaign, 'iterations'):,} iterations, "
+        f"{_sum(simulated, 'steps'):,} simulated steps, 0 violations (sources {heart()})"
+    )
+
+
+def _sum(parts: Sequence[Mapping[str, Any]], name: str, *, of: str | None = None) -> int:
+    return sum((part[of] if of else part).get(name, 0) for part in parts)
+
+
+def _progress(done: int, wanted: int) -> str:
+    return f"{done:,}" if done >= wanted else f"{done:,} of {wanted:,} so far"
+
+
+def _campaign(parts: Sequence[Mapping[str, Any]], kills: int) -> str:
+    faults: Counter[str] = Counter()
+    for part in parts:
+        faults.update(part["faults"])
+    rows = [
+        *(
+            (what, _progress(faults[name], kills) if name == "kill" else f"{faults[name]:,}")
+            for name, what in _FAULTS.items()
+        ),
+        ("runs, all of which ended as they should", f"{_sum(parts, 'runs'):,}"),
+        ("iterations, each committed once", f"{_sum(parts, 'iterations'):,}"),
+        ("leases taken over", f"{_sum(parts, 'recoveries'):,}"),
+        ("tool calls, none finished twice", f"{_sum(parts, 'calls'):,}"),
+        ("of those, `once` calls whose outcome nobody could know", f"{_sum(parts, 'unknown'):,}"),
+        ("writes by `ctx.commit_with`, each exactly once", f"{_sum(parts, 'moves'):,}"),
+        ("runs cancelled on the way", f"{_sum(parts, 'cancelled'):,}"),
+        ("events", f"{_sum(parts, 'events'):,}"),
+        ("live viewers, none of whom missed one", f"{_sum(parts, 'viewers'):,}"),
+        ("how often those lost or left their stream and came back", f"{_sum(parts, 'returns'):,}"),
+        ("**lost runs, double commits, repeated effects, gaps, keys left behind**", "**0**"),
+    ]
+    return _table("what", "how often", rows)
+
+
+def _defaults(parts: Sequence[Mapping[str, Any]], wanted: int) -> str:
+    killed = sorted(wait for part in parts for wait in part["killed"])
+    terminated = sorted(wait for part in parts for wait in part["terminated"])
+    if not killed:
+        return _NOT_YET
+    rows = [
+        (f"`kill -9`, {_progress(len(killed), wanted)}", *_spread(killed)),
+        (f"SIGTERM, {_progress(len(terminated), wanted)}", *_spread(terminated)),
+    ]
+    lines = ["| a worker with 20 runs in flight gets | median | longest |", "|---|---|---|"]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def _spread(waits: Sequence[float]) -> tuple[str, str]:
+    return f"{median(waits):.2f} s", f"{waits[-1]:.2f} s"
+
+
+def _lost_replies(parts: Sequence[Mapping[str, Any]], wanted: int) -> str:
+    counts: Counter[str] = Counter()
+    for part in parts:
+        counts.update(part["per_script"])
+    rows = [(f"`{name}`", _progress(count, wanted)) for name, count in sorted(counts.items())]
+    return _table("script", "replies lost", rows) if rows else _NOT_YET
+
+
+def _simulation(parts: Sequence[Mapping[str, Any]], wanted: int) -> str:
+    if not parts:
+        return _NOT_YET
+    wakeups = sum(_sum(parts, f"{kind}_wakeups") for kind in ("lost", "doubled", "stale"))
+    rows = [
+        ("steps", _progress(_sum(parts, "steps"), wanted)),
+        ("worlds, each from a seed", f"{_sum(parts, 'worlds'):,}"),
+        ("runs", f"{_sum(parts, 'runs'):,}"),
+        ("crashes", f"{_sum(parts, 'crashes'):,}"),
+        ("pauses past a lease", f"{_sum(parts, 'pauses'):,}"),
+        ("lost replies", f"{_sum(parts, 'lost_replies'):,}"),
+        ("wake-ups lost, doubled or stale", f"{wakeups:,}"),
+        ("**violations**", f"**{_sum(parts, 'violations')}**"),
+    ]
+    return _table("what", "how often", rows)
+
+
+def _setting(proof: Proof) -> str:
+    parts = list(proof.parts())
+    ours = [part for part in parts if part.heart == heart()]
+    seeds = [str(part.figures["seed"]) for part in ours if part.kind == "campaign"]
+    when = sorted(part.when for part in ours)
+    told = [
+        ", ".join(f"{name} {number}" for name, number in versions().items()) + ".",
+        f"Redis with an append-only file, `appendfsync everysec`. Sources {heart()} (a digest of what this hangs on).",
+        f"Done from {when[0]} to {when[-1]} UTC." if when else "Nothing was done on these sources yet.",
+    ]
+    if len(parts) > len(ours):
+        told.append(f"{len(parts) - len(ours)} parts were done on earlier sources and are not counted.")
+    paragraphs = [" ".join(told)]
+    if seeds:
+        shown = ", ".join(seeds[:60]) + (f" and {len(seeds) - 60} more" if len(seeds) > 60 else "")
+        paragraphs.append(f"Seeds of the campaign, {KILLS_A_SLICE} kills each: {shown}.")
+    return "\n\n".join(
+        textwrap.fill(each, _WIDTH, break_long_words=False, break_on_hyphens=False) for each in paragraphs
+    )
+
+
+def _table(what: str, count: str, rows: Sequence[tuple[str, str]]) -> str:
+    return "\n".join([f"| {what} | {count} |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)]) + "\n"

@@ -36,3 +36,11 @@ def run_of_job(job_id: str) -> str | None:
     """The run that the wake-up `<run_id>-<wake>` names, or None when the job is not a wake-up of ours."""
     run_id, _, wake = job_id.rpartition("-")
     return run_id if wake.isdigit() and is_run_id(run_id) else None
+
+
+def made_ms(run_id: str) -> int:
+    """When the run id was made, in milliseconds since 1970, by the clock of whoever made it."""
+    number = 0
+    for letter in run_id[:10]:
+        number = number << 5 | _ALPHABET.index(letter)
+    return number

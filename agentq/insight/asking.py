@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from agentq import _ids
 from agentq._clock import SystemClock
-from agentq.errors import InvalidInput, NotFound
+from agentq.errors import InvalidInput, NotFound, RunNotFound
 from agentq.insight.facts import QueueFacts, QueueInfo, Snapshot, Stats, WorkerInfo
 from agentq.insight.why import Reason, explain
 
@@ -43,8 +44,12 @@ class Insight:
         What the store and the executor cannot tell is left out: over Redis and RQ everything is known.
         """
         queue = self._queue()
-        seen = await self._snapshot(run_id) if queue is None else await _reader(queue).snapshot(run_id)
-        return explain(seen)
+        if queue is None:
+            return explain(await self._snapshot(run_id))
+        try:
+            return explain(await _reader(queue).snapshot(run_id))
+        except RunNotFound as error:
+            raise await _with_losses(error, queue, run_id) from error
 
     async def workers(self) -> tuple[WorkerInfo, ...]:
         """The workers that are registered with RQ, by name. Raises `InvalidInput` where there is no RQ."""
@@ -114,6 +119,18 @@ class Insight:
         ask: Callable[[str], Awaitable[tuple[str, ...] | None]] | None = getattr(self._executor, "workers", None)
         names = None if ask is None else await ask(run.queue)
         return None if names is None else QueueFacts(tuple(WorkerInfo(name, (run.queue,)) for name in names))
+
+
+async def _with_losses(error: RunNotFound, queue: QueueExecutor, run_id: str) -> RunNotFound:
+    """The error; it says so when Redis has lost data since the run was made."""
+    from agentq.stores._epochs import read_losses
+
+    losses = await read_losses(queue.store.pipeline, queue.store.keys)
+    if losses.lost_ms <= _ids.made_ms(run_id):
+        return error
+    return RunNotFound(
+        f"{error}; or Redis has lost it: it has lost data since the run was made (epoch {losses.number})"
+    )
 
 
 def _reader(queue: QueueExecutor) -> RedisReader:

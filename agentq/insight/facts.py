@@ -140,6 +140,18 @@ class SweepFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerHistory:
+    """What is remembered of this Redis: how many servers it was (`epoch`), since when the last one, in milliseconds.
+
+    `lost_ms` is when somebody last noticed that it had lost data, 0 for never.
+    """
+
+    epoch: int = 0
+    since_ms: int = 0
+    lost_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything that `explain` judges by. `queue` and `sweep` are None where the executor or the store cannot tell.
 
@@ -155,4 +167,5 @@ class Snapshot:
     behind_id: str | None = None
     line_ahead: int | None = None
     expires_ms: int | None = None
+    history: ServerHistory = ServerHistory()
     refused: tuple[str, ...] = ()

@@ -21,7 +21,8 @@ from rq.worker_registration import REDIS_WORKER_KEYS, WORKERS_BY_QUEUE_KEY
 from agentq import _ids
 from agentq._redis.pipeline import Pipeline
 from agentq.errors import RunNotFound, StoreCorrupted
-from agentq.insight.facts import Place, QueueFacts, QueueInfo, Snapshot, SweepFacts, WorkerInfo
+from agentq.insight.facts import Place, QueueFacts, QueueInfo, ServerHistory, Snapshot, SweepFacts, WorkerInfo
+from agentq.stores._epochs import read_losses
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Sequence
@@ -85,10 +86,11 @@ class RedisReader:
         """The surroundings of a run whose state was read before, with its state now."""
         refused: list[str] = []
         # One write to Redis for all: what is read fits together but for what happens within a moment.
-        state, now, ttl, queue, sweep, session = await asyncio.gather(
+        state, now, ttl, losses, queue, sweep, session = await asyncio.gather(
             self._store.read(run.run_id),
             self._runs.execute("TIME"),
             self._runs.execute("PTTL", self._keys.run(run.run_id)),
+            read_losses(self._runs, self._keys),
             _allowed(self._queue_facts(run), refused),
             _allowed(self._sweep_facts(run), refused),
             _allowed(self._session(run), refused),
@@ -103,6 +105,7 @@ class RedisReader:
             behind_id=live if state.waits_for_session else None,
             line_ahead=line_ahead,
             expires_ms=now_ms + ttl if ttl > 0 else None,
+            history=ServerHistory(losses.number, losses.since_ms, losses.lost_ms),
             refused=tuple(refused),
         )
 

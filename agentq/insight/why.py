@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from agentq._words import age, count, duration
+from agentq.insight.past import past, shown_call
 from agentq.runs import SCHEMA_VERSION, Phase, Status
 from agentq.settings import DEFAULT_QUEUE
 
@@ -47,6 +48,7 @@ class Code(StrEnum):
     BEHIND = "behind"
     # It waits for somebody.
     WAITING = "waiting"
+    WAITS_FOR_ANSWER = "waits_for_answer"
     PAUSED = "paused"
     NO_WORKER = "no_worker"
     WORKERS_SILENT = "workers_silent"
@@ -61,6 +63,7 @@ class Code(StrEnum):
 # Nothing happens before somebody does something.
 _NEEDS_HELP = frozenset(
     {
+        Code.WAITS_FOR_ANSWER,
         Code.NO_WORKER,
         Code.WORKERS_SILENT,
         Code.SUSPENDED,
@@ -98,6 +101,11 @@ class Reason:
 
 def explain(seen: Snapshot) -> Reason:
     """Name the reason why a run is not moving. From every status."""
+    reason = _explain(seen)
+    return replace(reason, notes=(*reason.notes, *past(seen)))
+
+
+def _explain(seen: Snapshot) -> Reason:
     run = seen.run
     match run.status:
         case Status.COMPLETED | Status.FAILED | Status.CANCELLED:
@@ -140,11 +148,12 @@ def _ended(seen: Snapshot) -> Reason:
     match run.status:
         case Status.FAILED:
             error = _short(run.last_error or "no reason was recorded")
-            fix = f"agentq show {run.run_id} shows what happened"
+            fix = f"agentq show {run.run_id} shows what happened; agentq retry {run.run_id} takes it up from there"
             return _reason(seen, Code.FAILED, f"it failed {since}: {error}", fix, *notes, **details)
         case Status.CANCELLED:
             why = f": {_short(run.cancel_reason)}" if run.cancel_reason else ""
-            return _reason(seen, Code.CANCELLED, f"it was cancelled {since}{why}", "", *notes, **details)
+            fix = f"agentq retry {run.run_id} takes it up again"
+            return _reason(seen, Code.CANCELLED, f"it was cancelled {since}{why}", fix, *notes, **details)
         case _:
             text = f"it completed {since}, after {count(run.iteration, 'iteration')}"
             return _reason(seen, Code.COMPLETED, text, "", *notes, **details)
@@ -155,7 +164,19 @@ def _resting(seen: Snapshot) -> Reason:
     end = f"agentq cancel {seen.run.run_id} ends it"
     if seen.run.status is Status.PAUSED:
         return _reason(seen, Code.PAUSED, f"somebody paused it {since} ago", end)
-    return _reason(seen, Code.WAITING, f"it has waited for {since} for something from outside", end)
+    asked = seen.run.question
+    if asked is None:
+        return _reason(seen, Code.WAITING, f"it has waited for {since} for something from outside", end)
+    return _reason(
+        seen,
+        Code.WAITS_FOR_ANSWER,
+        f"it has waited for {since} for somebody to say what became of {shown_call(asked.tool, asked.arguments)}, "
+        "whose worker died in it",
+        f"agentq answer {seen.run.run_id} RESULT, or with --did-not-happen or --unknown; {end}",
+        call_id=asked.call_id,
+        tool=asked.tool,
+        arguments=dict(asked.arguments),
+    )
 
 
 def _held(seen: Snapshot) -> Reason:

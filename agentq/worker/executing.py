@@ -8,21 +8,28 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from rq.job import Job, JobStatus
 from rq.registry import StartedJobRegistry
 from rq.utils import utcformat
 
+from agentq._ids import run_of_job
 from agentq.executors.queue import wakeup_job
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import redis
+
     from agentq.worker.slots import InFlight, Slots
 
 # Shorter ones would be gone before anybody could stop them.
 _LONG_S = 2.0
 # Of one worker: what more people would look at, and so few that the beat stays short.
 _MOST = 100
+# So many dead entries are looked at in one go.
+_FORGOTTEN = 1000
 # A killed worker leaves both; the hash goes first, so that RQ finds no job to call failed: the run goes on elsewhere.
 _HASH_TTL_S = 75
 _ENTRY_TTL_S = 90
@@ -44,6 +51,15 @@ class Executing:
         for job_id in self._shown.keys() - found.keys():
             self._hide(self._shown[job_id], pipeline)
         return found
+
+    def forget_dead(self, client: redis.Redis, queues: Sequence[str]) -> None:
+        """Take entries that workers left behind which were killed out of RQ's registries. Those of others are RQ's."""
+        for queue in queues:
+            registry = StartedJobRegistry.key_template.format(queue)
+            entries = cast("list[bytes]", client.zrangebyscore(registry, 0, time.time(), start=0, num=_FORGOTTEN))
+            ours = [entry for entry in entries if run_of_job(entry.decode(errors="replace").rpartition(":")[0])]
+            if ours:
+                client.zrem(registry, *ours)
 
     def confirm(self, written: dict[str, InFlight]) -> None:
         self._shown = written

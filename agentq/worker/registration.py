@@ -142,6 +142,7 @@ class Registration:
         self._state, self._in_flight = state.value, in_flight
         self._succeeded, self._failed, self._worked_ms = succeeded, failed, worked_ms
         if is_due:
+            self._executing.forget_dead(self._client, self._queues)
             self._heartbeat_at = time.monotonic()
             if replies[0] == 1:
                 # The heartbeat made a new field: Redis had lost the record.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,9 @@ from rq.suspension import resume, suspend
 
 from agentq.errors import RunCancelled
 from agentq.runs import Status
+from agentq.worker.executing import Executing
 from tests.helpers import wait_until
+from tests.unit._worker import ScriptedLoop, slots
 from tests.worker import stock
 from tests.worker.harness import Gate, app_at, client_at, working
 
@@ -225,3 +228,12 @@ async def test_commands_are_heard_after_the_connection_was_lost(redis_url: str, 
         await wait_until(lambda: rq.pubsub_numsub(channel)[0][1])
         send_shutdown_command(rq, running.worker.name)
         await running.ended()
+
+
+def test_entries_of_killed_workers_are_taken_away_and_those_of_others_are_rqs(redis_url: str):
+    now = time.time()
+    with redis.Redis.from_url(redis_url) as rq:
+        ours, live = "01JD3ZK8W5Q0X9V7T2M4N6P8RA-1:3", "01JD3ZK8W5Q0X9V7T2M4N6P8RB-2:1"
+        rq.zadd("rq:wip:default", {ours: now - 5, live: now + 60, "somebody-elses-job:1": now - 5})
+        Executing(slots(ScriptedLoop())).forget_dead(rq, ["default", "other"])
+        assert set(rq.zrange("rq:wip:default", 0, -1)) == {live.encode(), b"somebody-elses-job:1"}

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
-# Read before any test cleans the environment: `make chaos` sets it.
-_CHAOS_ROUNDS = int(os.environ.get("AGENTQ_CHAOS_ROUNDS", "20"))
 # What would change the answer of a test on a developer's machine.
 _OURS = ("AGENTQ_", "OPENAI_", "ANTHROPIC_", "GEMINI_", "GOOGLE_")
 _OTHERS = {
@@ -29,12 +27,6 @@ _OTHERS = {
 # A slow machine is not a wrong answer.
 hypothesis.settings.register_profile("agentq", deadline=None)
 hypothesis.settings.load_profile("agentq")
-
-
-@pytest.fixture(scope="session")
-def chaos_rounds() -> int:
-    """How often a crash test crashes: a small share in `make test`, AGENTQ_CHAOS_ROUNDS in `make chaos`."""
-    return _CHAOS_ROUNDS
 
 
 @pytest.fixture(scope="session")

@@ -257,6 +257,9 @@ class Slice:
             yield viewers
         finally:
             viewers.kill()
+            for pipe in (viewers.stdin, viewers.stdout):
+                if pipe is not None:
+                    pipe.close()
             viewers.wait()
 
     # --- the judgement

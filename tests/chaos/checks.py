@@ -175,7 +175,7 @@ async def check_keys(redis: redis.asyncio.Redis) -> int:
         count += 1
         if key.startswith("rq:wip:"):
             # What RQ was shown of iterations whose worker was killed runs out, and a worker takes it away then.
-            strays += [f"{key}: {entry}" for entry in await redis.zrangebyscore(key, 0, time.time() - 1)]
+            strays += [f"{key}: {entry!r}" for entry in await redis.zrangebyscore(key, 0, time.time() - 1)]
         elif key.startswith("rq:job:"):
             strays += [key] if await redis.pttl(key) == -1 else []
         elif key.startswith(("rq:queue:", "rq:failed:", "rq:scheduled:")) or (

@@ -96,9 +96,7 @@ class Forge:
         """End all workers, and the forge."""
         for pid in tuple(self.alive):
             self.kill(pid)
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(10)
+        self._process.communicate(timeout=10)
 
 
 def is_running(pid: int) -> bool:

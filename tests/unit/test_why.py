@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from agentq.insight.facts import Place, QueueFacts, Snapshot, SweepFacts, WorkerInfo
+from agentq.insight.facts import Place, QueueFacts, ServerHistory, Snapshot, SweepFacts, WorkerInfo
 from agentq.insight.why import Code, Reason, explain
-from agentq.runs import SCHEMA_VERSION, Phase, RunState, Status
+from agentq.runs import SCHEMA_VERSION, Phase, Question, RunState, Status
 
 RUN, OTHER = "01JD3ZK8W5Q0X9V7T2M4N6P8RA", "01JD3ZK8W5Q0X9V7T2M4N6P8RB"
 NOW = 1_700_000_000_000
@@ -70,6 +70,17 @@ CASES: list[tuple[str, RunState, dict[str, Any], Code, str]] = [
         {},
         Code.CANCELLED,
         "it was cancelled 5 s ago",
+    ),
+    (
+        "waiting for an answer",
+        run(
+            Status.WAITING,
+            updated_ms=NOW - 60_000,
+            question=Question(call_id="R.1.0", tool="charge", text="?", arguments={"cents": 500}),
+        ),
+        {},
+        Code.WAITS_FOR_ANSWER,
+        "it has waited for 1 m 00 s for somebody to say what became of charge(cents=500), whose worker died in it",
     ),
     (
         "ended, by a newer version",
@@ -355,7 +366,16 @@ def test_what_needs_help_says_what_to_do(case: tuple[str, RunState, dict[str, An
     assert reason.fix or not reason.needs_help
 
 
-NEEDS_HELP = {"no_worker", "workers_silent", "suspended", "unserved", "not_swept", "newer_version", "stuck"}
+NEEDS_HELP = {
+    "waits_for_answer",
+    "no_worker",
+    "workers_silent",
+    "suspended",
+    "unserved",
+    "not_swept",
+    "newer_version",
+    "stuck",
+}
 
 
 def test_what_moves_by_itself_needs_no_help():
@@ -429,3 +449,40 @@ def test_a_long_error_is_cut():
     reason = why(run(Status.FAILED, finished_ms=NOW, last_error="x" * 5000))
     assert len(reason.text) < 400
     assert reason.text.endswith("x…")
+
+
+class TestPast:
+    @pytest.mark.parametrize(
+        ("recoveries", "note"),
+        [
+            (1, "it lost its worker once since its last commit"),
+            (2, "it lost its worker twice since its last commit, so it is worked on alone"),
+            (4, "it lost its worker 4 times since its last commit, so it is worked on alone"),
+        ],
+    )
+    def test_crashes_are_told_while_they_count(self, recoveries: int, note: str):
+        assert note in why(run(Status.RUNNING, recoveries=recoveries, **HELD)).notes
+        assert note in why(run(recoveries=recoveries)).notes
+        assert note not in why(run(Status.FAILED, recoveries=recoveries, finished_ms=NOW)).notes
+
+    def test_a_run_that_was_set_aside_can_be_taken_up_again(self):
+        found = why(run(Status.FAILED, finished_ms=NOW, last_error="its worker died 6 times"))
+        assert f"agentq retry {RUN}" in found.fix
+
+    def test_a_retry_is_told(self):
+        assert "it was taken up again 2 times after its end" in why(run(retries=2)).notes
+
+    def test_what_redis_lost_is_told(self):
+        notes = why(run(lost_ms=NOW - 3000), history=ServerHistory(3, NOW - 4000, NOW - 3000)).notes
+        assert "Redis has lost a part of it; that was noticed 3 s ago" in notes
+        assert "Redis was restarted or replaced 4 s ago (epoch 3)" in notes
+        other = why(run(), history=ServerHistory(3, NOW - 4000, NOW - 3000)).notes
+        assert "Redis was restarted or replaced 4 s ago (epoch 3), and has lost data of other runs" in other
+
+    @pytest.mark.parametrize("history", [ServerHistory(), ServerHistory(1, NOW - 4000), ServerHistory(2, NOW - 90_000)])
+    def test_a_server_that_was_there_all_the_time_is_no_news(self, history: ServerHistory):
+        assert why(run(), history=history).notes == why(run()).notes
+
+    def test_a_long_argument_is_cut(self):
+        asked = Question(call_id="R.1.0", tool="post", text="?", arguments={"text": "x" * 1000})
+        assert len(why(run(Status.WAITING, updated_ms=NOW, question=asked)).text) < 300

@@ -1,4 +1,4 @@
-"""For the tests of who uses or extends agentq: a scripted model, a clock to move by hand, suites for stores.
+"""For the tests of who uses or extends agentq: a scripted model, crash tests, a clock to move, suites for stores.
 
 The suites need pytest and pytest-asyncio and are loaded when asked for.
 """
@@ -10,6 +10,18 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from agentq.testing.clock import FakeClock
+from agentq.testing.crashes import (
+    Point,
+    PointNotReached,
+    Trial,
+    after_commit,
+    after_reply,
+    after_result,
+    after_tool,
+    before_commit,
+    before_tool,
+    rehearse,
+)
 from agentq.testing.models import ScriptedCall, ScriptedModel, call
 
 if TYPE_CHECKING:
@@ -18,11 +30,21 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FakeClock",
+    "Point",
+    "PointNotReached",
     "ScriptedCall",
     "ScriptedModel",
     "StoreContract",
     "StreamContract",
+    "Trial",
+    "after_commit",
+    "after_reply",
+    "after_result",
+    "after_tool",
+    "before_commit",
+    "before_tool",
     "call",
+    "rehearse",
 ]
 
 _SUITES = {"StoreContract": "store_contract", "StreamContract": "stream_contract"}

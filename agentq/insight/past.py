@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from agentq import _json
 from agentq._words import age, count
 from agentq.runs import RunState, is_suspect
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from agentq.insight.facts import Snapshot
-
-_MAX_ARGUMENT_CHARS = 100
 
 
 def past(seen: Snapshot) -> Iterator[str]:
@@ -35,9 +32,3 @@ def _crashes(run: RunState) -> str:
     times = "once" if run.recoveries == 1 else "twice" if run.recoveries == 2 else f"{run.recoveries} times"
     told = f"it lost its worker {times} since its last commit"
     return f"{told}, so it is worked on alone" if is_suspect(run) else told
-
-
-def shown_call(tool: str, arguments: Mapping[str, Any]) -> str:
-    """A call as its reader would write it, not too long."""
-    given = ", ".join(f"{name}={_json.dumps(value).decode()}" for name, value in arguments.items())
-    return f"{tool}({given})" if len(given) <= _MAX_ARGUMENT_CHARS else f"{tool}({given[: _MAX_ARGUMENT_CHARS - 1]}…)"

@@ -7,7 +7,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from agentq._words import age, count, duration
-from agentq.insight.past import past, shown_call
+from agentq.insight.past import past
+from agentq.insight.phrases import names, short, shown_call, wakeups
 from agentq.runs import SCHEMA_VERSION, Phase, Status
 from agentq.settings import DEFAULT_QUEUE
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 _SWEEP_LATE_MS = 10_000
 # A wake-up that was made so recently may be on its way; the sweeper waits as long (GRACE_MS in _wake.lua).
 _GRACE_MS = 2000
-_MAX_ERROR_CHARS = 300
 
 
 class Code(StrEnum):
@@ -147,11 +147,11 @@ def _ended(seen: Snapshot) -> Reason:
     details: dict[str, Any] = {"finished_ms": run.finished_ms, "expires_ms": seen.expires_ms}
     match run.status:
         case Status.FAILED:
-            error = _short(run.last_error or "no reason was recorded")
+            error = short(run.last_error or "no reason was recorded")
             fix = f"agentq show {run.run_id} shows what happened; agentq retry {run.run_id} takes it up from there"
             return _reason(seen, Code.FAILED, f"it failed {since}: {error}", fix, *notes, **details)
         case Status.CANCELLED:
-            why = f": {_short(run.cancel_reason)}" if run.cancel_reason else ""
+            why = f": {short(run.cancel_reason)}" if run.cancel_reason else ""
             fix = f"agentq retry {run.run_id} takes it up again"
             return _reason(seen, Code.CANCELLED, f"it was cancelled {since}{why}", fix, *notes, **details)
         case _:
@@ -230,7 +230,7 @@ def _expired(seen: Snapshot) -> Reason:
         return _reason(seen, Code.RECOVERY_HELD, text, until_ms=seen.sweep.recovers_from_ms, **details)
     place = seen.queue.place if seen.queue else None
     if place is not None and place.ahead is not None:
-        text = f"{lost}; another takes it over, after {_wakeups(place.ahead)} before it in line"
+        text = f"{lost}; another takes it over, after {wakeups(place.ahead)} before it in line"
         return _reason(seen, Code.LEASE_EXPIRED, text, ahead=place.ahead, **details)
     return _reason(seen, Code.LEASE_EXPIRED, f"{lost}; the next sweep hands the run to another", **details)
 
@@ -275,7 +275,7 @@ def _delayed(seen: Snapshot) -> Reason:
     details: dict[str, Any] = {"until_ms": run.not_before_ms, "errors": run.errors, "last_error": run.last_error}
     if run.errors:
         failed = "its last turn failed" if run.errors == 1 else f"its last {run.errors} turns failed"
-        text = f"{failed} ({_short(run.last_error or 'no reason was recorded')}); it tries again in {left}"
+        text = f"{failed} ({short(run.last_error or 'no reason was recorded')}); it tries again in {left}"
         return _reason(seen, Code.BACKING_OFF, text, "", *notes, **details)
     return _reason(seen, Code.DELAYED, f"it starts in {left}, as it was asked to", "", *notes, **details)
 
@@ -306,7 +306,7 @@ def _blocked(seen: Snapshot) -> Reason | None:
         return _reason(
             seen,
             Code.WORKERS_SILENT,
-            f"no worker on {where} is heard any more: {_names(queue.workers)}",
+            f"no worker on {where} is heard any more: {names(queue.workers)}",
             f"one that was killed is forgotten within 90 s; {start_worker(run.queue)}",
             **details,
         )
@@ -340,7 +340,7 @@ def _in_line(seen: Snapshot) -> Reason:
         return _unheard(seen, details)
     # Not where the sweeper has asked for a new one.
     notes = () if not (seen.sweep and seen.sweep.woken_ms) else (_in_line_for(seen.now_ms - seen.sweep.woken_ms),)
-    before = _wakeups(place.ahead) if place.ahead is not None else f"more than {_wakeups(place.looked_at)}"
+    before = wakeups(place.ahead) if place.ahead is not None else f"more than {wakeups(place.looked_at)}"
     if all(worker.is_full for worker in queue.workers):
         slots = sum(worker.concurrency or 1 for worker in queue.workers)
         who = "its worker is" if len(queue.workers) == 1 else f"all {len(queue.workers)} workers are"
@@ -391,17 +391,3 @@ def _not_swept(seen: Snapshot, sweep: SweepFacts, what: str, details: dict[str, 
         swept_ms=sweep.swept_ms,
         **details,
     )
-
-
-def _wakeups(number: int) -> str:
-    return "no wake-up" if number == 0 else count(number, "wake-up")
-
-
-def _names(workers: tuple[WorkerInfo, ...]) -> str:
-    shown = [worker.name for worker in workers[:3]]
-    return ", ".join(shown) + (f" and {len(workers) - 3} more" if len(workers) > 3 else "")
-
-
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _MAX_ERROR_CHARS else line[: _MAX_ERROR_CHARS - 1] + "…"

@@ -41,6 +41,11 @@ class RedisServer(private_redis.RedisServer):
         """Answer again."""
         self.child.send(signal.SIGCONT)
 
+    def is_copied_to(self, replica: RedisServer) -> bool:
+        """Whether the replica has what was written before this was asked for the first time."""
+        self.command("SET agentq-test-marker x NX EX 60")
+        return replica.command("EXISTS agentq-test-marker") == ":1"
+
     def flush(self) -> None:
         """Delete every key and forget every script."""
         self.command("FLUSHALL")

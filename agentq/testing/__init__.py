@@ -23,6 +23,7 @@ from agentq.testing.crashes import (
     rehearse,
 )
 from agentq.testing.models import ScriptedCall, ScriptedModel, call
+from agentq.testing.proxy import FaultProxy
 
 if TYPE_CHECKING:
     from agentq.testing.store_contract import StoreContract
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FakeClock",
+    "FaultProxy",
     "Point",
     "PointNotReached",
     "ScriptedCall",

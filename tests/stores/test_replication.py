@@ -40,14 +40,14 @@ async def parts(server: RedisServer) -> AsyncIterator[Parts]:
     await parts.aclose()
 
 
-async def until_in_step(server: RedisServer) -> None:
-    await wait_until(lambda: server.command("WAIT 1 50") == ":1", timeout=20, message="the replica keeps up")
+async def until_in_step(server: RedisServer, replica: RedisServer) -> None:
+    await wait_until(lambda: server.is_copied_to(replica), timeout=20, message="the replica keeps up")
 
 
 async def test_what_was_acknowledged_is_at_the_replica(
     server: RedisServer, replica: RedisServer, parts: Parts, caplog: pytest.LogCaptureFixture
 ):
-    await until_in_step(server)
+    await until_in_step(server, replica)
     run_id = await queued(parts.store)
     claim = await claimed(parts.store, run_id)
     await parts.store.journal(claim.lease, [], batch(1))
@@ -75,12 +75,12 @@ async def test_without_a_replica_the_work_goes_on_and_the_log_says_so_once(
 async def test_it_is_said_when_a_replica_keeps_up_again(
     server: RedisServer, replica: RedisServer, parts: Parts, caplog: pytest.LogCaptureFixture
 ):
-    await until_in_step(server)
+    await until_in_step(server, replica)
     replica.pause()
     await queued(parts.store)
     assert "no replica of Redis at" in caplog.text
     replica.resume()
-    await until_in_step(server)
+    await until_in_step(server, replica)
     await queued(parts.store)
     assert "keeps up again" in caplog.text
 

@@ -11,6 +11,7 @@ import pytest
 from agentq._redis import scripts
 from agentq.errors import AgentQError, LeaseLost
 from agentq.settings import Settings
+from agentq.stores import _effects
 from agentq.testing._contract import batch, claimed, running
 from agentq.wiring import redis_parts
 from tests.chaos.lost_replies import Violation, lose_replies
@@ -32,7 +33,9 @@ async def _zombie(redis_url: str) -> None:
     try:
         old = await running(parts.store, lease_ms=300)
         await asyncio.sleep(0.35)
-        await claimed(parts.store, old.lease.run_id, owner="worker-2")
+        new = await claimed(parts.store, old.lease.run_id, owner="worker-2")
+        if new.lease.fence <= old.lease.fence:
+            raise Violation("two claims have the same fence")
         try:
             await parts.store.journal(old.lease, [], batch(1))
         except LeaseLost:
@@ -68,7 +71,9 @@ class LuaFault:
 PLANTED = (
     LuaFault("no check of the fence", "_fence", "if not holds(state, fence, owner) then", "if false then", _zombie),
     LuaFault("live leases are taken", "claim", "number(state.lease_until) <= now", "true", _living),
-    LuaFault("the fence does not grow", "claim", "redis.call('HINCRBY', run, 'fence', 1)", "number(state.fence)"),
+    LuaFault(
+        "the fence does not grow", "claim", "redis.call('HINCRBY', run, 'fence', 1)", "number(state.fence)", _zombie
+    ),
     LuaFault("commit is not idempotent", "commit", "if state.committed == fence then", "if false then"),
     LuaFault("journal is not idempotent", "_fence", "tonumber(number) >= tonumber(batch) then", "false then"),
     LuaFault("create is not idempotent", "create", "if hash then", "if false then"),
@@ -95,10 +100,16 @@ def plant(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[LuaFault], None
             return source.replace(fault.old, fault.new)
 
         monkeypatch.setattr(scripts, "_read", patched)
-        scripts.script.cache_clear()
+        _forget()
 
     yield put
+    _forget()
+
+
+def _forget() -> None:
+    """Scripts are read anew."""
     scripts.script.cache_clear()
+    _effects._script_around.cache_clear()  # noqa: SLF001 - as above
 
 
 @pytest.mark.parametrize("fault", PLANTED, ids=lambda fault: fault.name)

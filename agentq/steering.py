@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from agentq import _ids, results
-from agentq.errors import InvalidInput, LeaseLost, NotWaiting
+from agentq.errors import IllegalTransition, InvalidInput, LeaseLost, NotWaiting
 from agentq.events.model import RunRetried
 from agentq.intake import checked_id, checked_remark
 from agentq.messages import Message, NoteKind, Role, note_message
@@ -66,6 +66,8 @@ class Steering:
     async def retry(self, run_id: str) -> Status:
         """See `AsyncClient.retry`."""
         run = await self._store.read(checked_id(run_id))
+        if run.status is Status.COMPLETED:
+            raise IllegalTransition(f"run {run_id} has completed; enqueue its prompt again instead")
         messages = await self._store.messages(run_id)
         retry = Retry(run.fence, _note_for(run, messages), (RunRetried(retries=run.retries + 1),))
         return await self._woken(run_id, await self._store.retry(run_id, retry, wake=self._wakeup))

@@ -21,7 +21,7 @@ import redis.asyncio
 from agentq import AsyncClient, Settings, StoreUnavailable
 from agentq.errors import RunAlreadyFinished
 from tests._redis_server import RedisServer
-from tests.chaos.checks import Ledger, Planned, check_all, check_keys, check_moves, until_final
+from tests.chaos.checks import Found, Ledger, Planned, check_all, check_keys, check_moves, until_final
 from tests.chaos.forge import Forge, wait_gone
 from tests.chaos.shapes import CHAIN, ERRORS, PARALLEL, SHAPES, STREAM
 from tests.helpers import ROOT
@@ -57,20 +57,13 @@ class Plan:
     )  # fmt: skip
 
 
-@dataclass
-class Report:
+@dataclass(kw_only=True)
+class Report(Found):
     """What a slice did and found."""
 
     seed: int
     seconds: float
     faults: dict[str, int]
-    runs: int = 0
-    iterations: int = 0
-    calls: int = 0
-    unknown: int = 0
-    cancelled: int = 0
-    recoveries: int = 0
-    events: int = 0
     moves: int = 0
     viewers: int = 0
     returns: int = 0

@@ -71,6 +71,7 @@ def read_files(given_files: Iterable[Attachable], settings: Settings) -> Attache
         raise InvalidInput(f"{len(files)} files are attached, more than {_MAX_FILES}", field="files")
     parts: list[FilePart] = []
     contents: dict[str, bytes] = {}
+    total = 0
     for number, given in enumerate(files):
         field = f"files[{number}]"
         file = _opened(given, settings.max_file_bytes, field)
@@ -80,13 +81,14 @@ def read_files(given_files: Iterable[Attachable], settings: Settings) -> Attache
         content = file.content or b""
         _check_size(len(content), settings.max_file_bytes, field, file.name, "MAX_FILE_BYTES")
         digest = hashlib.sha256(content).hexdigest()
+        total += 0 if digest in contents else len(content)
+        # At once, so that not everything is read that is too much together.
+        _check_size(total, settings.max_files_bytes, "files", None, "MAX_FILES_BYTES")
         contents[digest] = content
         media_type = _media_type(file, content, field)
         parts.append(
             FilePart(url=STORED_FILE + digest, media_type=media_type, name=_name(file, field), size=len(content))
         )
-    total = sum(map(len, contents.values()))
-    _check_size(total, settings.max_files_bytes, "files", None, "MAX_FILES_BYTES")
     return Attached(tuple(parts), contents)
 
 
@@ -107,6 +109,8 @@ def _opened(given: object, max_bytes: int, field: str) -> File:
         case File():
             if (given.content is None) == (given.url is None):
                 raise InvalidInput(f"{field} needs content or a url, one of them", field=field)
+            for what, text in (("name", given.name), ("url", given.url)):
+                _check_is_text(text, f"the {what} of {field}", field)
             content: object = given.content
             if content is not None and not isinstance(content, bytes):
                 kind = type(content).__name__
@@ -129,8 +133,9 @@ def _read(path: Path, max_bytes: int, field: str) -> File:
         with path.open("rb") as stream:
             content = stream.read(max_bytes + 1)
             size = max(os.fstat(stream.fileno()).st_size, len(content))
-    except OSError as error:
-        raise InvalidInput(f"{field} {str(path)!r} cannot be read: {error.strerror or error}", field=field) from error
+    except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
+        reason = getattr(error, "strerror", None) or error
+        raise InvalidInput(f"{field} {str(path)!r} cannot be read: {reason}", field=field) from error
     _check_size(size, max_bytes, field, path.name, "MAX_FILE_BYTES")
     return File(content, name=path.name)
 
@@ -144,6 +149,11 @@ def _by_url(file: File, field: str) -> FilePart:
     if parts.scheme not in ("http", "https") or not parts.netloc or re.search(r"[\s\x00-\x1f\x7f]", url):
         raise InvalidInput(
             f"{field} {url[:80]!r} is not an http or https URL; a file on this machine is given as pathlib.Path(...)",
+            field=field,
+        )
+    if "@" in parts.netloc:
+        raise InvalidInput(
+            f"the URL of {field} has a user or a password in it, which would be stored; give one that needs none",
             field=field,
         )
     if len(url) > _MAX_URL_CHARS:
@@ -174,6 +184,11 @@ def _media_type(file: File, content: bytes, field: str) -> str:
             f"the media type of {field}{which} cannot be told; give it: File(..., media_type='image/png')", field=field
         )
     return guessed
+
+
+def _check_is_text(text: object, what: str, field: str) -> None:
+    if text is not None and not isinstance(text, str):
+        raise InvalidInput(f"{what} must be text, not {type(text).__name__}", field=field)
 
 
 def _is_text(content: bytes) -> bool:

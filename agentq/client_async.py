@@ -13,7 +13,15 @@ from agentq.callbacks import Callbacks, calls, finish
 from agentq.catalogue import Catalogue
 from agentq.errors import InvalidInput
 from agentq.events.model import checked_kinds
-from agentq.intake import NOTHING, checked_id, checked_limit, checked_status, new_run
+from agentq.intake import (
+    NOTHING,
+    checked_before,
+    checked_id,
+    checked_limit,
+    checked_offset,
+    checked_status,
+    new_run,
+)
 from agentq.runs import RunState, SessionState, Status
 from agentq.settings import Settings
 from agentq.steering import Steering
@@ -247,7 +255,7 @@ class AsyncClient:
             agent=agent,
             session_id=session_id,
             user_id=user_id,
-            before=before,
+            before=checked_before(before),
             limit=checked_limit(limit),
         )
         return await self._parts().store.list(which)
@@ -258,14 +266,13 @@ class AsyncClient:
 
     async def session_messages(self, session_id: str, *, start: int = 0) -> tuple[Message, ...]:
         """What the ended runs of a session said, from index `start` on. Raises `SessionNotFound`."""
-        return await self._parts().store.session_messages(session_id, start=start)
+        return await self._parts().store.session_messages(session_id, start=checked_offset(start, field="start"))
 
     async def sessions(
         self, *, user_id: str | None = None, offset: int = 0, limit: int = 50
     ) -> tuple[SessionState, ...]:
         """Sessions, the one used last first; at most 1000 a page."""
-        if offset < 0:
-            raise InvalidInput(f"offset must not be negative, but is {offset}", field="offset")
+        offset = checked_offset(offset, field="offset")
         which = SessionFilter(user_id=user_id, offset=offset, limit=checked_limit(limit))
         return await self._parts().store.list_sessions(which)
 

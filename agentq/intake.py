@@ -19,6 +19,7 @@ from agentq.stores.base import NewRun
 
 _MAX_ID_CHARS = 200
 _MAX_LIMIT = 1000
+_MAX_OFFSET = 2**31
 _MAX_REMARK_CHARS = 1000
 # A delay above a year is a mistake in the unit.
 _MAX_DELAY_S = 366 * 86_400
@@ -142,9 +143,30 @@ def checked_id(run_id: str) -> str:
 
 def checked_limit(limit: int) -> int:
     """The size of a page. Raises `InvalidInput`."""
+    _check_whole(limit, "limit")
     if not 1 <= limit <= _MAX_LIMIT:
         raise InvalidInput(f"limit must be between 1 and {_MAX_LIMIT}, not {limit}", field="limit")
     return limit
+
+
+def checked_offset(offset: int, *, field: str) -> int:
+    """How many to skip. Raises `InvalidInput`."""
+    _check_whole(offset, field)
+    if not 0 <= offset <= _MAX_OFFSET:
+        raise InvalidInput(f"{field} must not be negative nor above {_MAX_OFFSET}, but is {offset}", field=field)
+    return offset
+
+
+def checked_before(before: str | None) -> str | None:
+    """The run id that the last page ended with. Raises `InvalidInput`."""
+    if before is not None and not isinstance(before, str):
+        raise InvalidInput(f"before must be a run id, not {type(before).__name__}", field="before")
+    return before
+
+
+def _check_whole(number: object, field: str) -> None:
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise InvalidInput(f"{field} must be a whole number, not {number!r}", field=field)
 
 
 def checked_remark(remark: str, *, field: str) -> str:

@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from agentq import _ids, results
-from agentq.errors import IllegalTransition, InvalidInput, LeaseLost, NotWaiting
+from agentq.errors import IllegalTransition, InvalidInput, LeaseLost, NotWaiting, ToolError
 from agentq.events.model import RunRetried
 from agentq.intake import checked_id, checked_remark
 from agentq.messages import Message, NoteKind, Role, note_message
@@ -39,7 +39,7 @@ class Steering:
 
     async def cancel(self, run_id: str, *, reason: str, wait: float) -> Status:
         """See `AsyncClient.cancel`."""
-        if not wait >= 0:
+        if isinstance(wait, bool) or not isinstance(wait, int | float) or not wait >= 0:
             raise InvalidInput(f"wait must be 0 or more seconds, not {wait}", field="wait")
         signalled = await self._store.cancel(checked_id(run_id), reason=checked_remark(reason, field="reason"))
         if not signalled.held and not signalled.status.is_final:
@@ -58,9 +58,15 @@ class Steering:
             raise NotWaiting(f"run {run_id} is {run.status} and does not wait for an answer")
         if call_id not in (None, question.call_id):
             raise NotWaiting(f"run {run_id} waits for an answer about call {question.call_id}, not {call_id}")
-        released = await self._store.answer(
-            run_id, answer_to(run, question, given, by=checked_remark(by, field="by")), wake=self._wakeup
-        )
+        try:
+            answer = answer_to(run, question, given, by=checked_remark(by, field="by"))
+        except ToolError as error:
+            raise InvalidInput(f"answer cannot be stored: {error}", field="answer") from error
+        if (size := len(answer.record.value)) > self._settings.max_value_bytes:
+            raise InvalidInput(
+                f"answer is {size} bytes, more than max_value_bytes={self._settings.max_value_bytes}", field="answer"
+            )
+        released = await self._store.answer(run_id, answer, wake=self._wakeup)
         return await self._woken(run_id, released)
 
     async def retry(self, run_id: str) -> Status:

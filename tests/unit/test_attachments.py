@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -156,3 +157,30 @@ def test_a_model_refuses_what_it_does_not_take():
     assert refusal(files, ("image/*",), "m") == "model m cannot take b.txt (text/plain); it takes image/*"
     assert refusal(files, (), "m") == "model m cannot take a.png (image/png); it takes no files"
     assert refusal((), (), "m") is None
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        (File(b"x", name=123), "the name of files[0] must be text, not int"),  # type: ignore[arg-type]
+        (File(url=5), "the url of files[0] must be text, not int"),  # type: ignore[arg-type]
+        (Path("a\0b"), "cannot be read: embedded null byte"),
+        ("https://ada:secret@example.org/a.png", "has a user or a password in it"),
+    ],
+    ids=str,
+)
+def test_what_is_no_file_at_all_is_refused_by_name(given: Any, why: str):
+    with pytest.raises(InvalidInput, match=re.escape(why)) as caught:
+        read_files([given], Settings())
+    assert caught.value.field == "files[0]"
+    assert "secret" not in str(caught.value)
+
+
+def test_what_is_too_much_together_is_not_read_to_its_end(tmp_path: Path):
+    paths = [tmp_path / f"{number}.txt" for number in range(4)]
+    for path in paths:
+        path.write_text(path.name * 10)
+    (tmp_path / "3.txt").unlink()
+    # The fourth is not there, and nobody looks.
+    with pytest.raises(InvalidInput, match="AGENTQ_MAX_FILES_BYTES"):
+        read_files(paths, Settings(max_files_bytes=100))

@@ -57,6 +57,14 @@ CALLS: list[tuple[str, dict[str, Any], type[AgentQError], str]] = [
         InvalidInput,
         "kinds has .tool.done.; events are:",
     ),
+    ("list", {"limit": 1.5}, InvalidInput, "limit must be a whole number, not 1.5"),
+    ("list", {"limit": "5"}, InvalidInput, "limit must be a whole number"),
+    ("list", {"before": 5}, InvalidInput, "before must be a run id, not int"),
+    ("sessions", {"offset": "x"}, InvalidInput, "offset must be a whole number"),
+    ("sessions", {"offset": 1.5}, InvalidInput, "offset must be a whole number"),
+    ("sessions", {"offset": 10**30}, InvalidInput, "offset must not be negative nor above"),
+    ("session_messages", {"session_id": "s", "start": "x"}, InvalidInput, "start must be a whole number"),
+    ("cancel", {"run_id": "RUN", "wait": "x"}, InvalidInput, "wait must be 0 or more seconds, not x"),
     ("answer", {"run_id": "not a run", "answer": "x"}, RunNotFound, NO_ID),
     ("answer", {"run_id": NOWHERE, "answer": "x"}, RunNotFound, GONE),
     ("answer", {"run_id": "RUN", "answer": "x"}, NotWaiting, "is queued and does not wait for an answer"),
@@ -81,7 +89,7 @@ CALLS: list[tuple[str, dict[str, Any], type[AgentQError], str]] = [
     ("session", {"session_id": "nowhere"}, SessionNotFound, "session 'nowhere'"),
     ("session_messages", {"session_id": "nowhere"}, SessionNotFound, "session 'nowhere'"),
     ("sessions", {"limit": 1001}, InvalidInput, "limit must be between 1 and 1000, not 1001"),
-    ("sessions", {"offset": -1}, InvalidInput, "offset must not be negative, but is -1"),
+    ("sessions", {"offset": -1}, InvalidInput, "offset must not be negative nor above"),
 ]
 # They take nothing that could be wrong.
 SAFE = {"aclose", "agents", "workers"}

@@ -200,6 +200,13 @@ class TestAskingAPerson:
         (event,) = [event for event in await stage.events() if isinstance(event, RunAnswered)]
         assert (event.answer, event.by) == ("result", "ada")
 
+    async def test_an_answer_that_cannot_be_stored_is_refused_and_the_run_still_waits(self):
+        stage, client = await self.waits(Bank(on_unknown="ask"))
+        for given, why in ((object(), "cannot be stored"), ("x" * 2_000_000, "max_value_bytes=1000000")):
+            with pytest.raises(InvalidInput, match=why):
+                await client.answer(stage.run_id, given)
+        assert (await stage.read()).status is Status.WAITING
+
     async def test_a_call_that_a_person_says_did_not_happen_is_made_again(self):
         bank = Bank(on_unknown="ask")
         stage, client = await self.waits(bank)

@@ -6,10 +6,10 @@ import asyncio
 import logging
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
-from weakref import WeakValueDictionary
 
 from agentq import _ids
 from agentq._clock import SystemClock
+from agentq._turns import Turns
 from agentq.attachments import Attachable, read_files, refusal
 from agentq.callbacks import Callbacks, dispatch
 from agentq.errors import Conflict, InvalidInput, LeaseLost, RunNotFound, StoreUnavailable, UnknownAgent
@@ -39,6 +39,8 @@ logger = logging.getLogger(__name__)
 _EARLY_MS = 20
 # How often a run looks whether it is its turn in its session.
 _IN_LINE_S = 0.1
+# When to look whether an iteration that was stopped has handed its run back.
+_UNTIL_HANDED_BACK_S = (0.0, 0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 
 class AgentQ:
@@ -71,7 +73,9 @@ class AgentQ:
         self._models = dict(models or {})
         # What `run` remembers of sessions where there is no store: their transcripts, and whose turn it is in each.
         self._sessions = MemorySessions(SystemClock().now_ms)
-        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._turns = Turns()
+        # What ends runs that were cancelled, until it is done.
+        self._leaving: set[asyncio.Task[None]] = set()
 
     def manifests(self) -> dict[str, dict[str, Any]]:
         """What workers publish of the agents, by name, with the media types of files that their models take."""
@@ -174,9 +178,9 @@ class AgentQ:
                 await _advance(loop, run_id, waits_in_line=True)
 
         local.bind(advance)
-        await store.create(new)
         has_ended = False
         try:
+            await store.create(new)
             await executor.schedule_next_iteration(new.run_id)
             async with asyncio.TaskGroup() as group:
                 group.create_task(local.join())
@@ -186,15 +190,20 @@ class AgentQ:
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None
         finally:
-            await local.aclose()
-            if not has_ended:
-                await _give_up(store, new.run_id, self.settings)
+            if has_ended:
+                await local.aclose()
+            else:
+                # Whoever cancels may do so again at each await (anyio does); the session must be free all the same.
+                leaving = asyncio.create_task(_leave(local, store, new.run_id, self.settings))
+                self._leaving.add(leaving)
+                leaving.add_done_callback(self._leaving.discard)
+                await asyncio.shield(leaving)
 
     def _turn(self, session_id: str | None) -> AbstractAsyncContextManager[object]:
         """Whoever has it may go on with the session. A store of one's own sees to that itself."""
         if session_id is None or self.store is not None:
             return nullcontext()
-        return self._turns.setdefault(session_id, asyncio.Lock())
+        return self._turns.take(session_id)
 
     async def advance(self, run_id: str) -> bool:
         """Carry a run forward by one iteration; what an executor of your own calls. False: there was nothing to do.
@@ -234,15 +243,24 @@ def _is_next(run: RunState) -> bool:
     return run.status is Status.QUEUED and not run.waits_for_session
 
 
+async def _leave(local: LocalExecutor, store: Store, run_id: str, settings: Settings) -> None:
+    await local.aclose()
+    await _give_up(store, run_id, settings)
+
+
 async def _give_up(store: Store, run_id: str, settings: Settings) -> None:
     """End a run that nobody carries on: its store may outlive it, and its session goes on."""
     try:
-        await store.cancel(run_id, reason="whoever waited for it has gone")
-        claims = await store.claim(
-            [run_id], owner=f"local-{_ids.new_token()}", claim_id=_ids.new_token(), lease_ms=settings.lease_ms
-        )
-        for claim in claims:
-            await settle_cancelled(store, claim, settings)
+        signalled = await store.cancel(run_id, reason="whoever waited for it has gone")
+        for pause_s in _UNTIL_HANDED_BACK_S if signalled.held else (0.0,):
+            await asyncio.sleep(pause_s)
+            claims = await store.claim(
+                [run_id], owner=f"local-{_ids.new_token()}", claim_id=_ids.new_token(), lease_ms=settings.lease_ms
+            )
+            for claim in claims:
+                await settle_cancelled(store, claim, settings)
+            if claims:
+                return
     except (RunNotFound, Conflict, LeaseLost):
         # Somebody else has ended it, or goes on with it and will find the cancel.
         return

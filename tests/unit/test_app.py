@@ -8,6 +8,8 @@ import pytest
 
 from agentq import Agent, AgentQ, Callbacks, RunFailed, tool
 from agentq.errors import InvalidInput, UnknownAgent, UnknownProvider
+from agentq.runs import Status
+from agentq.stores.base import RunFilter
 from agentq.stores.memory import MemoryStore
 from agentq.testing import ScriptedModel, call
 from agentq.worker import Worker
@@ -136,3 +138,101 @@ async def test_running_what_there_is_not_is_refused():
         await app.run("calculator", "hello", model="nobody:x")
     with pytest.raises(InvalidInput, match="advance"):
         await app.advance("x")
+
+
+class TestCancelledByWhoWaits:
+    """The task that awaits `run` is cancelled, once or again at each await, as anyio and Starlette do."""
+
+    @pytest.mark.parametrize("nags", [False, True])
+    @pytest.mark.parametrize("owns_store", [False, True])
+    async def test_the_run_ends_and_its_session_goes_on(self, nags: bool, owns_store: bool):
+        entered = asyncio.Event()
+
+        @tool(effect="idempotent")
+        async def slow() -> str:
+            """Be slow."""
+            entered.set()
+            await asyncio.Event().wait()
+            return "never"
+
+        store = MemoryStore() if owns_store else None
+        app = AgentQ([Agent("slow", tools=[slow]), Agent("echo")], store=store)
+        running = asyncio.create_task(app.run("slow", "call slow {}", session_id="s1"))
+        await asyncio.wait_for(entered.wait(), 5)
+        running.cancel()
+        while nags and not running.done():
+            await asyncio.sleep(0)
+            running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        result = await asyncio.wait_for(app.run("echo", "hello", session_id="s1"), 5)
+        assert result.output == "hello"
+        session = await (store or MemoryStore(sessions=app._sessions)).session("s1")  # noqa: SLF001 - what is left there
+        assert (session.open_runs, session.live_run_id) == (0, None)
+
+    async def test_a_cancel_while_the_run_is_being_stored_leaves_nothing_open(self):
+        stored = asyncio.Event()
+
+        class SlowStore(MemoryStore):
+            async def create(self, new, *, wake=None):
+                created = await super().create(new, wake=wake)
+                stored.set()
+                await asyncio.sleep(60)
+                return created
+
+        store = SlowStore()
+        app = AgentQ([Agent("echo")], store=store)
+        running = asyncio.create_task(app.run("echo", "hello", session_id="s1"))
+        await asyncio.wait_for(stored.wait(), 5)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        (run,) = await store.list(RunFilter())
+        assert run.status is Status.CANCELLED
+        assert (await store.session("s1")).open_runs == 0
+
+
+class TestTurns:
+    async def test_a_tool_that_runs_its_own_session_would_wait_for_itself(self):
+        said: list[str] = []
+
+        @tool(effect="none")
+        async def ask() -> str:
+            """Ask another agent, in the same session."""
+            return (await app.run("echo", "hello", session_id="s1")).output
+
+        @tool(effect="none")
+        async def ask_elsewhere() -> str:
+            """Ask another agent."""
+            said.append((await app.run("echo", "hello", session_id="s2")).output)
+            return said[-1]
+
+        app = AgentQ([Agent("boss", tools=[ask, ask_elsewhere], retry_backoff_s=0), Agent("echo")])
+        script = "call ask {}\ncall ask_elsewhere {}\nsay Done."
+        result = await asyncio.wait_for(app.run("boss", script, session_id="s1"), 5)
+        refused = next(part for message in result.messages for part in message.tool_results)
+        assert "waits for this very call to end" in refused.content
+        assert said == ["hello"]
+
+    async def test_another_event_loop_is_refused_while_the_session_is_in_use(self):
+        entered, go_on = asyncio.Event(), asyncio.Event()
+
+        @tool(effect="none")
+        async def slow() -> str:
+            """Be slow."""
+            entered.set()
+            await go_on.wait()
+            return "done"
+
+        app = AgentQ([Agent("slow", tools=[slow]), Agent("echo")])
+        running = asyncio.create_task(app.run("slow", "call slow {}\nsay Done.", session_id="s1"))
+        await asyncio.wait_for(entered.wait(), 5)
+
+        def elsewhere() -> str:
+            return asyncio.run(app.run("echo", "hello", session_id="s1")).output
+
+        with pytest.raises(InvalidInput, match="another event loop"):
+            await asyncio.to_thread(elsewhere)
+        go_on.set()
+        assert (await running).output == "Done."
+        assert await asyncio.to_thread(elsewhere) == "hello"

@@ -58,6 +58,9 @@ async def _renew(iteration: Iteration, lease: Lease, store: Store, lease_ms: int
             # The store may be back before the lease has run out, and a lease that nobody took can be renewed later.
             logger.warning("run %s: its lease is not renewed: %s", lease.run_id, error, extra={"run_id": lease.run_id})
             continue
+        except Exception:  # a bug, here or in a store; the next beat may be better, and silence would cost the lease
+            logger.exception("run %s: its lease is not renewed", lease.run_id, extra={"run_id": lease.run_id})
+            continue
         if not renewal.held:
             iteration.lose()
             return

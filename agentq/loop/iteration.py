@@ -147,7 +147,12 @@ class Iteration:
         finally:
             self._writer.close()
             if self._has_lost_data:
-                await report_loss(self._loop.store, self._claim.lease, unsure=self._calls.had_effects)
+                await report_loss(
+                    self._loop.store,
+                    self._claim.lease,
+                    unsure=self._calls.had_effects,
+                    committed=self._claim.run.committed,
+                )
 
     async def _advance(self) -> Outcome:
         if self._unreadable is not None:

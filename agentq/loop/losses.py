@@ -15,15 +15,18 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-async def report_loss(store: Store, lease: Lease, *, unsure: bool) -> None:
-    """Mark a run of which the store has lost what was written under `lease`, where the store can be told."""
+async def report_loss(store: Store, lease: Lease, *, unsure: bool, committed: int = 0) -> None:
+    """Mark a run of which the store has lost what was written under `lease`, where the store can be told.
+
+    `committed` is the fence of a commit that was there when the run was claimed; if it is gone, so may be its calls.
+    """
     report: Callable[..., Awaitable[bool]] | None = getattr(store, "report_loss", None)
     extra = {"run_id": lease.run_id, "worker": lease.owner}
     if report is None:
         logger.error("the store has lost what was written to run %s", lease.run_id, extra=extra)
         return
     try:
-        is_there = await report(lease, unsure=unsure)
+        is_there = await report(lease, unsure=unsure, committed=committed)
     except StoreUnavailable as error:
         logger.error("Redis has lost a part of run %s, and cannot be told: %s", lease.run_id, error, extra=extra)  # noqa: TRY400
         return

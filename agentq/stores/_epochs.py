@@ -57,7 +57,7 @@ class Epochs:
         )
         return Epoch(number, server, since_ms, is_new=bool(begins))
 
-    async def report(self, lease: Lease, *, unsure: bool) -> bool:
+    async def report(self, lease: Lease, *, committed: int, unsure: bool) -> bool:
         """Mark a run of which Redis lost something."""
         (marked,) = await self._pipeline.run(
             self._script("lost"),
@@ -67,6 +67,7 @@ class Epochs:
             prefix=self._keys.prefix,
             run_id=lease.run_id,
             fence=lease.fence,
+            committed=committed,
             unsure=int(unsure),
             ttl_ms=_REMEMBERED_MS,
             items=_arguments.items((DataLostEvent(unsure=unsure),)),

@@ -134,7 +134,8 @@ class MemorySessions:
 
     def prune(self) -> int:
         """Forget the sessions whose time has passed; how many those were."""
-        gone = [name for name, session in self._sessions.items() if not self._is_alive(session)]
+        # A copy, made in one go: other threads may have sessions of their own.
+        gone = [name for name, session in tuple(self._sessions.items()) if not self._is_alive(session)]
         for name in gone:
             del self._sessions[name]
         return len(gone)

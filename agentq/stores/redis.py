@@ -268,12 +268,13 @@ class RedisStore:
         """Run a tool's script and record its answer under `name`, at once; see `stores/_effects.py`."""
         return await write_effect(self.pipeline, self.keys, lease, name, script, keys, args)
 
-    async def report_loss(self, lease: Lease, *, unsure: bool) -> bool:
+    async def report_loss(self, lease: Lease, *, unsure: bool, committed: int = 0) -> bool:
         """Note that Redis has lost what was written under the lease; whether the run is still there to be marked.
 
-        `unsure`: a call with an effect may have been made of which nothing is stored any more. Again: no effect.
+        `unsure`: a call with an effect may have been made of which nothing is stored any more. So it counts, too, where
+        the commit with the fence `committed` is gone. Again: no effect.
         """
-        return await self._epoch.report(lease, unsure=unsure)
+        return await self._epoch.report(lease, committed=committed, unsure=unsure)
 
     async def look_at_server(self) -> Epoch:
         """Note which server this Redis is, and tell since when."""

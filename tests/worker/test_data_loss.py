@@ -115,6 +115,33 @@ async def test_a_run_that_is_marked_stops_where_a_call_may_have_been_made(parts:
     assert not await store.report_loss(Lease("01JD3ZK8W5Q0X9V7T2M4N6P8RA", 1, "w1"), unsure=False)
 
 
+async def test_a_commit_that_is_gone_takes_its_calls_along(parts: Parts, snapshots: Snapshots):
+    """The iteration in flight only reads; the one before it, whose commit was lost too, may have paid."""
+    store = parts.store
+    first = await running(store)
+    snapshots.take()
+    await store.commit(first.lease, commit_of(first, Status.QUEUED, reply_message("paid")))
+    second = await claimed(store, first.lease.run_id, owner="w1")
+    snapshots.restore()
+    with pytest.raises(DataLost):
+        await store.journal(second.lease, [], batch(1))
+    assert await store.report_loss(second.lease, unsure=False, committed=second.run.committed)
+    assert (await store.read(first.lease.run_id)).unsure
+
+
+async def test_who_knows_of_an_effect_is_heard_after_who_does_not(parts: Parts):
+    claim = await running(parts.store)
+    run_id = claim.lease.run_id
+    await parts.store.report_loss(Lease(run_id, 7, "w1"), unsure=False)
+    assert not (await parts.store.read(run_id)).unsure
+    for _ in range(2):
+        await parts.store.report_loss(Lease(run_id, 6, "w1"), unsure=True)
+        run = await parts.store.read(run_id)
+        assert (run.unsure, run.signals) == (True, 2)
+    await parts.store.report_loss(Lease(run_id, 7, "w1"), unsure=False)
+    assert (await parts.store.read(run_id)).signals == 2
+
+
 async def test_a_call_whose_record_was_lost_is_not_repeated(
     server: RedisServer, snapshots: Snapshots, caplog: pytest.LogCaptureFixture
 ):

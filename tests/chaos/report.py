@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping, Sequence
 
-    from tests.chaos.proof import Proof
+    from tests.chaos.proof import Part, Proof
 
 _FAULTS = {
     "kill": "`kill -9` of a worker",
@@ -141,15 +141,36 @@ def _setting(proof: Proof) -> str:
         f"Redis with an append-only file, `appendfsync everysec`. Sources {heart()} (a digest of what this hangs on).",
         f"Done from {when[0]} to {when[-1]} UTC." if when else "Nothing was done on these sources yet.",
     ]
-    if len(parts) > len(ours):
-        told.append(f"{len(parts) - len(ours)} parts were done on earlier sources and are not counted.")
     paragraphs = [" ".join(told)]
+    if older := [part for part in parts if part.heart != heart()]:
+        paragraphs.append(_earlier(older))
     if seeds:
         shown = ", ".join(seeds[:60]) + (f" and {len(seeds) - 60} more" if len(seeds) > 60 else "")
         paragraphs.append(f"Seeds of the campaign, {KILLS_A_SLICE} kills each: {shown}.")
     return "\n\n".join(
         textwrap.fill(each, _WIDTH, break_long_words=False, break_on_hyphens=False) for each in paragraphs
     )
+
+
+def _earlier(parts: Sequence[Part]) -> str:
+    """What was done on earlier states of the sources: no proof of this one, and worth knowing."""
+    campaign = [part.figures for part in parts if part.kind == "campaign"]
+    steps = _sum([part.figures for part in parts if part.kind == "simulation"], "steps")
+    replies = least([part.figures for part in parts if part.kind == "lost replies"])
+    sources = ", ".join(sorted({part.heart for part in parts}))
+    kills, iterations = _sum(campaign, "kill", of="faults"), _sum(campaign, "iterations")
+    return (
+        f"On earlier sources ({sources}), which are not counted above: {kills:,} kills over {iterations:,} iterations, "
+        f"{steps:,} simulated steps, {replies:,} lost replies of each script."
+    )
+
+
+def least(parts: Sequence[Mapping[str, Any]]) -> int:
+    """How many replies were lost of the script that lost fewest."""
+    counts: Counter[str] = Counter()
+    for figures in parts:
+        counts.update(figures["per_script"])
+    return min(counts.values(), default=0)
 
 
 def _table(what: str, count: str, rows: Sequence[tuple[str, str]]) -> str:

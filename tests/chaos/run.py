@@ -123,20 +123,11 @@ def _simulation(proof: Proof, options: argparse.Namespace, until: float) -> None
 
 def _lost_replies(proof: Proof, options: argparse.Namespace, until: float) -> None:
     """Every script, carried out and not heard of."""
-    while (done := least(proof.of("lost replies"))) < options.replies and time.monotonic() < until:
+    while (done := report.least(proof.of("lost replies"))) < options.replies and time.monotonic() < until:
         seed, count = random.randrange(2**31), min(_REPLIES_AT_ONCE, options.replies - done)
         figures = _module("tests.chaos.lost_replies", "--seed", seed, "--count", count, "--json")
         proof.add("lost replies", figures)
         _say(f"lost replies, seed {seed}: {count} of each script; {done + count} of {options.replies}")
-
-
-def least(parts: Sequence[dict[str, Any]]) -> int:
-    """How many replies were lost of the script that lost fewest."""
-    counts: dict[str, int] = {}
-    for figures in parts:
-        for name, count in figures["per_script"].items():
-            counts[name] = counts.get(name, 0) + count
-    return min(counts.values(), default=0)
 
 
 def _in_folder(name: str, work: Callable[[Path], Any]) -> Any:

@@ -53,17 +53,34 @@ async def charge(name: str, seconds: float, ctx: ToolContext) -> str:
     return f"{name} was charged"
 
 
+def use(ctx: ToolContext) -> bool:
+    """Use the right to carry out this attempt of a call, as a bank does with a key; False when it was used before."""
+    folder = Path(f"{_LEDGER}.keys")
+    folder.mkdir(exist_ok=True)
+    try:
+        (folder / f"{ctx.call_id}.{ctx.attempt}").touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
 def find(ctx: ToolContext, arguments: dict[str, Any]) -> str | Reconciled:
-    """What the ledger says of a payment whose worker died. One that had begun may still be under way."""
+    """What became of a payment whose worker died. That worker may be frozen at the door and still come.
+
+    So the attempt is made impossible first, and only then it did not happen.
+    """
+    if use(ctx):
+        return Reconciled.DID_NOT_HAPPEN
     entries = {line.split()[0] for line in Path(_LEDGER).read_text().splitlines() if f" {ctx.call_id} " in line}
-    if "pay-end" in entries:
-        return f"{arguments['name']} was paid"
-    return Reconciled.UNKNOWN if "pay-start" in entries else Reconciled.DID_NOT_HAPPEN
+    # One that has begun may still be under way.
+    return f"{arguments['name']} was paid" if "pay-end" in entries else Reconciled.UNKNOWN
 
 
 @tool(effect="once", reconcile=find)
 def pay(name: str, seconds: float, ctx: ToolContext) -> str:
     """Do something that must not happen twice and can be looked up. Runs in a thread."""
+    if not use(ctx):
+        raise ToolError("this attempt was called off")
     record("pay-start", ctx)
     ctx.cancel_event.wait(seconds)
     record("pay-end", ctx)

@@ -48,12 +48,10 @@ async def continue_run(run_id: str, action: str = "continue") -> None:
     parts = redis_parts(settings)
     outage = Outage(parts.connection.where, worker=owner)
     try:
-        await _published.renew(app, parts)
-        claims, worker = await asyncio.gather(
-            parts.store.claim(
-                [run_id], owner=owner, claim_id=_ids.new_token(), lease_ms=settings.lease_ms, agents=tuple(app.agents)
-            ),
-            StockWorker.current(parts),
+        # What may fail comes first: once there is a lease, nothing but the iteration may.
+        worker, _ = await asyncio.gather(StockWorker.current(parts), _published.renew(app, parts, owner))
+        claims = await parts.store.claim(
+            [run_id], owner=owner, claim_id=_ids.new_token(), lease_ms=settings.lease_ms, agents=tuple(app.agents)
         )
         if not claims:
             await _tell_unclaimed(run_id, owner, parts)
@@ -141,10 +139,17 @@ class _Published:
     def __init__(self) -> None:
         self._at: float | None = None
 
-    async def renew(self, app: AgentQ, parts: Parts) -> None:
-        if self._at is None or time.monotonic() - self._at > _PUBLISH_S:
+    async def renew(self, app: AgentQ, parts: Parts, owner: str) -> None:
+        """Publish if it is time to. A failure is logged: runs can go on without."""
+        if self._at is not None and time.monotonic() - self._at <= _PUBLISH_S:
+            return
+        try:
             await parts.store.publish_agents(app.manifests())
             self._at = time.monotonic()
+        except StoreUnavailable as error:
+            logger.warning("agents are not published: %s", error, extra={"worker": owner})
+        except Exception:  # the run matters more than what clients know of its agent
+            logger.exception("agents are not published", extra={"worker": owner})
 
 
 _published = _Published()

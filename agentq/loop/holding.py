@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from agentq.stores.base import Lease, Store
 
 logger = logging.getLogger(__name__)
+# An event loop holds its tasks weakly.
+_carried: set[asyncio.Task[Outcome]] = set()
 
 
 async def carry_out(iteration: Iteration, lease: Lease, store: Store, *, lease_ms: int) -> Outcome:
@@ -24,14 +26,22 @@ async def carry_out(iteration: Iteration, lease: Lease, store: Store, *, lease_m
     Cancelling the caller stops whatever runs, hands the run back to the store with its journal, and then lets the
     cancellation through.
     """
+    # A task of its own: who is cancelled again while things come to their end (anyio does so at each await) leaves, and
+    # the lease is kept all the same until the last tool has stopped.
+    carrying = asyncio.create_task(_carry(iteration, lease, store, lease_ms), name=f"agentq-iteration-{lease.run_id}")
+    _carried.add(carrying)
+    carrying.add_done_callback(_carried.discard)
+    try:
+        return await asyncio.shield(carrying)
+    except asyncio.CancelledError:
+        iteration.hand_back(force=True)
+        await asyncio.wait({carrying})
+        raise
+
+
+async def _carry(iteration: Iteration, lease: Lease, store: Store, lease_ms: int) -> Outcome:
     async with _kept(iteration, lease, store, lease_ms):
-        running = asyncio.ensure_future(iteration.run())
-        try:
-            return await asyncio.shield(running)
-        except asyncio.CancelledError:
-            iteration.hand_back(force=True)
-            await asyncio.wait({running})
-            raise
+        return await iteration.run()
 
 
 @asynccontextmanager
@@ -69,7 +79,10 @@ async def _renew(iteration: Iteration, lease: Lease, store: Store, lease_ms: int
 
 
 async def _hear_cancels(iteration: Iteration, lease: Lease, cancels: AsyncGenerator[str, None]) -> None:
-    async with aclosing(cancels):
-        async for run_id in cancels:
-            if run_id == lease.run_id:
-                iteration.cancel()
+    try:
+        async with aclosing(cancels):
+            async for run_id in cancels:
+                if run_id == lease.run_id:
+                    iteration.cancel()
+    except Exception:  # the next renewal says it, too
+        logger.exception("run %s: cancels are heard late from now on", lease.run_id, extra={"run_id": lease.run_id})

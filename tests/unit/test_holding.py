@@ -17,6 +17,8 @@ from agentq.stores.memory import MemoryStore
 from tests.helpers import wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from agentq.stores.base import Renewal
 
 LEASE_MS = 300
@@ -119,29 +121,89 @@ async def test_who_stops_hands_the_run_back_with_what_is_done():
         assert gate.begun == ["look", "wait", "wait"]
 
 
-class Blinking(MemoryStore):
-    """A store that is away for the first renewals."""
+async def test_who_is_cancelled_again_leaves_and_the_lease_is_kept_until_the_last_tool_has_stopped():
+    begun, stopping, cleaned_up = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
-    def __init__(self, times: int) -> None:
+    @tool(effect="idempotent")
+    async def tidy() -> None:
+        """Take long to stop."""
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopping.set()
+            await cleaned_up.wait()
+
+    store = MemoryStore()
+    app = AgentQ([Agent("a", tools=[tidy])], store=store, executor=NobodyWakes(), settings=Settings(lease_ms=LEASE_MS))
+    async with AsyncClient(store=store, executor=NobodyWakes()) as client:
+        run = await client.enqueue("a", "call tidy {}")
+        advancing = asyncio.create_task(app.advance(run.id))
+        await asyncio.wait_for(begun.wait(), 5)
+        advancing.cancel()
+        await asyncio.wait_for(stopping.wait(), 5)
+        advancing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(advancing, 5)
+        first = (await run.read()).lease_until_ms
+
+        async def renewed_twice() -> bool:
+            assert await claims_of_others(store, run.id) == 0
+            return (await run.read()).lease_until_ms > first + LEASE_MS
+
+        await wait_until(renewed_twice)
+        cleaned_up.set()
+
+        async def is_free() -> bool:
+            state = await run.read()
+            return (state.status, state.recoveries, state.owner) == (Status.QUEUED, 0, None)
+
+        await wait_until(is_free)
+
+
+class Blinking(MemoryStore):
+    """A store that is away, or has a bug, for the first renewals."""
+
+    def __init__(self, times: int, error: type[Exception]) -> None:
         super().__init__()
         self.left = times
+        self.error = error
         self.renewals = 0
 
     async def renew(self, leases: Any, *, lease_ms: int) -> tuple[Renewal, ...]:
         self.renewals += 1
         if self.left:
             self.left -= 1
-            raise StoreUnavailable
+            raise self.error
         return await super().renew(leases, lease_ms=lease_ms)
 
 
-async def test_a_store_that_is_away_for_a_moment_costs_nothing(caplog: pytest.LogCaptureFixture):
-    store, gate = Blinking(2), Gate()
+@pytest.mark.parametrize("error", [StoreUnavailable, ZeroDivisionError])
+async def test_renewals_that_fail_for_a_moment_cost_nothing(error: type[Exception], caplog: pytest.LogCaptureFixture):
+    store, gate = Blinking(2, error), Gate()
     running = asyncio.create_task(app_on(store, gate).run("a", "call wait {}"))
     await wait_until(lambda: store.renewals > 2)
     gate.open.set()
     assert (await running).output == "through"
     assert len([record for record in caplog.records if "not renewed" in record.message]) == 2
+
+
+class Deaf(MemoryStore):
+    """A store that breaks while somebody listens for cancels."""
+
+    async def watch_cancels(self, owner: str) -> AsyncIterator[str]:
+        yield f"{owner}{1 / 0}"
+
+
+async def test_where_cancels_cannot_be_heard_the_next_renewal_brings_them(caplog: pytest.LogCaptureFixture):
+    store, gate = Deaf(), Gate()
+    running = asyncio.create_task(app_on(store, gate).run("a", 'call look {}\nstream 1000 "word " 0.01'))
+    run_id = await the_run(store)
+    await wait_until(lambda: gate.begun)
+    await store.cancel(run_id)
+    with pytest.raises(RunCancelled):
+        await asyncio.wait_for(running, 5)
+    assert "cancels are heard late" in caplog.text
 
 
 class Taken(MemoryStore):

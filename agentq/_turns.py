@@ -1,10 +1,10 @@
-"""Turns: who may go on with a session in this process."""
+"""Turns: who may go on with a session in this process, and whether the running code is part of one of its runs."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -12,10 +12,43 @@ from typing import TYPE_CHECKING
 from agentq.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
-# The sessions whose turn the running code is in: a tool of a run knows the run's.
-_mine: ContextVar[frozenset[str]] = ContextVar("agentq_sessions", default=frozenset())
+
+@dataclass(eq=False, slots=True)
+class _Part:
+    """A stretch of a run of the session. Code that outlives it is not part of it any more."""
+
+    session_id: str
+    is_over: bool = False
+
+
+# What the running code is part of: a tool of a run knows the run's session.
+_parts: ContextVar[tuple[_Part, ...]] = ContextVar("agentq_sessions", default=())
+
+
+@contextmanager
+def part_of(session_id: str | None) -> Iterator[None]:
+    """Say that the code of the block, and what it starts, is part of a run of the session: it ends before the run."""
+    if session_id is None:
+        yield
+        return
+    part = _Part(session_id)
+    token = _parts.set((*(each for each in _parts.get() if not each.is_over), part))
+    try:
+        yield
+    finally:
+        part.is_over = True
+        _parts.reset(token)
+
+
+def check_is_no_part_of(session_id: str) -> None:
+    """Raise `InvalidInput` in code that is part of a run of the session: another run of it would wait for this one."""
+    if any(part.session_id == session_id and not part.is_over for part in _parts.get()):
+        raise InvalidInput(
+            f"session {session_id!r} waits for this very call to end; run the other prompt in a session of its own",
+            field="session_id",
+        )
 
 
 @dataclass(slots=True)
@@ -36,21 +69,14 @@ class Turns:
     async def take(self, session_id: str) -> AsyncIterator[None]:
         """The turn of a session for the block.
 
-        Raises `InvalidInput` for who has it already, which would wait for itself, and when another event loop of this
-        process is in the session.
+        Raises `InvalidInput` when another event loop of this process is in the session.
         """
-        if session_id in _mine.get():
-            raise InvalidInput(
-                f"session {session_id!r} waits for this very call to end; run the other prompt in a session of its own",
-                field="session_id",
-            )
         queue = self._enter(session_id)
-        token = _mine.set(_mine.get() | {session_id})
         try:
             async with queue.lock:
-                yield
+                with part_of(session_id):
+                    yield
         finally:
-            _mine.reset(token)
             with self._guard:
                 queue.users -= 1
                 if not queue.users:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentq import _ids
 from agentq._clock import SystemClock
-from agentq._turns import Turns
+from agentq._turns import Turns, check_is_no_part_of
 from agentq.attachments import Attachable, read_files, refusal
 from agentq.callbacks import Callbacks, dispatch
 from agentq.errors import Conflict, InvalidInput, LeaseLost, RunNotFound, StoreUnavailable, UnknownAgent
@@ -74,8 +74,8 @@ class AgentQ:
         # What `run` remembers of sessions where there is no store: their transcripts, and whose turn it is in each.
         self._sessions = MemorySessions(SystemClock().now_ms)
         self._turns = Turns()
-        # What ends runs that were cancelled, until it is done.
-        self._leaving: set[asyncio.Task[None]] = set()
+        # An event loop holds its tasks weakly.
+        self._carried: set[asyncio.Task[RunResult]] = set()
 
     def manifests(self) -> dict[str, dict[str, Any]]:
         """What workers publish of the agents, by name, with the media types of files that their models take."""
@@ -162,10 +162,24 @@ class AgentQ:
             model=model,
             attached=attached,
         )
-        told = callbacks or Callbacks(on_event=on_event)
-        async with self._turn(session_id):
+        if session_id is not None:
+            check_is_no_part_of(session_id)
+        # A task of its own: who is cancelled again while the run comes to its end (anyio does so at each await) leaves,
+        # and the run ends all the same before the next one of its session begins.
+        carrying = asyncio.create_task(self._carry(new, callbacks or Callbacks(on_event=on_event)))
+        self._carried.add(carrying)
+        carrying.add_done_callback(self._carried.discard)
+        try:
+            return await asyncio.shield(carrying)
+        except asyncio.CancelledError:
+            carrying.cancel()
+            await asyncio.wait({carrying})
+            raise
+
+    async def _carry(self, new: NewRun, callbacks: Callbacks) -> RunResult:
+        async with self._turn(new.session_id):
             store, stream = self._store_for_run()
-            return await self._run(new, store, stream, told)
+            return await self._run(new, store, stream, callbacks)
 
     async def _run(self, new: NewRun, store: Store, stream: EventStream, callbacks: Callbacks) -> RunResult:
         local = LocalExecutor()
@@ -190,14 +204,9 @@ class AgentQ:
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None
         finally:
-            if has_ended:
-                await local.aclose()
-            else:
-                # Whoever cancels may do so again at each await (anyio does); the session must be free all the same.
-                leaving = asyncio.create_task(_leave(local, store, new.run_id, self.settings))
-                self._leaving.add(leaving)
-                leaving.add_done_callback(self._leaving.discard)
-                await asyncio.shield(leaving)
+            await local.aclose()
+            if not has_ended:
+                await _give_up(store, new.run_id, self.settings)
 
     def _turn(self, session_id: str | None) -> AbstractAsyncContextManager[object]:
         """Whoever has it may go on with the session. A store of one's own sees to that itself."""
@@ -241,11 +250,6 @@ async def _advance(loop: Loop, run_id: str, *, waits_in_line: bool = False) -> b
 
 def _is_next(run: RunState) -> bool:
     return run.status is Status.QUEUED and not run.waits_for_session
-
-
-async def _leave(local: LocalExecutor, store: Store, run_id: str, settings: Settings) -> None:
-    await local.aclose()
-    await _give_up(store, run_id, settings)
 
 
 async def _give_up(store: Store, run_id: str, settings: Settings) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from agentq import _ids
 from agentq._clock import Clock, SystemClock
+from agentq._turns import part_of
 from agentq.decide import Finish, Limits, View, decide
 from agentq.loop.files import Files
 from agentq.loop.finishing import TimesToLive, commit_of, turn_events
@@ -66,7 +67,8 @@ class Loop:
         for claim in await self.store.claim(
             [run_id], owner=owner, claim_id=_ids.new_token(), lease_ms=lease_ms, agents=tuple(self.agents)
         ):
-            return await carry_out(self.begin(claim), claim.lease, self.store, lease_ms=lease_ms)
+            with part_of(claim.run.session_id):
+                return await carry_out(self.begin(claim), claim.lease, self.store, lease_ms=lease_ms)
         return None
 
 

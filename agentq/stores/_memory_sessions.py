@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -69,11 +70,15 @@ class MemorySession:
 
 
 class MemorySessions:
-    """All sessions of a store. Those whose time has passed are gone."""
+    """All sessions of a store. Those whose time has passed are gone.
+
+    Threads may share them, one session in one thread at a time: then each has a store of its own.
+    """
 
     def __init__(self, now_ms: Callable[[], int]) -> None:
         self._now_ms = now_ms
         self._sessions: dict[str, MemorySession] = {}
+        self._guard = threading.Lock()
 
     def known(self, session_id: str) -> MemorySession | None:
         session = self._sessions.get(session_id)
@@ -96,12 +101,13 @@ class MemorySessions:
     def join(self, session_id: str, user_id: str | None) -> MemorySession:
         """Count a new run in."""
         now = self._now_ms()
-        session = self.known(session_id)
-        if session is None:
-            session = self._sessions[session_id] = MemorySession(session_id, now, now)
+        with self._guard:
+            session = self.known(session_id)
+            if session is None:
+                session = self._sessions[session_id] = MemorySession(session_id, now, now)
+            session.expires_ms = None
         session.user_id = user_id
         session.used_ms = now
-        session.expires_ms = None
         session.run_count += 1
         session.open_runs += 1
         return session
@@ -134,10 +140,10 @@ class MemorySessions:
 
     def prune(self) -> int:
         """Forget the sessions whose time has passed; how many those were."""
-        # A copy, made in one go: other threads may have sessions of their own.
-        gone = [name for name, session in tuple(self._sessions.items()) if not self._is_alive(session)]
-        for name in gone:
-            del self._sessions[name]
+        with self._guard:
+            gone = [name for name, session in self._sessions.items() if not self._is_alive(session)]
+            for name in gone:
+                del self._sessions[name]
         return len(gone)
 
     def _alive(self) -> Iterator[MemorySession]:

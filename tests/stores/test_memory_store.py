@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +15,7 @@ from agentq.events.model import Event, Gap, RunCompleted, TextDelta
 from agentq.messages import user_message
 from agentq.runs import Status
 from agentq.stores import _memory_run
+from agentq.stores._memory_sessions import MemorySessions
 from agentq.stores.base import RunFilter
 from agentq.stores.memory import MemoryStore
 from agentq.testing import FakeClock, StoreContract, StreamContract
@@ -257,3 +260,29 @@ async def test_a_viewer_who_stops_early_leaves_nothing_behind():
 async def _drain(viewer) -> None:
     async for _ in viewer:
         pass
+
+
+def test_threads_that_share_sessions_lose_none():
+    sessions, failures = MemorySessions(FakeClock().now_ms), []
+
+    def work(number: int) -> None:
+        try:
+            for _ in range(200):
+                for each in range(20):
+                    session = sessions.join(f"{number}-{each}", None)
+                    session.leave("x", [], 0, 0)
+                sessions.prune()
+        except Exception as error:  # noqa: BLE001 - looked at below
+            failures.append(error)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert failures == []

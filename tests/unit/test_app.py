@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from agentq import Agent, AgentQ, Callbacks, RunFailed, tool
+from agentq import Agent, AgentQ, Callbacks, RunFailed, RunResult, tool
 from agentq.errors import InvalidInput, UnknownAgent, UnknownProvider
 from agentq.runs import Status
 from agentq.stores.base import RunFilter
@@ -170,6 +170,41 @@ class TestCancelledByWhoWaits:
         session = await (store or MemoryStore(sessions=app._sessions)).session("s1")  # noqa: SLF001 - what is left there
         assert (session.open_runs, session.live_run_id) == (0, None)
 
+    @pytest.mark.parametrize("owns_store", [False, True])
+    async def test_who_leaves_early_leaves_no_room_for_the_next_before_the_last_tool_has_stopped(
+        self, owns_store: bool
+    ):
+        entered, stopping, cleaned_up = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+        @tool(effect="idempotent")
+        async def tidy() -> None:
+            """Take long to stop."""
+            entered.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                stopping.set()
+                await cleaned_up.wait()
+
+        @tool(effect="none")
+        def look() -> bool:
+            """Whether it has been cleaned up."""
+            return cleaned_up.is_set()
+
+        app = AgentQ([Agent("a", tools=[tidy, look])], store=MemoryStore() if owns_store else None)
+        running = asyncio.create_task(app.run("a", "call tidy {}", session_id="s1"))
+        await asyncio.wait_for(entered.wait(), 5)
+        running.cancel()
+        await asyncio.wait_for(stopping.wait(), 5)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(running, 5)
+        following = asyncio.create_task(app.run("a", "call look {}\nsay $1", session_id="s1"))
+        # Long enough for a run that does not wait.
+        assert (await app.run("a", "call look {}\nsay $1", session_id="s2")).output == "false"
+        cleaned_up.set()
+        assert (await asyncio.wait_for(following, 5)).output == "true"
+
     async def test_a_cancel_while_the_run_is_being_stored_leaves_nothing_open(self):
         stored = asyncio.Event()
 
@@ -193,7 +228,8 @@ class TestCancelledByWhoWaits:
 
 
 class TestTurns:
-    async def test_a_tool_that_runs_its_own_session_would_wait_for_itself(self):
+    @pytest.mark.parametrize("owns_store", [False, True])
+    async def test_a_tool_that_runs_its_own_session_would_wait_for_itself(self, owns_store: bool):
         said: list[str] = []
 
         @tool(effect="none")
@@ -207,12 +243,32 @@ class TestTurns:
             said.append((await app.run("echo", "hello", session_id="s2")).output)
             return said[-1]
 
-        app = AgentQ([Agent("boss", tools=[ask, ask_elsewhere], retry_backoff_s=0), Agent("echo")])
+        store = MemoryStore() if owns_store else None
+        app = AgentQ([Agent("boss", tools=[ask, ask_elsewhere], retry_backoff_s=0), Agent("echo")], store=store)
         script = "call ask {}\ncall ask_elsewhere {}\nsay Done."
         result = await asyncio.wait_for(app.run("boss", script, session_id="s1"), 5)
         refused = next(part for message in result.messages for part in message.tool_results)
         assert "waits for this very call to end" in refused.content
         assert said == ["hello"]
+
+    async def test_what_outlives_a_tool_is_free_to_go_on_with_its_session(self):
+        later: list[asyncio.Task[RunResult]] = []
+        go_on = asyncio.Event()
+
+        @tool(effect="none")
+        async def remind() -> None:
+            """Say something in this session, later."""
+
+            async def remind_later() -> RunResult:
+                await go_on.wait()
+                return await app.run("boss", "hello again", session_id="s1")
+
+            later.append(asyncio.create_task(remind_later()))
+
+        app = AgentQ([Agent("boss", tools=[remind])])
+        await app.run("boss", "call remind {}\nsay Done.", session_id="s1")
+        go_on.set()
+        assert (await asyncio.wait_for(later[0], 5)).output == "hello again"
 
     async def test_another_event_loop_is_refused_while_the_session_is_in_use(self):
         entered, go_on = asyncio.Event(), asyncio.Event()

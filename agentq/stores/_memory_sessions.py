@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from agentq.errors import SessionConflict, SessionMovedOn, SessionNotFound
 from agentq.runs import SessionState
+from agentq.stores._memory_expiry import Expiring
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -79,6 +80,7 @@ class MemorySessions:
         self._now_ms = now_ms
         self._sessions: dict[str, MemorySession] = {}
         self._guard = threading.Lock()
+        self._expiring = Expiring(self._expires_ms)
 
     def known(self, session_id: str) -> MemorySession | None:
         session = self._sessions.get(session_id)
@@ -112,6 +114,13 @@ class MemorySessions:
         session.open_runs += 1
         return session
 
+    def leave(self, session: MemorySession, run_id: str, messages: list[bytes], ttl_ms: int) -> str | None:
+        """See `MemorySession.leave`."""
+        promoted = session.leave(run_id, messages, self._now_ms(), ttl_ms)
+        with self._guard:
+            self._expiring.note(session.session_id)
+        return promoted
+
     def rejoin(
         self, old: MemorySession, run_id: str, history: int | None, own: int, is_open: Callable[[str], bool]
     ) -> MemorySession:
@@ -141,10 +150,14 @@ class MemorySessions:
     def prune(self) -> int:
         """Forget the sessions whose time has passed; how many those were."""
         with self._guard:
-            gone = [name for name, session in self._sessions.items() if not self._is_alive(session)]
+            gone = self._expiring.pop(self._now_ms())
             for name in gone:
                 del self._sessions[name]
         return len(gone)
+
+    def _expires_ms(self, session_id: str) -> int | None:
+        session = self._sessions.get(session_id)
+        return session.expires_ms if session else None
 
     def _alive(self) -> Iterator[MemorySession]:
         return (session for session in self._sessions.values() if self._is_alive(session))

@@ -18,6 +18,7 @@ from agentq.events.model import CancelRequestedEvent, RunQueued
 from agentq.messages import Message, decode_message, encode_message
 from agentq.runs import PROMPT_EXCERPT, Phase, RunState, SessionState, Status
 from agentq.stores._checks import check_answered, check_commit
+from agentq.stores._memory_expiry import Expiring
 from agentq.stores._memory_moves import check_retry, give_answer, release, reopen, take
 from agentq.stores._memory_run import (
     GRACE_MS,
@@ -72,6 +73,7 @@ class MemoryStore:
         self._clock = clock or SystemClock()
         self._runs: dict[str, MemoryRun] = {}
         self._sessions = sessions or MemorySessions(self._clock.now_ms)
+        self._expiring = Expiring(lambda run_id: run.expires_ms if (run := self._runs.get(run_id)) else None)
         self._keys: dict[str, str] = {}
         self._claims: dict[tuple[str, str], _ClaimBatch] = {}
         self._watchers: dict[str, set[asyncio.Queue[str]]] = {}
@@ -80,6 +82,8 @@ class MemoryStore:
     async def create(self, new: NewRun, *, wake: Wakeup | None = None) -> Created:
         """Store a queued run; see `Store.create`."""
         check_answered(new.messages)
+        # Where no worker sweeps, nobody else does.
+        self._prune(self._clock.now_ms())
         key = new.idempotency_key
         if earlier := (None if key is None else self._known(self._keys.get(key, ""))) or self._known(new.run_id):
             if earlier.request_hash != new.request_hash:
@@ -195,6 +199,7 @@ class MemoryStore:
         run.due_ms = (not_before or now + GRACE_MS) if status is Status.QUEUED else None
         if status.is_final:
             run.expires_ms = now + commit.ttl_ms
+            self._expiring.note(lease.run_id)
         run.set(
             now,
             status=status,
@@ -277,10 +282,7 @@ class MemoryStore:
     ) -> Sweep:
         """Find what has to be woken, and forget runs whose time to live has passed; see `Store.sweep`."""
         now = self._clock.now_ms()
-        expired = [run for run in self._runs.values() if is_expired(run, now)]
-        for run in expired:
-            self._forget(run.state)
-        pruned = len(expired) + self._sessions.prune()
+        pruned = self._prune(now)
         overdue = [(run.due_ms, run) for run in self._runs.values() if run.due_ms is not None and run.due_ms <= now]
         overdue.sort(key=lambda pair: pair[0])
         for _, run in overdue[:limit]:
@@ -332,7 +334,7 @@ class MemoryStore:
             return None
         messages = run.messages if commit.remembers else []
         run.state = replace(run.state, waits_for_session=False)
-        promoted = run.session.leave(run.state.run_id, messages, self._clock.now_ms(), commit.session_ttl_ms)
+        promoted = self._sessions.leave(run.session, run.state.run_id, messages, commit.session_ttl_ms)
         self._go_live(run.session, promoted)
         return promoted
 
@@ -371,10 +373,14 @@ class MemoryStore:
         run = self._find(run_id)
         return LoggedRun(run.log, run.state.status, run.transcript)
 
-    def _forget(self, state: RunState) -> None:
-        del self._runs[state.run_id]
-        if state.idempotency_key is not None and self._keys.get(state.idempotency_key) == state.run_id:
-            del self._keys[state.idempotency_key]
+    def _prune(self, now: int) -> int:
+        """Forget the runs and sessions whose time has passed; how many those were."""
+        gone = self._expiring.pop(now)
+        for run_id in gone:
+            state = self._runs.pop(run_id).state
+            if state.idempotency_key is not None and self._keys.get(state.idempotency_key) == run_id:
+                del self._keys[state.idempotency_key]
+        return len(gone) + self._sessions.prune()
 
     def _renew(self, lease: Lease, until_ms: int) -> Renewal:
         run = self._known(lease.run_id)

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agentq.errors import InvalidInput
+from agentq.errors import InvalidInput, RunNotFound
 from agentq.events.memory import LoggedRun, MemoryEventStream, MemoryLog
 from agentq.events.model import Event, Gap, RunCompleted, TextDelta
 from agentq.messages import user_message
 from agentq.runs import Status
 from agentq.stores import _memory_run
 from agentq.stores._memory_sessions import MemorySessions
-from agentq.stores.base import RunFilter
+from agentq.stores.base import RunFilter, SessionFilter
 from agentq.stores.memory import MemoryStore
 from agentq.testing import FakeClock, StoreContract, StreamContract
 from agentq.testing._contract import (
@@ -172,8 +172,37 @@ async def test_a_run_whose_time_has_passed_is_gone_before_any_sweep():
     again = new_run(idempotency_key="k", request_hash="other")
     assert not (await store.create(again)).existed
     # Forgetting the old run leaves the key to the new one.
-    assert (await store.sweep(lease_ms=1_000)).pruned == 1
     assert (await store.create(new_run(idempotency_key="k", request_hash="other"))).run_id == again.run_id
+
+
+async def test_where_nobody_sweeps_new_runs_make_the_store_forget_old_ones():
+    clock = FakeClock()
+    store = MemoryStore(clock)
+
+    async def carry_out(session_id: str, idempotency_key: str) -> str:
+        new = new_run(session_id=session_id, idempotency_key=idempotency_key)
+        await store.create(new)
+        claim = await claimed(store, new.run_id)
+        await store.commit(claim.lease, commit_of(claim, Status.COMPLETED, session_ttl_ms=2 * TTL_MS))
+        return new.run_id
+
+    for number in range(10):
+        await carry_out("s1", f"k{number}")
+        await carry_out(f"other-{number}", f"o{number}")
+        clock.advance(TTL_MS / 10 / 1000)
+    # The first ones are as old as runs may get; all but the last session will be in the end.
+    last = await carry_out("s1", "last")
+    assert len(store._runs) == len(store._keys) == 2 * 9 + 1  # noqa: SLF001 - what is left in memory
+    clock.advance(2 * TTL_MS / 1000 - 1)
+    await store.create(new := new_run())
+    assert store._runs.keys() == {new.run_id}  # noqa: SLF001
+    assert [session.session_id for session in await store.list_sessions(SessionFilter())] == ["s1"]
+    assert store._sessions._sessions.keys() == {"s1"}  # noqa: SLF001
+    with pytest.raises(RunNotFound):
+        await store.read(last)
+    clock.advance(1)
+    await store.create(new_run())
+    assert not store._sessions._sessions  # noqa: SLF001
 
 
 async def test_deltas_that_a_commit_leaves_open_stay_as_they_are():

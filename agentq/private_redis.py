@@ -1,10 +1,13 @@
 """A Redis of one's own: a server on a free port of this machine, which ends with the process that started it.
 
-For the demo, for developing, for tests and measurements. A server that somebody else has started is never used.
+For the demo, for developing, for tests and measurements. A server that somebody else has started is never used, and one
+with a password is used by nobody else: other users of the machine reach its port, too.
 """
 
 from __future__ import annotations
 
+import os
+import secrets
 import shutil
 import socket
 import sys
@@ -45,7 +48,7 @@ def private_redis(folder: Path, *, durable: bool = False, port: int = 0) -> Iter
     """A Redis for the block, with its files in `folder`: a real server, else fakeredis, which comes with a warning.
 
     With `durable`, what was acknowledged is there again when a server is started on the same folder. It listens on
-    `port` if that is free, else on another one.
+    `port` if that is free, else on another one. A real one has a password, the same each time in one folder.
     Raises `StoreUnavailable` when there is neither, or the server does not start.
     """
     program = find_program()
@@ -53,7 +56,7 @@ def private_redis(folder: Path, *, durable: bool = False, port: int = 0) -> Iter
         with _fake_redis() as redis:
             yield redis
         return
-    server = RedisServer(program, folder, durable=durable)
+    server = RedisServer(program, folder, durable=durable, password=_password_of(folder))
     server.start(wanted=port)
     try:
         yield PrivateRedis(server.url)
@@ -73,19 +76,24 @@ def find_program() -> str | None:
 
 
 class RedisServer:
-    """A server process. `port` and `folder` stay the same over `kill` and `start`."""
+    """A server process. `port` and `folder` stay the same over `kill` and `start`.
 
-    def __init__(self, program: str, folder: Path, *, durable: bool = False) -> None:
+    Without a `password` every user of the machine can do everything with it.
+    """
+
+    def __init__(self, program: str, folder: Path, *, durable: bool = False, password: str = "") -> None:
         self.folder = folder
         self.port = 0
+        self._password = password
         self._program = program
         self._durable = durable
         self._child: Child | None = None
 
     @property
     def url(self) -> str:
-        """The URL of database 0."""
-        return f"redis://{_HOST}:{self.port}/0"
+        """The URL of database 0, with the password."""
+        user = f":{self._password}@" if self._password else ""
+        return f"redis://{user}{_HOST}:{self.port}/0"
 
     @property
     def pid(self) -> int:
@@ -131,28 +139,55 @@ class RedisServer:
 
     def _start_on(self, port: int) -> bool:
         options = ["--port", str(port), "--bind", _HOST, "--dir", str(self.folder), "--save", ""]
+        if self._password:
+            # In a file, because `ps` shows the command line to everybody.
+            settings = self.folder / "redis.conf"
+            _write_private(settings, f"requirepass {self._password}\n")
+            options = [str(settings), *options]
         options += ["--appendonly", "yes" if self._durable else "no", "--appendfsync", "everysec"]
         self._child = child = Child([self._program, *options], log=self._log)
         deadline = time.monotonic() + _START_S
         while child.exit_code is None and time.monotonic() < deadline:
             with suppress(OSError):
-                if _answers(port, child.pid):
+                if _answers(port, child.pid, self._password):
                     return True
             time.sleep(0.01)
         self.kill()
         return False
 
 
-def _answers(port: int, pid: int) -> bool:
+def _answers(port: int, pid: int, password: str) -> bool:
     """Whether this very process serves the port, and has loaded its data."""
     with socket.create_connection((_HOST, port), timeout=5) as connection:
-        connection.sendall(b"INFO\r\n")
         stream = connection.makefile("rb")
+        if password:
+            connection.sendall(f"AUTH {password}\r\n".encode())
+            if stream.readline() != b"+OK\r\n":
+                return False
+        connection.sendall(b"INFO\r\n")
         header = stream.readline()
         if not header.startswith(b"$"):
             return False
         info = stream.read(int(header[1:]))
     return f"process_id:{pid}\r\n".encode() in info and b"\r\nloading:0\r\n" in info
+
+
+def _password_of(folder: Path) -> str:
+    """The password of the Redis in a folder: made the first time, so that an address stays true."""
+    path = folder / "password"
+    with suppress(FileNotFoundError):
+        if (password := path.read_text()).isalnum():
+            return password
+    password = secrets.token_hex(16)
+    _write_private(path, password)
+    return password
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Write what is for this user alone, into a new file: an old one may be open to others."""
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
 
 
 def free_port() -> int:

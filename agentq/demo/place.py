@@ -38,7 +38,7 @@ class Place:
 
     def has_agents(self) -> bool:
         """Whether a worker has published its agents."""
-        with redis_errors(self.settings.redis_url):
+        with redis_errors(Connection(self.settings.redis_url).where):
             return bool(self.client.exists(Keys(self.settings.prefix).agents))
 
 

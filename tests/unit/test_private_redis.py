@@ -70,6 +70,25 @@ def test_a_durable_server_has_its_data_again(tmp_path: Path):
     assert not any(is_listening(url) for url in urls)
 
 
+def test_nobody_else_on_the_machine_can_use_it(tmp_path: Path):
+    urls = set()
+    for _ in range(2):
+        with private_redis.private_redis(tmp_path) as own:
+            urls.add(own.url.rpartition(":")[0])
+            password = redis.connection.parse_url(own.url)["password"]
+            assert len(password) == 32
+            bare = own.url.replace(f":{password}@", "")
+            with redis.Redis.from_url(bare) as stranger, pytest.raises(redis.AuthenticationError):
+                stranger.config_get("dir")
+            # Nor does anybody see the password.
+            assert processes_naming(password) == []
+            holding = [path for path in tmp_path.iterdir() if password in path.read_text(errors="replace")]
+            assert {path.name for path in holding} == {"password", "redis.conf"}
+            assert {path.stat().st_mode & 0o777 for path in holding} == {0o600}
+    # What was pasted elsewhere stays true.
+    assert len(urls) == 1
+
+
 def test_a_server_that_does_not_start_says_why(tmp_path: Path):
     server = private_redis.RedisServer(
         program(tmp_path, "redis-server", "echo starting\necho no memory; exit 3"), tmp_path

@@ -100,6 +100,7 @@ def dev(tmp_path: Path) -> Iterator[Callable[..., Dev]]:
 def test_it_starts_everything_shows_what_happens_and_keeps_the_runs(dev: Callable[..., Dev], tmp_path: Path):
     first = dev()
     first.says(r"agent  sleeper on mock: nap")
+    assert re.fullmatch(r"redis://:\w+@127\.0\.0\.1:\d+/0", first.url), "others can use it"
     with Client(first.url) as client:
         run = client.enqueue("sleeper", 'call nap {"seconds": 0.01}\nsay Good morning.')
         assert run.result(timeout=20).output == "Good morning."

@@ -26,12 +26,16 @@ class Place:
     url: str
     about: str
     warning: str = ""
+    is_own: bool = False
 
     @property
     def shown_url(self) -> str:
-        """The URL as it may stand on a screen: a password is left out."""
+        """The URL as it may stand on a screen: a password of the user's is left out.
+
+        The one of a Redis of our own opens nothing but that, and where would the user have it from?
+        """
         has_secret = "@" in self.url or "password=" in self.url
-        return "…  # the same as here" if has_secret else self.url
+        return "…  # the same as here" if has_secret and not self.is_own else self.url
 
 
 @contextmanager
@@ -62,7 +66,7 @@ def place(project: Path, named_url: str | None) -> Iterator[Place]:
         (folder / "port").write_text(own.url.rpartition(":")[2].partition("/")[0])
         note(own.url)
         kept = "nothing is kept" if own.warning else f"kept in {_short(folder)}"
-        yield Place(own.url, f"of this project's own; {kept}", own.warning)
+        yield Place(own.url, f"of this project's own; {kept}", own.warning, is_own=True)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from agentq import _json
 from agentq.archive.records import (
     FORMAT,
+    MAX_FIRST_LINE_BYTES,
     MAX_LINE_BYTES,
     BrokenOffRecord,
     EndRecord,
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
     from agentq.archive.terms import Terms
 
 
+_NO_HEADER = 'it is not the first line of an export, {"type":"header","agentq":"export",...}'
+
+
 @dataclass(frozen=True, slots=True)
 class Imported:
     """What became of one run or session: `known` was there already, with the same content."""
@@ -56,12 +60,13 @@ class Imported:
 
 def lines_of(file: BinaryIO) -> Iterator[bytes]:
     """The lines of a file. Raises `InvalidInput` for one that is too long to be of an archive."""
-    number = 0
-    while line := file.readline(MAX_LINE_BYTES + 1):
-        number += 1
-        if len(line) > MAX_LINE_BYTES:
-            raise wrong(number, f"it has more than {MAX_LINE_BYTES} bytes; no line of an export is so long")
+    number, limit = 1, MAX_FIRST_LINE_BYTES
+    while line := file.readline(limit + 1):
+        if len(line) > limit:
+            what = f"it has more than {limit} bytes; "
+            raise wrong(number, what + ("no line of an export is so long" if number > 1 else _NO_HEADER))
         yield line
+        number, limit = number + 1, MAX_LINE_BYTES
 
 
 async def import_archive(
@@ -101,7 +106,7 @@ class _Archive:
             self._begin(record, number)
             return None
         if not self._is_open:
-            raise wrong(number, 'it is not the first line of an export, {"type":"header","agentq":"export",...}')
+            raise wrong(number, _NO_HEADER)
         unit = self._unit
         match record:
             case RunRecord() | SessionRecord():

@@ -17,8 +17,11 @@ from agentq.runs import PROMPT_EXCERPT, SCHEMA_VERSION, RunState, SessionState, 
 
 # Grows when a reader of the last version would get it wrong.
 FORMAT = 1
-# Lines, not runs, stand in memory: a message, an event or a file at a time.
-MAX_LINE_BYTES = 64_000_000
+# Lines, not runs, stand in memory: a message, an event or a file at a time. Redis takes 512 MB for each, whatever the
+# settings allowed when it was stored; in base 64 that is a third more, and there is something around it.
+MAX_LINE_BYTES = 720_000_000
+# What is no archive at all is known as such before much of it is read.
+MAX_FIRST_LINE_BYTES = 100_000
 
 _RunId = Annotated[str, Field(pattern=r"^[0-7][0-9A-HJKMNP-TV-Z]{25}$")]
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from agentq.archive import importing, records
+from agentq.archive import importing
 from agentq.archive.importing import Imported, import_archive, lines_of
 from agentq.archive.terms import Terms
 from agentq.errors import InvalidInput, StoreUnavailable
-from agentq.messages import Message, Role, ToolCallPart
+from agentq.messages import STORED_FILE, FilePart, Message, Role, ToolCallPart, user_message
 from agentq.runs import Status
 from agentq.stores.base import RunFilter
 from agentq.testing._contract import commit_of, new_run, reply_message
@@ -151,11 +151,29 @@ async def test_a_line_that_is_too_long_is_refused_before_it_is_read(monkeypatch:
     file = io.BytesIO(b"{}\n" + b"x" * 1_000_000)
     lines = lines_of(file)
     assert next(lines) == b"{}\n"
-    with pytest.raises(InvalidInput, match="line 2: it has more than 100 bytes"):
+    with pytest.raises(InvalidInput, match="line 2: it has more than 100 bytes; no line of an export is so long"):
         next(lines)
     assert file.tell() < 1_000
-    # No file that may be attached makes a line that long.
-    assert SETTINGS.max_files_bytes * 4 / 3 < records.MAX_LINE_BYTES
+
+
+def test_what_is_no_archive_is_not_read_to_its_end():
+    file = io.BytesIO(b"\0" * 1_000_000)
+    with pytest.raises(InvalidInput, match=r"line 1: .* it is not the first line of an export"):
+        next(lines_of(file))
+    assert file.tell() < 200_000
+
+
+async def test_a_file_that_a_setting_has_allowed_comes_back_however_large(here: Place, there: Place):
+    content = b"x" * 50_000_000
+    digest = hashlib.sha256(content).hexdigest()
+    part = FilePart(url=STORED_FILE + digest, media_type="text/plain", size=len(content))
+    run_id = await here.deployment.enqueue(
+        "answers", messages=(user_message("Look.", [part]),), files={digest: content}
+    )
+    await here.deployment.work()
+    written = io.BytesIO(b"".join(line + b"\n" for line in await here.lines()))
+    assert outcomes(await there.imported(lines_of(written))) == {"new": {run_id}}
+    assert await there.store.file(run_id, digest) == content
 
 
 async def test_blanks_other_line_ends_and_several_archives_in_one_file_do_no_harm(here: Place, there: Place):

@@ -11,7 +11,7 @@ from agentq import _ids
 from agentq._clock import SystemClock
 from agentq._turns import Turns, check_is_no_part_of
 from agentq.attachments import Attachable, read_files, refusal
-from agentq.callbacks import Callbacks, dispatch
+from agentq.callbacks import Callbacks, check_callbacks, dispatch
 from agentq.errors import Conflict, InvalidInput, LeaseLost, RunNotFound, StoreUnavailable, UnknownAgent
 from agentq.executors.local import LocalExecutor
 from agentq.intake import NOTHING, new_run
@@ -162,11 +162,13 @@ class AgentQ:
             model=model,
             attached=attached,
         )
+        told = callbacks or Callbacks(on_event=on_event)
+        check_callbacks(told)
         if session_id is not None:
             check_is_no_part_of(session_id)
         # A task of its own: who is cancelled again while the run comes to its end (anyio does so at each await) leaves,
         # and the run ends all the same before the next one of its session begins.
-        carrying = asyncio.create_task(self._carry(new, callbacks or Callbacks(on_event=on_event)))
+        carrying = asyncio.create_task(self._carry(new, told))
         self._carried.add(carrying)
         carrying.add_done_callback(self._carried.discard)
         try:

@@ -144,16 +144,18 @@ def _by_url(file: File, field: str) -> FilePart:
     url = file.url or ""
     try:
         parts = urlsplit(url)
+        has_place = bool(parts.netloc) and parts.port != 0
     except ValueError:
-        parts = urlsplit("")
-    if parts.scheme not in ("http", "https") or not parts.netloc or re.search(r"[\s\x00-\x1f\x7f]", url):
-        raise InvalidInput(
-            f"{field} {url[:80]!r} is not an http or https URL; a file on this machine is given as pathlib.Path(...)",
-            field=field,
-        )
+        parts, has_place = urlsplit(""), False
     if "@" in parts.netloc:
         raise InvalidInput(
             f"the URL of {field} has a user or a password in it, which would be stored; give one that needs none",
+            field=field,
+        )
+    # Halves of surrogate pairs have no UTF-8 form.
+    if parts.scheme not in ("http", "https") or not has_place or re.search(r"[\s\x00-\x1f\x7f\ud800-\udfff]", url):
+        raise InvalidInput(
+            f"{field} {url[:80]!r} is not an http or https URL; a file on this machine is given as pathlib.Path(...)",
             field=field,
         )
     if len(url) > _MAX_URL_CHARS:

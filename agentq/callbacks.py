@@ -8,6 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 
+from agentq.errors import InvalidInput
 from agentq.events.model import Event, FinalEvent, TextDelta, ToolCalled, ToolFailed, ToolFinished
 
 Call = Callable[[], object]
@@ -41,8 +42,19 @@ async def dispatch(callbacks: Callbacks, event: Event) -> None:
         await finish(call())
 
 
+def check_callbacks(callbacks: object) -> None:
+    """Raise `InvalidInput` for what is no `Callbacks`."""
+    if not isinstance(callbacks, Callbacks):
+        kind = type(callbacks).__name__
+        raise InvalidInput(f"callbacks must be Callbacks(on_event=...), not {kind}", field="callbacks")
+
+
 async def calls(callbacks: Callbacks, events: AsyncGenerator[Event, None]) -> AsyncGenerator[Call, None]:
-    """The calls that `events` ask for, in order, for whoever makes them on a thread of his own; closes `events`."""
+    """The calls that `events` ask for, in order, for whoever makes them on a thread of his own; closes `events`.
+
+    Raises `InvalidInput`.
+    """
+    check_callbacks(callbacks)
     last: Event | None = None
     async with aclosing(events):
         async for event in events:

@@ -18,8 +18,10 @@ from agentq.intake import (
     checked_before,
     checked_id,
     checked_limit,
+    checked_name,
     checked_offset,
     checked_status,
+    checked_wish,
     new_run,
 )
 from agentq.runs import RunState, SessionState, Status
@@ -252,9 +254,9 @@ class AsyncClient:
         """Runs, newest first. `before` is the id of the last run of the page before; at most 1000 a page."""
         which = RunFilter(
             status=None if status is None else checked_status(status),
-            agent=agent,
-            session_id=session_id,
-            user_id=user_id,
+            agent=checked_wish(agent, field="agent"),
+            session_id=checked_wish(session_id, field="session_id"),
+            user_id=checked_wish(user_id, field="user_id"),
             before=checked_before(before),
             limit=checked_limit(limit),
         )
@@ -262,17 +264,19 @@ class AsyncClient:
 
     async def session(self, session_id: str) -> SessionState:
         """The state of a session. Raises `SessionNotFound`."""
-        return await self._parts().store.session(session_id)
+        return await self._parts().store.session(checked_name(session_id, field="session_id"))
 
     async def session_messages(self, session_id: str, *, start: int = 0) -> tuple[Message, ...]:
         """What the ended runs of a session said, from index `start` on. Raises `SessionNotFound`."""
-        return await self._parts().store.session_messages(session_id, start=checked_offset(start, field="start"))
+        session_id, start = checked_name(session_id, field="session_id"), checked_offset(start, field="start")
+        return await self._parts().store.session_messages(session_id, start=start)
 
     async def sessions(
         self, *, user_id: str | None = None, offset: int = 0, limit: int = 50
     ) -> tuple[SessionState, ...]:
         """Sessions, the one used last first; at most 1000 a page."""
         offset = checked_offset(offset, field="offset")
+        user_id = checked_wish(user_id, field="user_id")
         which = SessionFilter(user_id=user_id, offset=offset, limit=checked_limit(limit))
         return await self._parts().store.list_sessions(which)
 
@@ -284,6 +288,7 @@ class AsyncClient:
     async def workers(self, queue: str) -> tuple[str, ...] | None:
         """The names of the workers that serve the queue now; None where the executor cannot tell."""
         ask: Callable[[str], Awaitable[tuple[str, ...]]] | None = getattr(self._parts().executor, "workers", None)
+        queue = checked_name(queue, field="queue")
         return None if ask is None else await ask(queue)
 
     @property

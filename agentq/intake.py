@@ -176,6 +176,18 @@ def checked_remark(remark: str, *, field: str) -> str:
     return _json.storable(remark)
 
 
+def checked_name(name: str, *, field: str) -> str:
+    """What is looked for by its name or id. Raises `InvalidInput`."""
+    if not isinstance(name, str):
+        raise InvalidInput(f"{field} must be text, not {type(name).__name__}", field=field)
+    return name
+
+
+def checked_wish(name: str | None, *, field: str) -> str | None:
+    """What a listing is narrowed to, if to anything. Raises `InvalidInput`."""
+    return None if name is None else checked_name(name, field=field)
+
+
 def checked_status(status: Status | str) -> Status:
     """The status of that name. Raises `InvalidInput`."""
     try:

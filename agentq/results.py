@@ -33,7 +33,9 @@ class RunResult:
 async def reading(
     stream: EventStream, run_id: str, *, after: int = 0, live: bool = True
 ) -> AsyncIterator[AsyncIterator[Event]]:
-    """Open a run's events; the subscription ends with the block, however the block is left."""
+    """Open a run's events; the subscription ends with the block, however the block is left. Raises `InvalidInput`."""
+    if isinstance(after, bool) or not isinstance(after, int):
+        raise InvalidInput(f"after must be the seq of an event, a whole number, not {after!r:.80}", field="after")
     events = stream.follow(run_id, after=after, live=live)
     try:
         yield events
@@ -58,9 +60,9 @@ async def result_of(store: Store, stream: EventStream, run_id: str, timeout: flo
 
     Raises `RunFailed`, `RunCancelled`, `RunNotFound`, or `ResultTimeout` after `timeout` seconds (0 only looks).
     """
-    if timeout is not None and not timeout >= 0:
+    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout >= 0):
         raise InvalidInput(
-            f"timeout must be 0 or more seconds, or None to wait for ever, not {timeout}", field="timeout"
+            f"timeout must be 0 or more seconds, or None to wait for ever, not {timeout!r:.80}", field="timeout"
         )
     state = await store.read(run_id)
     if not state.status.is_final:

@@ -6,15 +6,13 @@ An event is stored as JSON without `seq`, `at_ms` and `run_id`; the store gives 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, TypeAdapter
 
 from agentq.errors import InvalidInput, StoreCorrupted
 from agentq.messages import Data, Message, NoteKind, StopReason, Usage
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 
 class _Event(Data):
@@ -343,7 +341,10 @@ def checked_kinds(kinds: Iterable[str]) -> frozenset[str]:
     """
     if isinstance(kinds, str):
         raise InvalidInput(f"kinds must be a list of names: [{kinds!r}]", field="kinds")
-    asked = frozenset(kinds)
+    given = tuple(kinds) if isinstance(kinds, Iterable) else (kinds,)
+    if odd := [kind for kind in given if not isinstance(kind, str)]:
+        raise InvalidInput(f"kinds must be a list of names; {odd[0]!r:.80} is none", field="kinds")
+    asked = frozenset(given)
     if unknown := sorted(asked.difference(KINDS)):
         raise InvalidInput(f"kinds has {unknown[0]!r}; events are: {', '.join(KINDS)}", field="kinds")
     if not asked:

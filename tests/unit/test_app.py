@@ -136,6 +136,8 @@ async def test_running_what_there_is_not_is_refused():
         await app.run("poet", "hello")
     with pytest.raises(UnknownProvider, match="nobody"):
         await app.run("calculator", "hello", model="nobody:x")
+    with pytest.raises(InvalidInput, match="callbacks must be Callbacks"):
+        await app.run("calculator", "hello", callbacks=print)  # type: ignore[arg-type]
     with pytest.raises(InvalidInput, match="advance"):
         await app.advance("x")
 

@@ -166,6 +166,9 @@ def test_a_model_refuses_what_it_does_not_take():
         (File(url=5), "the url of files[0] must be text, not int"),  # type: ignore[arg-type]
         (Path("a\0b"), "cannot be read: embedded null byte"),
         ("https://ada:secret@example.org/a.png", "has a user or a password in it"),
+        ("ftp://ada:secret@example.org/a.png", "has a user or a password in it"),
+        (File(url="https://example.org/\ud800", name="a.png"), "is not an http or https URL"),
+        ("https://example.org:99999999/a.png", "is not an http or https URL"),
     ],
     ids=str,
 )

@@ -57,6 +57,20 @@ CALLS: list[tuple[str, dict[str, Any], type[AgentQError], str]] = [
         InvalidInput,
         "kinds has .tool.done.; events are:",
     ),
+    ("events", {"run_id": "RUN", "kinds": 5}, InvalidInput, "kinds must be a list of names; 5 is none"),
+    ("events", {"run_id": "RUN", "kinds": [["x"]]}, InvalidInput, "kinds must be a list of names; .* is none"),
+    ("events", {"run_id": "RUN", "after": "x"}, InvalidInput, "after must be the seq of an event, .* not 'x'"),
+    ("events", {"run_id": "RUN", "after": None}, InvalidInput, "after must be the seq of an event, .* not None"),
+    ("follow", {"run_id": "RUN", "callbacks": print}, InvalidInput, "callbacks must be Callbacks.* not builtin_func"),
+    ("result", {"run_id": "RUN", "timeout": "1"}, InvalidInput, "timeout must be 0 or more seconds.* not '1'"),
+    ("result", {"run_id": "RUN", "timeout": [1]}, InvalidInput, "timeout must be 0 or more seconds"),
+    ("list", {"agent": ["a"]}, InvalidInput, "agent must be text, not list"),
+    ("list", {"session_id": 5}, InvalidInput, "session_id must be text, not int"),
+    ("list", {"user_id": 5}, InvalidInput, "user_id must be text, not int"),
+    ("sessions", {"user_id": 5}, InvalidInput, "user_id must be text, not int"),
+    ("session", {"session_id": ["s"]}, InvalidInput, "session_id must be text, not list"),
+    ("session_messages", {"session_id": {}}, InvalidInput, "session_id must be text, not dict"),
+    ("workers", {"queue": 5}, InvalidInput, "queue must be text, not int"),
     ("list", {"limit": 1.5}, InvalidInput, "limit must be a whole number, not 1.5"),
     ("list", {"limit": "5"}, InvalidInput, "limit must be a whole number"),
     ("list", {"before": 5}, InvalidInput, "before must be a run id, not int"),
@@ -92,7 +106,7 @@ CALLS: list[tuple[str, dict[str, Any], type[AgentQError], str]] = [
     ("sessions", {"offset": -1}, InvalidInput, "offset must not be negative nor above"),
 ]
 # They take nothing that could be wrong.
-SAFE = {"aclose", "agents", "workers"}
+SAFE = {"aclose", "agents"}
 
 
 class Wakes:

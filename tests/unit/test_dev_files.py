@@ -51,3 +51,4 @@ def test_after_a_look_the_project_is_left_in_peace(tmp_path: Path):
     files = Files(tmp_path, rest=1e6)
     (tmp_path / "a.py").touch()
     assert changed(files) == []
+    assert [str(path) for path in files.changed(at_once=True)] == ["a.py"]

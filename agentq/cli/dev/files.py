@@ -25,9 +25,12 @@ class Files:
     def __post_init__(self) -> None:
         self._seen = self._look()
 
-    def changed(self) -> list[Path]:
-        """Those that were written, made or removed since the last look, as paths below the root."""
-        if time.monotonic() < self._rests_until:
+    def changed(self, *, at_once: bool = False) -> list[Path]:
+        """Those that were written, made or removed since the last look, as paths below the root.
+
+        None while it rests, unless `at_once`: where something has just changed, more is to come.
+        """
+        if not at_once and time.monotonic() < self._rests_until:
             return []
         before, self._seen = self._seen, self._look()
         paths = before.keys() | self._seen.keys()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
 
 _TEND_S = 0.1
 _FILES_S = 0.3
+_ANSWER_S = 2.0
 # Where nothing limits a line.
 _WIDTH = 120
 
@@ -84,15 +84,15 @@ class _Stage:
         self._crew = crew
         self._client = client
         self._signals = signals
-        # Since when the agents have to be published, so that the workers are ready; None when they are.
-        self._awaited_ms: float | None = None
+        # What was published before the workers that are awaited; None when they are ready.
+        self._before: Mapping[str, Any] | None = None
         self._following: asyncio.Task[None] | None = None
 
     async def run(self, project: Path) -> ExitCode:
         files = Files(project) if self._plan.reloads else None
         everything = Everything(self._client, stdout(), self._look)
         await everything.look_back()
-        self._awaited_ms = time.time() * 1000
+        self._before = await self._published()
         await asyncio.to_thread(self._crew.start)
         try:
             while not self._signals.received:
@@ -116,9 +116,9 @@ class _Stage:
         """Say when the workers are ready, and from the first time on show what happens."""
         if self._following is not None and self._following.done():
             self._following.result()
-        if self._awaited_ms is None or not (agents := await self._agents(self._awaited_ms)):
+        if self._before is None or not (agents := await self._published_since(self._before)):
             return
-        self._awaited_ms = None
+        self._before = None
         if self._following is not None:
             self._say("ready", "ready again")
             return
@@ -134,7 +134,7 @@ class _Stage:
             changed = sorted({*changed, *more})
         names = ", ".join(str(path) for path in changed[:3]) + (" and more" if len(changed) > 3 else "")
         self._say("reload", f"{names} changed: starting again")
-        self._awaited_ms = time.time() * 1000
+        self._before = await self._published()
         await asyncio.to_thread(self._crew.renew)
 
     def _say(self, kind: str, words: str) -> None:
@@ -142,15 +142,19 @@ class _Stage:
 
     async def _changed_soon(self, files: Files) -> list[Path]:
         await asyncio.sleep(_FILES_S)
-        return await asyncio.to_thread(files.changed)
+        return await asyncio.to_thread(files.changed, at_once=True)
 
-    async def _agents(self, since_ms: float) -> Mapping[str, Any]:
-        """The agents that the workers have published since they were started; none where they are not ready."""
+    async def _published(self) -> Mapping[str, Any]:
+        """The agents that workers have published; none where Redis is away, for it must not hold the workers up."""
         try:
-            known = await self._client.agents()
-        except StoreUnavailable:
+            async with asyncio.timeout(_ANSWER_S):
+                return await self._client.agents()
+        except (StoreUnavailable, TimeoutError):
             return {}
-        return {name: each for name, each in known.items() if each.get("published_ms", 0) >= since_ms}
+
+    async def _published_since(self, before: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Those that were published again since `before`. By no clock: Redis has one of its own."""
+        return {name: each for name, each in (await self._published()).items() if each != before.get(name)}
 
     def _greet(self, agents: Mapping[str, Any]) -> None:
         """Where everything is, and what to try next."""

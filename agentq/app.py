@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 from agentq import _ids
@@ -25,7 +25,7 @@ from agentq.stores._memory_sessions import MemorySessions
 from agentq.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from agentq.events.stream import EventStream
@@ -37,8 +37,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 # How early a timer may ring.
 _EARLY_MS = 20
-# How often a run looks whether it is its turn in its session.
+# How often a run looks whether it is its turn in its session, where the store does not tell, and where it does: a store
+# in memory that two event loops share, which it is not made for, may be heard late.
 _IN_LINE_S = 0.1
+_TOLD_IN_LINE_S = 1.0
 # When to look whether an iteration that was stopped has handed its run back.
 _UNTIL_HANDED_BACK_S = (0.0, 0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
@@ -241,13 +243,23 @@ async def _advance(loop: Loop, run_id: str, *, waits_in_line: bool = False) -> b
     while await loop.advance(run_id, owner=owner) is None:
         run = await loop.store.read(run_id)
         if waits_in_line and run.status is Status.QUEUED and run.waits_for_session:
-            await asyncio.sleep(_IN_LINE_S)
+            await _turn_or_pause(loop.store, run_id)
         # A timer may ring a moment before the store finds that the run is due.
         elif _is_next(run) and run.not_before_ms - loop.clock.now_ms() <= _EARLY_MS:
             await asyncio.sleep(_EARLY_MS / 1000)
         else:
             return False
     return True
+
+
+async def _turn_or_pause(store: Store, run_id: str) -> None:
+    wait: Callable[[str], Awaitable[None]] | None = getattr(store, "wait_for_turn", None)
+    if wait is None:
+        await asyncio.sleep(_IN_LINE_S)
+        return
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_TOLD_IN_LINE_S):
+            await wait(run_id)
 
 
 def _is_next(run: RunState) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,8 @@ class MemoryRun:
     # Whether it has taken its place in its session; one that is delayed does so when its time has come.
     has_entered: bool = False
     was_live: bool = False
+    # Is set when no other run of its session is in the way, or it was cancelled.
+    turn: asyncio.Event = field(default_factory=asyncio.Event)
     files: dict[str, bytes] = field(default_factory=dict)
 
     @property
@@ -56,6 +59,18 @@ class MemoryRun:
 
     def set(self, now: int, **changes: Any) -> None:
         self.state = replace(self.state, updated_ms=now, seq=self.log.seq, **changes)
+
+    def line_up(self) -> None:
+        """Take a place in the session, behind those that are there."""
+        self.has_entered, self.due_ms = True, None
+        self.state = replace(self.state, waits_for_session=True)
+        self.turn.clear()
+
+    def go_live(self, history_length: int, now: int) -> None:
+        """Be the run that the session goes on with; its messages so far are this run's history."""
+        self.state = replace(self.state, waits_for_session=False, history_length=history_length)
+        self.was_live, self.due_ms = True, now + GRACE_MS
+        self.turn.set()
 
     def snapshot(self) -> RunState:
         """The state, sharing nothing that the reader could change."""

@@ -256,6 +256,7 @@ class MemoryStore:
         if run.state.status is not Status.CANCELLED and not run.state.is_cancel_requested:
             run.log.write((CancelRequestedEvent(reason=reason),), at_ms=now)
             run.set(now, cancel_reason=reason, signals=run.state.signals + 1, not_before_ms=0)
+            run.turn.set()
             if run.is_held(now):
                 for cancels in self._watchers.get(run.state.owner or "", ()):
                     cancels.put_nowait(run_id)
@@ -276,6 +277,10 @@ class MemoryStore:
             watchers.discard(cancels)
             if not watchers:
                 self._watchers.pop(owner, None)
+
+    async def wait_for_turn(self, run_id: str) -> None:
+        """Return when no other run of its session is in the way of the run any more, or it was cancelled."""
+        await self._find(run_id).turn.wait()
 
     async def sweep(
         self, *, lease_ms: int, wake: Wakeup | None = None, limit: int = 100, agents: Sequence[str] = ()
@@ -324,8 +329,7 @@ class MemoryStore:
 
     def _enter(self, run: MemoryRun, session: MemorySession) -> None:
         """Have the run take its place in its session."""
-        run.has_entered, run.due_ms = True, None
-        run.state = replace(run.state, waits_for_session=True)
+        run.line_up()
         self._go_live(session, session.enter(run.state.run_id, self._is_open))
 
     def _leave(self, run: MemoryRun, commit: Commit) -> str | None:
@@ -340,10 +344,7 @@ class MemoryStore:
 
     def _go_live(self, session: MemorySession, run_id: str | None) -> None:
         if run_id is not None:
-            run = self._runs[run_id]
-            run.state = replace(run.state, waits_for_session=False, history_length=len(session.messages))
-            run.was_live = True
-            run.due_ms = self._clock.now_ms() + GRACE_MS
+            self._runs[run_id].go_live(len(session.messages), self._clock.now_ms())
 
     def _may_start(self, run: MemoryRun) -> bool:
         """Whether no other run of the session is in the way; one that was delayed takes its place now."""

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import pytest
 
-from agentq import Agent, AgentQ, Callbacks, RunFailed, RunResult, tool
+from agentq import Agent, AgentQ, AsyncClient, Callbacks, RunCancelled, RunFailed, RunResult, tool
+from agentq import app as app_module
 from agentq.errors import InvalidInput, UnknownAgent, UnknownProvider
 from agentq.runs import Status
 from agentq.stores.base import RunFilter
 from agentq.stores.memory import MemoryStore
 from agentq.testing import ScriptedModel, call
 from agentq.worker import Worker
+from tests.helpers import wait_until
 
 
 @tool(effect="none")
@@ -272,6 +275,35 @@ class TestTurns:
         go_on.set()
         assert (await asyncio.wait_for(later[0], 5)).output == "hello again"
 
+    async def test_a_store_in_memory_says_whose_turn_it_is(self, monkeypatch: pytest.MonkeyPatch):
+        # Whoever only looked now and then would find it too late.
+        monkeypatch.setattr(app_module, "_IN_LINE_S", 3_600.0)
+        monkeypatch.setattr(app_module, "_TOLD_IN_LINE_S", 3_600.0)
+        go_on = asyncio.Event()
+
+        @tool(effect="none")
+        async def slow() -> str:
+            """Be slow."""
+            await go_on.wait()
+            return "done"
+
+        store = MemoryStore()
+        app = AgentQ([Agent("slow", tools=[slow]), Agent("echo")], store=store)
+        first = asyncio.create_task(app.run("slow", "call slow {}\nsay $1", session_id="s1"))
+        in_line = []
+        for number in range(1, 4):
+            await wait_until(partial(_open_runs, store, number))
+            in_line.append(asyncio.create_task(app.run("echo", f"run {number}", session_id="s1")))
+        await wait_until(lambda: _open_runs(store, 4))
+        (newest, *_) = await store.list(RunFilter())
+        async with AsyncClient(store=store, executor=app.executor) as client:
+            await client.cancel(newest.run_id, reason="enough")
+        with pytest.raises(RunCancelled, match="enough"):
+            await asyncio.wait_for(in_line[2], 5)
+        go_on.set()
+        results = await asyncio.wait_for(asyncio.gather(first, *in_line[:2]), 5)
+        assert [result.output for result in results] == ["done", "run 1", "run 2"]
+
     async def test_another_event_loop_is_refused_while_the_session_is_in_use(self):
         entered, go_on = asyncio.Event(), asyncio.Event()
 
@@ -294,3 +326,8 @@ class TestTurns:
         go_on.set()
         assert (await running).output == "Done."
         assert await asyncio.to_thread(elsewhere) == "hello"
+
+
+async def _open_runs(store: MemoryStore, number: int) -> bool:
+    runs = await store.list(RunFilter())
+    return len(runs) == number and all(run.status is not Status.COMPLETED for run in runs)

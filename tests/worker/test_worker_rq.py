@@ -22,6 +22,9 @@ from rq.utils import utcformat
 
 from agentq.executors.queue import JOB_FUNCTION
 from agentq.runs import Status
+from agentq.settings import Settings
+from agentq.wiring import redis_parts
+from agentq.worker import executing
 from tests.helpers import wait_until
 from tests.worker import stock
 from tests.worker.harness import Gate, app_at, client_at, worker_process, working
@@ -190,6 +193,26 @@ def _job_with(data: bytes, connection: redis.Redis, *, job_id: str = "odd", **fi
     connection.hset(f"{Job.redis_job_namespace_prefix}{job_id}", mapping=values | {"created_at": created})
     connection.rpush(Queue("default", connection=connection).key, job_id)
     return job_id
+
+
+async def test_what_rq_is_shown_of_a_long_iteration_costs_no_wake_up(
+    redis_url: str, rq: redis.Redis, client: AsyncClient, monkeypatch: pytest.MonkeyPatch
+):
+    """It is shown under the number of the newest wake-up, which may be in line yet; what comes next has another."""
+    monkeypatch.setattr(executing, "_LONG_S", 0.0)
+    gate, queue = Gate(), Queue("default", connection=rq)
+    run = await client.enqueue("echo", "call look {}\nsay done")
+    parts = redis_parts(Settings(redis_url=redis_url))
+    # As where the first one seemed lost.
+    await parts.executor.schedule_next_iteration(run.id)
+    await parts.aclose()
+    async with working(app_at(redis_url, gate), concurrency=1):
+        shown = f"{Job.redis_job_namespace_prefix}{run.id}-2"
+        await wait_until(lambda: rq.hget(shown, "status") == b"started")
+        assert rq.lrange(queue.key, 0, -1) == [f"{run.id}-2".encode()]
+        gate.open.set()
+        assert (await run.result(20)).output == "done"
+        assert await wait_until(lambda: not rq.keys(f"{Job.redis_job_namespace_prefix}*"))
 
 
 async def test_rq_info_shows_workers_queues_and_counts(

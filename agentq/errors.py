@@ -27,6 +27,7 @@
     │   └── RunCancelled
     ├── ResultTimeout
     ├── StoreUnavailable           Redis is away
+    │   └── AccessRefused          … to us: it wants another password
     ├── StoreCorrupted             stored data that this version cannot read
     ├── ForeignJob                 an RQ job that is not a wake-up of ours
     ├── ProviderError              a model call failed
@@ -164,6 +165,10 @@ class ResultTimeout(AgentQError, TimeoutError):
 
 class StoreUnavailable(AgentQError):
     """Redis cannot be reached."""
+
+
+class AccessRefused(StoreUnavailable):
+    """Redis refused the password, or wants one."""
 
 
 class StoreCorrupted(AgentQError):

@@ -14,7 +14,7 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.retry import Retry
 
-from agentq.errors import InvalidInput, StoreUnavailable
+from agentq.errors import AccessRefused, InvalidInput, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -36,6 +36,9 @@ _AWAY = (
 # Redis is there and writes nothing for now: it is full, so is its disk, its replicas are gone, a script hangs. Before
 # version 7 it wraps the word into what it says of the script that met the error: "@user_script: 65: -OOM command …".
 _NOT_NOW = re.compile(r"(?:^|@user_script: \d+: -)(?:OOM|MISCONF|NOREPLICAS|READONLY|MASTERDOWN|BUSY|CLUSTERDOWN) ")
+# In place of "Authentication required." a connection that begins with HELLO gets a lecture on it.
+_NO_PASSWORD = re.compile(r"HELLO must be called|Authentication required")
+_NO_DATABASE = re.compile(r"DB index is out of range|invalid DB index", re.IGNORECASE)
 
 
 class _Once(AsyncRetry):
@@ -109,13 +112,15 @@ def _keepalive(url: str) -> dict[str, Any]:
 
 @contextmanager
 def redis_errors(where: str) -> Iterator[None]:
-    """Turn "Redis is away" in all its forms, or full, into `StoreUnavailable`."""
+    """Turn "Redis is away" in all its forms, or full, into `StoreUnavailable`, and a wrong URL into what it is."""
     try:
         yield
     except asyncio.CancelledError:
         raise
-    except redis.exceptions.AuthenticationError as error:
-        raise StoreUnavailable(f"Redis at {where} refused the password: {error}") from error
+    except (redis.exceptions.AuthenticationError, redis.exceptions.AuthenticationWrongNumberOfArgsError) as error:
+        wants_one = _NO_PASSWORD.search(str(error))
+        what = "wants a password, and none was given" if wants_one else f"refused the password: {error}"
+        raise AccessRefused(f"Redis at {where} {what}") from error
     except _AWAY as error:
         raise StoreUnavailable(f"Redis at {where} cannot be reached: {error}") from error
     except redis.exceptions.OutOfMemoryError as error:
@@ -123,4 +128,9 @@ def redis_errors(where: str) -> Iterator[None]:
     except redis.exceptions.ResponseError as error:
         if _NOT_NOW.search(str(error)):
             raise StoreUnavailable(f"Redis at {where} writes nothing for now: {error}") from error
+        if _NO_DATABASE.search(str(error)):
+            raise InvalidInput(
+                f"Redis at {where} has no database of that number; correct the end of the URL (REDIS_URL)",
+                field="redis_url",
+            ) from error
         raise

@@ -92,6 +92,7 @@ _SEVERITY = (
 # What to do about it, in terms of the command line, which the library does not know.
 _FIXES: Mapping[type[errors.AgentQError], str] = {
     errors.StoreUnavailable: "start Redis, or name another with --redis or REDIS_URL",
+    errors.AccessRefused: "correct it in --redis or REDIS_URL: redis://user:password@host:port/number",
     errors.IdempotencyConflict: "send the same input, or use another --key",
 }
 
@@ -139,8 +140,7 @@ def describe(error: BaseException) -> tuple[str, str]:
         case errors.AgentQError():
             message = one_line(str(error))
             # What was noted on the way here is nearer to the case than what can be said of its kind.
-            general = (_FIXES[kind] for kind in type(error).__mro__ if kind in _FIXES)
-            fix = next(iter(getattr(error, "__notes__", ())), None) or next(general, "")
+            fix = next(iter(getattr(error, "__notes__", ())), None) or fix_of(error)
             return type(error).__name__, f"{message.rstrip('.')} ({fix})" if fix else message
         case KeyboardInterrupt() | click.Abort():
             return "Interrupted", "interrupted"
@@ -152,6 +152,11 @@ def describe(error: BaseException) -> tuple[str, str]:
             text = one_line(str(error))
             name = type(error).__name__
             return name, f"{name}{f': {text}' if text else ''} (a bug? --debug shows the traceback)"
+
+
+def fix_of(error: errors.AgentQError) -> str:
+    """What can be done about errors of this kind; empty where the message says it."""
+    return next((_FIXES[kind] for kind in type(error).__mro__ if kind in _FIXES), "")
 
 
 def _is_wrong_database(error: BaseException) -> bool:

@@ -77,9 +77,9 @@ async def _ask_redis(options: Options, found: _Findings) -> None:
     """Ask Redis about itself and about the workers. That it is away is one finding; the others stand."""
     from redis.exceptions import NoPermissionError, ResponseError
 
-    from agentq.cli._errors import describe
+    from agentq.cli._errors import describe, fix_of
     from agentq.cli._machine import own_version
-    from agentq.errors import StoreUnavailable
+    from agentq.errors import InvalidInput, StoreUnavailable
     from agentq.insight.checks import check_server, check_workers, failed, unknown
 
     async with options.connected() as client:
@@ -99,12 +99,10 @@ async def _ask_redis(options: Options, found: _Findings) -> None:
             )
         except StoreUnavailable as error:
             found.is_redis_away = True
-            found.sections.setdefault(where, []).append(
-                failed("redis", str(error), "start Redis, or name another with --redis or REDIS_URL")
-            )
+            found.sections.setdefault(where, []).append(failed("redis", str(error), fix_of(error)))
         except NoPermissionError as error:
             found.sections["workers"] = [unknown("workers", f"cannot tell: {describe(error)[1]}")]
-        except ResponseError as error:  # a database that is not there, a password that is missing
+        except (ResponseError, InvalidInput) as error:  # a database that is not there, for one
             found.sections.setdefault(where, []).append(failed("redis", describe(error)[1], "correct REDIS_URL"))
 
 

@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 _LEVELS = ("debug", "info", "warning", "error")
 
 
-@click.command("worker", cls=AgentqCommand, exits=())
+@click.command("worker", cls=AgentqCommand, exits=(ExitCode.UNAVAILABLE,))
 @click.option(
     "-q", "--queue", "queues", metavar="QUEUE", multiple=True, help="A queue; the first has precedence [default]."
 )

@@ -19,6 +19,7 @@ from agentq.errors import InvalidInput
 from agentq.settings import Settings, check_name
 from agentq.stores.redis import renew_blocking
 from agentq.wiring import Parts, redis_parts
+from agentq.worker.arrival import arrive
 from agentq.worker.burst import Burst
 from agentq.worker.claiming import ClaimLoop, StoreTake
 from agentq.worker.commands import Commands
@@ -112,16 +113,27 @@ class Worker:
         self.stop()
 
     async def run(self) -> WorkerReport:
-        """Work until stopped. Waits while Redis is away, also when it starts. Runs once."""
+        """Work until stopped. Waits while Redis is away, also when it starts. Runs once.
+
+        Raises `AccessRefused` when Redis refuses its password at the start, and `InvalidInput` when it has no such
+        database.
+        """
         parts = redis_parts(self.settings)
+        outage = Outage(parts.connection.where, worker=self.name)
         try:
-            return await self._run(parts)
+            async with (
+                _background(arrive(parts.store.pipeline, outage), name="arrival") as arriving,
+                _background(self._stopping.wait(), name="stop") as stopping,
+            ):
+                await asyncio.wait({arriving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                if arriving.done():
+                    arriving.result()
+            return await self._run(parts, outage)
         finally:
             await _close(parts)
 
-    async def _run(self, parts: Parts) -> WorkerReport:
-        settings, where = self.settings, parts.connection.where
-        outage = Outage(where, worker=self.name)
+    async def _run(self, parts: Parts, outage: Outage) -> WorkerReport:
+        settings = self.settings
         renewal = lease_renewal(parts, settings, outage)
         sweeper = Sweeper(
             parts.store,

@@ -181,7 +181,7 @@ async def test_a_worker_that_starts_before_redis_says_so_once_and_waits(
     caplog.set_level(logging.DEBUG, logger="agentq")
     server.kill()
     async with working(app_at(server.url)) as running, client_at(server.url) as client:
-        await wait_until(lambda: caplog.text.count("no pub/sub connection") > 5)
+        await wait_until(lambda: caplog.text.count("no Redis yet") > 5)
         assert not running.task.done()
         [away] = said(caplog)
         assert "is away; waiting" in away

@@ -12,7 +12,7 @@ from agentq import _json
 from agentq._ids import new_token
 from agentq._redis.connection import Connection
 from agentq.errors import ProviderError
-from agentq.events.model import AttemptReset, Event, TextDelta
+from agentq.events.model import AttemptReset, Event, RunRecovered, TextDelta
 from agentq.loop import Agent, Loop
 from agentq.messages import NoteKind, Role, unanswered_calls
 from agentq.runs import RunState, Status
@@ -283,6 +283,11 @@ class Play:
             assert self.workers < 100, f"the run never ends: {await self.read()}"
             if await self.work(arounds(self.workers + 1)) and not (await self.read()).status.is_final:
                 await self.wait_for_sweep()
+
+    @property
+    def takeovers(self) -> int:
+        """How often the run was taken over from a worker that had let its lease expire, as the viewer was told."""
+        return sum(isinstance(event, RunRecovered) for event in self.live)
 
     # --- what must hold
 

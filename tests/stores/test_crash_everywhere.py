@@ -96,7 +96,8 @@ async def test_a_worker_that_comes_back_from_the_dead_writes_nothing(backend: Ba
         thaw.set()
         assert not any(await asyncio.gather(zombie, survivor))
         await play.check_answer()
-        play.check_work(crashes=1)
+        # Mostly one. On a machine that stands still for a lease the first worker takes the run over in its turn.
+        play.check_work(crashes=play.takeovers)
     assert number > 15
 
 

@@ -1,4 +1,4 @@
-"""What a measurement is made of: workloads, the peers that do them, samples, and child processes that take them."""
+"""What a measurement is made of: workloads, their cases, the peers that do them, the goals, and child processes."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from agentq.errors import StoreUnavailable
 from agentq.private_redis import INSTALL, RedisServer, find_program
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import redis
 
 # The figures of one round, by name.
@@ -23,12 +23,53 @@ Sample = Mapping[str, float]
 _PATIENCE_S = 600
 
 
+class Unable(Exception):
+    """A peer cannot do a case of the work, for the reason that this says."""
+
+
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One number of a sample. The first figure of a workload is the one that peers are compared by."""
+    """One number of a sample. The first figure of a workload is the one that is plotted."""
 
     name: str
     digits: int
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One size of the work. `runs` says how much of it a round does, `size` what grows from case to case."""
+
+    name: str
+    runs: int
+    runs_quick: int = 0  # 0: not in the quick mode
+    size: int = 0
+
+
+class Sense(StrEnum):
+    AT_LEAST = "≥"
+    AT_MOST = "≤"
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What the first peer of a workload must show: a limit for a figure, or for its ratio to another peer's."""
+
+    figure: Figure
+    sense: Sense
+    limit: float
+    case: str = ""  # empty: the only case of the workload
+    against: tuple[str, ...] = ()  # names of peers; with several, the best of them
+
+    def met(self, value: float) -> bool:
+        return value >= self.limit if self.sense is Sense.AT_LEAST else value <= self.limit
+
+
+@dataclass(frozen=True, slots=True)
+class Bed:
+    """Where a peer does its work: a Redis and a folder of its own, both empty at the start of a round."""
+
+    server: RedisServer
+    folder: Path
 
 
 class Peer(Protocol):
@@ -39,11 +80,20 @@ class Peer(Protocol):
 
     @property
     def settings(self) -> str:
-        """How it was set up, in words."""
+        """How it was set up, in words. Read after `prepare`."""
         ...
 
-    def measure(self, server: RedisServer, runs: int) -> Sample:
-        """Do the work once on an empty server. `runs` says how much."""
+    @property
+    def slow(self) -> bool:
+        """Left out of the quick mode."""
+        ...
+
+    def prepare(self) -> None:
+        """Install what it needs, once before the first round. Raises `RuntimeError`."""
+        ...
+
+    def measure(self, bed: Bed, case: Case, runs: int) -> Sample:
+        """Do the work of a case once. Raises `Unable` where the peer cannot."""
         ...
 
 
@@ -56,8 +106,12 @@ class Workload:
     description: str
     figures: tuple[Figure, ...]
     peers: tuple[Peer, ...]
-    runs: int
-    runs_quick: int
+    cases: tuple[Case, ...]
+    goals: tuple[Goal, ...] = ()
+    notes: tuple[str, ...] = ()
+    rounds: int = 5
+    rounds_quick: int = 3
+    size_name: str = field(default="")  # what `Case.size` counts: the horizontal axis of the plot
 
 
 def new_server(folder: Path) -> RedisServer:
@@ -71,10 +125,12 @@ def new_server(folder: Path) -> RedisServer:
     return server
 
 
-def in_child(module: str, *arguments: object) -> dict[str, float]:
-    """Run `python -m module arguments` and return the JSON that it prints at the end."""
-    command = [sys.executable, "-m", module, *map(str, arguments)]
-    child = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_PATIENCE_S)
+def in_child(module: str, *arguments: object, python: Path | str = sys.executable) -> dict[str, float]:
+    """Run `python -m module arguments` and return the JSON that it prints at the end. Raises `RuntimeError`."""
+    command = [str(python), "-m", module, *map(str, arguments)]
+    child = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=_PATIENCE_S, stdin=subprocess.DEVNULL
+    )
     if child.returncode != 0:
         raise RuntimeError(f"{module} failed:\n{child.stderr[-4000:]}")
     figures: dict[str, float] = json.loads(child.stdout.splitlines()[-1])
@@ -87,7 +143,7 @@ def server_cpu_s(client: redis.Redis) -> float:
     return float(info["used_cpu_user"]) + float(info["used_cpu_sys"])
 
 
-def throughput(steps: int, *, seconds: float, worker_cpu_s: float, redis_cpu_s: float) -> Sample:
+def throughput(steps: int, *, seconds: float, worker_cpu_s: float, redis_cpu_s: float = 0) -> Sample:
     """The figures of a workload that counts steps."""
     return {
         THROUGHPUT.name: steps / seconds,
@@ -96,6 +152,7 @@ def throughput(steps: int, *, seconds: float, worker_cpu_s: float, redis_cpu_s: 
     }
 
 
+ROOT = Path(__file__).parent.parent
 THROUGHPUT = Figure("steps/s", 0)
 WORKER_CPU = Figure("CPU ms per step, worker", 3)
 REDIS_CPU = Figure("CPU ms per step, redis-server", 3)

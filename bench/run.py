@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,47 +14,49 @@ from typing import TYPE_CHECKING
 import redis
 
 from agentq.errors import StoreUnavailable
-from bench.measure import Sample, Workload, new_server
-from bench.report import Result, page, sample_line, setting, table, versions
+from bench import plots
+from bench.measure import ROOT, Bed, Case, Peer, Sample, Unable, Workload, new_server
+from bench.report import Result, goals, page, sample_line, setting, tables, versions
 from bench.workloads import WORKLOADS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
-_ROUNDS = 5
-_ROUNDS_QUICK = 3
+PAGE = ROOT / "docs" / "performance.md"
+PLOTS = ROOT / "docs" / "performance"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     chosen = [workload for workload in WORKLOADS if workload.name in (options.only or workload.name)]
+    began = time.monotonic()
     try:
-        rounds = options.rounds or (_ROUNDS_QUICK if options.quick else _ROUNDS)
-        results = [_measure(workload, _runs(workload, options), rounds) for workload in chosen]
+        results = [_measure(workload, options) for workload in chosen]
         redis_version = _redis_version()
-    except StoreUnavailable as error:
+    except (StoreUnavailable, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 69
     for result in results:
-        print(f"\n{table(result)}\n\n{setting(result)}")
+        print(f"\n{tables(result)}\n\n{setting(result)}")
+    print(f"\n{goals(results)}\n")
     print(f"- {versions(redis_version)}")
+    print(f"- {time.monotonic() - began:.0f} s")
     if options.write:
         command = " ".join(["make bench", *(["BENCH_ARGS=--quick"] if options.quick else [])])
-        PAGE.write_text(page(results, redis_version=redis_version, command=command))
+        plots.draw(results, PLOTS)
+        PAGE.write_text(page(results, redis_version=redis_version, command=command, plots=PLOTS))
         print(f"\nwritten: {PAGE.relative_to(Path.cwd()) if PAGE.is_relative_to(Path.cwd()) else PAGE}")
     return 0
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench/run.py", description=__doc__.partition("\n")[0] if __doc__ else None)
-    parser.add_argument("--quick", action="store_true", help="less work; the figures waver more")
-    parser.add_argument("--rounds", type=_positive, help="how often each peer is measured [5; with --quick 3]")
-    parser.add_argument(
-        "--runs", type=_positive, help="how many runs a round has, in place of the workload's own number"
-    )
+    parser.add_argument("--quick", action="store_true", help="less work and fewer peers; the figures waver more")
+    parser.add_argument("--rounds", type=_positive, help="how often each peer is measured, in place of the workload's")
+    parser.add_argument("--runs", type=_positive, help="how many runs a round has, in place of the case's own number")
     parser.add_argument("--only", action="append", choices=[workload.name for workload in WORKLOADS], help="may repeat")
-    parser.add_argument("--write", action="store_true", help="write docs/performance.md")
+    parser.add_argument("--peer", action="append", help="only peers whose name contains this; may repeat")
+    parser.add_argument("--write", action="store_true", help="write docs/performance.md and its plots")
     return parser.parse_args(arguments)
 
 
@@ -63,30 +67,55 @@ def _positive(text: str) -> int:
     return number
 
 
-def _runs(workload: Workload, options: argparse.Namespace) -> int:
-    runs: int = options.runs or (workload.runs_quick if options.quick else workload.runs)
-    return runs
+def _peers(workload: Workload, options: argparse.Namespace) -> list[Peer]:
+    first, *others = workload.peers
+    if options.peer:
+        return [peer for peer in workload.peers if any(text.lower() in peer.name.lower() for text in options.peer)]
+    return [first, *(peer for peer in others if not (options.quick and peer.slow))]
 
 
-def _measure(workload: Workload, runs: int, rounds: int) -> Result:
+def _measure(workload: Workload, options: argparse.Namespace) -> Result:
     """All rounds of a workload, the peers in turn: A B A B. Each has a server of its own, emptied before a round."""
     print(f"{workload.name}: {workload.question}", flush=True)
-    samples: dict[str, list[Sample]] = {peer.name: [] for peer in workload.peers}
+    peers = _peers(workload, options)
+    for peer in peers:
+        peer.prepare()
+    rounds = options.rounds or (workload.rounds_quick if options.quick else workload.rounds)
+    result = Result(workload, tuple(peer.name for peer in peers), rounds)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="agentq-bench-")))
-        servers = {}
-        for number, peer in enumerate(workload.peers):
-            servers[peer.name] = new_server(folder / str(number))
-            stack.callback(servers[peer.name].stop)
-        for number in range(1, rounds + 1):
-            for peer in workload.peers:
-                server = servers[peer.name]
-                with redis.Redis.from_url(server.url) as client:
-                    client.flushall()
-                sample = peer.measure(server, runs)
-                samples[peer.name].append(sample)
-                print(f"  {number}/{rounds}  {peer.name:<16} {sample_line(sample, workload.figures)}", flush=True)
-    return Result(workload, runs, samples)
+        beds = {}
+        for number, peer in enumerate(peers):
+            server = new_server(folder / f"redis-{number}")
+            stack.callback(server.stop)
+            beds[peer.name] = Bed(server, folder / f"work-{number}")
+        for case in workload.cases:
+            runs = options.runs or (case.runs_quick if options.quick else case.runs)
+            if not runs:
+                continue
+            result.runs[case.name] = runs
+            for number in range(1, rounds + 1):
+                for peer in peers:
+                    if (case.name, peer.name) in result.unable:
+                        continue
+                    label = " ".join(filter(None, (peer.name, case.name)))
+                    try:
+                        sample = _round(peer, beds[peer.name], case, runs)
+                    except Unable as error:
+                        result.unable[case.name, peer.name] = str(error)
+                        print(f"  {number}/{rounds}  {label:<32} {error}", flush=True)
+                        continue
+                    result.add(case.name, peer.name, sample)
+                    print(f"  {number}/{rounds}  {label:<32} {sample_line(sample, workload.figures)}", flush=True)
+    return result
+
+
+def _round(peer: Peer, bed: Bed, case: Case, runs: int) -> Sample:
+    with redis.Redis.from_url(bed.server.url) as client:
+        client.flushall()
+    shutil.rmtree(bed.folder, ignore_errors=True)
+    bed.folder.mkdir()
+    return peer.measure(bed, case, runs)
 
 
 def _redis_version() -> str:

@@ -22,10 +22,10 @@ from agentq.messages import Message, Role, TextPart, user_message
 from agentq.stores.base import NewRun
 from agentq.wiring import redis_parts
 from agentq.worker import Worker
-from bench.measure import Sample, in_child, server_cpu_s, throughput
+from bench.measure import in_child, server_cpu_s, throughput
 
 if TYPE_CHECKING:
-    from agentq.private_redis import RedisServer
+    from bench.measure import Bed, Case, Sample
 
 ITERATIONS = 3
 MESSAGES = 20
@@ -51,15 +51,20 @@ def app(settings: Settings) -> AgentQ:
 
 class AgentqWorker:
     name = "agentq worker"
+    slow = False
 
     @property
     def settings(self) -> str:
         slots, lease_s = Settings().concurrency, Settings().lease_ms / 1000
         return f"defaults: {slots} iterations in flight, leases of {lease_s:.0f} s, log level info"
 
-    def measure(self, server: RedisServer, runs: int) -> Sample:
-        asyncio.run(_seed(Settings(redis_url=server.url), runs))
-        figures = in_child("bench.peers.agentq_worker", server.url, runs)
+    def prepare(self) -> None:
+        """It is this checkout."""
+
+    def measure(self, bed: Bed, case: Case, runs: int) -> Sample:
+        url = bed.server.url
+        asyncio.run(_seed(Settings(redis_url=url), runs))
+        figures = in_child("bench.peers.agentq_worker", url, runs)
         return throughput(runs * ITERATIONS, **figures)
 
 

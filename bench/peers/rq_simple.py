@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import redis
 from rq import Queue, SimpleWorker, get_current_job
 
-from bench.measure import Sample, in_child, server_cpu_s, throughput
+from bench.measure import in_child, server_cpu_s, throughput
 
 if TYPE_CHECKING:
-    from agentq.private_redis import RedisServer
+    from bench.measure import Bed, Case, Sample
 
 QUEUE = "bench"
 JOBS = 6
@@ -33,15 +33,19 @@ def step(left: int) -> None:
 
 class RqSimpleWorker:
     name = "RQ SimpleWorker"
+    slow = False
     settings = f"chains of {JOBS} empty jobs, each enqueues the next; result_ttl=0, log level warning, no state kept"
 
-    def measure(self, server: RedisServer, runs: int) -> Sample:
+    def prepare(self) -> None:
+        """agentq needs RQ itself."""
+
+    def measure(self, bed: Bed, case: Case, runs: int) -> Sample:
         chains = max(runs // _RUNS_PER_CHAIN, 1)
-        with redis.Redis.from_url(server.url) as client:
+        with redis.Redis.from_url(bed.server.url) as client:
             queue = Queue(QUEUE, connection=client)
             for _ in range(chains):
                 queue.enqueue(step, JOBS - 1, result_ttl=0)
-        return throughput(chains * JOBS, **in_child("bench.peers.rq_simple", server.url))
+        return throughput(chains * JOBS, **in_child("bench.peers.rq_simple", bed.server.url))
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ import matplotlib as mpl
 
 mpl.use("svg")
 
-from matplotlib import pyplot as plt  # noqa: E402 - the back end comes first
+from matplotlib import pyplot as plt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

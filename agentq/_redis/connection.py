@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _MAX_CONNECTIONS = 32
 _CONNECT_TIMEOUT_S = 5.0
 # A script never runs this long; a reply that is later than this will not come.
-_REPLY_TIMEOUT_S = 10.0
+REPLY_TIMEOUT_S = 10.0
 _AWAY = (
     redis.exceptions.ConnectionError,
     redis.exceptions.TimeoutError,
@@ -57,9 +57,9 @@ class Connection:
             pool = redis.asyncio.BlockingConnectionPool.from_url(
                 url,
                 max_connections=_MAX_CONNECTIONS,
-                timeout=_REPLY_TIMEOUT_S,
+                timeout=REPLY_TIMEOUT_S,
                 socket_connect_timeout=_CONNECT_TIMEOUT_S,
-                socket_timeout=_REPLY_TIMEOUT_S,
+                socket_timeout=REPLY_TIMEOUT_S,
                 # Every script is idempotent, so one re-send is safe; who wants to wait longer does it one level up.
                 retry=AsyncRetry(ExponentialBackoff(cap=0.2, base=0.02), 1),
             )

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Literal
 
 from agentq import _json
 from agentq.decide import Ask, CallModel, Failure, Finish, RunCalls, Settle, View, decide
-from agentq.errors import AgentQError, DataLost, LeaseLost, ProviderError, RunNotFound, StoreCorrupted, StoreUnavailable
+from agentq.errors import AgentQError, LeaseLost, ProviderError, RunNotFound, StoreCorrupted, StoreUnavailable
 from agentq.events.model import IterationStarted, ReasoningDelta, ReplyCompleted, RunReleased, RunWaiting, TextDelta
 from agentq.loop.answering import question_about
 from agentq.loop.calls import Calls
 from agentq.loop.finishing import TimesToLive, commit_of, turn_events
 from agentq.loop.interrupts import Interrupt, Interrupts
-from agentq.loop.losses import report_loss
+from agentq.loop.losses import Losses, report_loss
 from agentq.loop.writer import StepWriter, patiently
 from agentq.messages import Message, ReasoningPart, Role, StopReason, TextPart, Usage, encode_message
 from agentq.providers.base import ModelRequest, ReasoningChunk, TextChunk, ToolCallChunk
@@ -71,15 +71,15 @@ class Iteration:
         self._partial: Message | None = None
         self._started = loop.clock.monotonic()
         self._interrupts = Interrupts()
+        self._losses = Losses(claim.lease, self._interrupts)
         self._writer = StepWriter(
             loop.store,
             claim.lease,
             clock=loop.clock,
             coalesce_s=loop.settings.coalesce_ms / 1000,
-            on_lost=self._on_lost,
+            on_lost=self._losses.refused,
         )
         self._unreadable: str | None = None
-        self._has_lost_data = False
         steps = self._read_steps()
         self._reply = steps.reply
         self._reply_is_journaled = steps.reply is not None
@@ -121,13 +121,6 @@ class Iteration:
         """Whether a tool is running whose effect must not happen twice."""
         return self._interrupts.must_not_repeat
 
-    def _on_lost(self, error: Exception) -> None:
-        self._has_lost_data |= isinstance(error, DataLost)
-        logger.warning(
-            "run %s: %s", self._run.run_id, error, extra={"run_id": self._run.run_id, "worker": self._claim.lease.owner}
-        )
-        self.lose()
-
     def _is_lost(self) -> bool:
         return self._interrupts.current is Interrupt.LOSE
 
@@ -140,13 +133,13 @@ class Iteration:
         try:
             return await self._advance()
         except (LeaseLost, RunNotFound) as error:
-            self._has_lost_data |= isinstance(error, DataLost)
+            self._losses.note(error)
             return self._outcome("lost", None, str(error))
         except StoreUnavailable as error:
             return self._outcome("failed_to_store", None, str(error))
         finally:
             self._writer.close()
-            if self._has_lost_data:
+            if self._losses.has_lost_data:
                 await report_loss(
                     self._loop.store,
                     self._claim.lease,

@@ -1,18 +1,44 @@
-"""Telling the store that it has lost something."""
+"""What an iteration hears of losses, its lease or data of the store, and telling the store of the latter."""
 
 from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING
 
-from agentq.errors import StoreUnavailable
+from agentq.errors import DataLost, StoreUnavailable
+from agentq.loop.interrupts import Interrupt
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from agentq.loop.interrupts import Interrupts
     from agentq.stores.base import Lease, Store
 
 logger = logging.getLogger(__name__)
+
+
+class Losses:
+    """Hears from writes that the store refused them, and interrupts the iteration.
+
+    It does not know the iteration: the two would keep each other alive, and with them the transcript, until Python
+    looks for cycles.
+    """
+
+    def __init__(self, lease: Lease, interrupts: Interrupts) -> None:
+        self._lease = lease
+        self._interrupts = interrupts
+        self.has_lost_data = False
+
+    def refused(self, error: Exception) -> None:
+        """A write was refused; nothing more is to be done."""
+        self.note(error)
+        lease = self._lease
+        logger.warning("run %s: %s", lease.run_id, error, extra={"run_id": lease.run_id, "worker": lease.owner})
+        self._interrupts.stop(Interrupt.LOSE)
+
+    def note(self, error: Exception) -> None:
+        """Remember whether the store has lost data."""
+        self.has_lost_data |= isinstance(error, DataLost)
 
 
 async def report_loss(store: Store, lease: Lease, *, unsure: bool, committed: int = 0) -> None:

@@ -55,6 +55,7 @@ def command(
     # What the app says of itself counts, unless the command line or the environment say otherwise.
     settings = options.settings(base=app.settings, concurrency=concurrency)
     from agentq.worker import Worker
+    from agentq.worker.garbage import collect_seldom
 
     worker = Worker(
         app,
@@ -63,6 +64,7 @@ def command(
         concurrency=settings.concurrency,
         burst=burst,
     )
+    collect_seldom()
     return asyncio.run(serve(worker))
 
 

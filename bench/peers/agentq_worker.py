@@ -22,6 +22,7 @@ from agentq.messages import Message, Role, TextPart, user_message
 from agentq.stores.base import NewRun
 from agentq.wiring import redis_parts
 from agentq.worker import Worker
+from agentq.worker.garbage import collect_seldom
 from bench.measure import in_child, server_cpu_s, throughput
 
 if TYPE_CHECKING:
@@ -123,8 +124,9 @@ async def _work(url: str, runs: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """The worker process. It logs as `agentq worker` does, to a stderr that nobody reads."""
+    """The worker process. It logs and collects garbage as `agentq worker` does; nobody reads its stderr."""
     _logs.configure(as_json=False, level="info")
+    collect_seldom()
     print(json.dumps(asyncio.run(_work(sys.argv[1], int(sys.argv[2])))))
 
 

@@ -73,9 +73,10 @@ class PlannedCall:
 
 @dataclass(frozen=True, slots=True)
 class RunCalls:
-    """Make these calls, in order."""
+    """Make these calls, in order. `is_rest`: when they have finished, every call of the reply has a result."""
 
     calls: tuple[PlannedCall, ...]
+    is_rest: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +156,7 @@ def _after_reply(view: View, reply: Message) -> Decision:
             return _failed(view, (), "the model used up its token limit before it said anything; raise max_tokens")
         return Finish(Status.COMPLETED, (reply,), view.run.iteration + 1, 0)
     planned: list[PlannedCall] = []
+    is_rest = True
     for call in reply.tool_calls:
         step = view.steps.calls.get(call.call_id)
         if step is None or step.withdrawn:
@@ -167,8 +169,9 @@ def _after_reply(view: View, reply: Message) -> Decision:
             return Ask(call) if step.verdict == "ask" else Settle(call)
         else:
             # Later calls may depend on what becomes of this one, and the earlier ones come first.
+            is_rest = False
             break
-    return RunCalls(tuple(planned)) if planned else _after_calls(view, reply)
+    return RunCalls(tuple(planned), is_rest) if planned else _after_calls(view, reply)
 
 
 def _after_calls(view: View, reply: Message) -> Decision:

@@ -80,7 +80,7 @@ async def _weights(store: RedisStore) -> Sequence[int]:
 
     async def weigh(run_id: str) -> int:
         of_run = (keys.run(run_id), keys.messages(run_id), keys.events(run_id), keys.files(run_id))
-        sizes = await asyncio.gather(*[pipeline.execute("MEMORY USAGE", key) for key in of_run])
+        sizes = await asyncio.gather(*[pipeline.execute("MEMORY", "USAGE", key) for key in of_run])
         return sum(size or 0 for size in sizes)
 
     try:

@@ -42,7 +42,7 @@ async def read_server(pipeline: Pipeline, prefix: str) -> ServerFacts:
     round_trip_ms, ahead_ms = await _clock(pipeline)
     info, config, scripts, publish = await asyncio.gather(
         _tried(pipeline, "INFO"),
-        _tried(pipeline, "CONFIG GET", "append*"),
+        _tried(pipeline, "CONFIG", "GET", "append*"),
         _tried(pipeline, "EVAL", _SCRIPT, 0),
         _tried(pipeline, "PUBLISH", f"{prefix}:doctor", ""),
     )

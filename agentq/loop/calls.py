@@ -1,4 +1,7 @@
-"""Making the tool calls of one reply: announced where they have an effect, run, journaled one by one."""
+"""Making the tool calls of one reply: announced where they have an effect, run, journaled one by one.
+
+The last result needs no write of its own if the call only read: the commit follows at once, and takes it along.
+"""
 
 from __future__ import annotations
 
@@ -55,6 +58,8 @@ class Calls:
         self.made = 0
         # Calls that only read, and of which viewers know.
         self._told: set[str] = set()
+        # Planned calls without a result; where others come after them, a number that never gets to 0.
+        self._left = -1
         self._run = run
         self._agent = agent
         self._writer = writer
@@ -96,6 +101,7 @@ class Calls:
 
     async def make(self, decision: RunCalls) -> None:
         """Make the planned calls: neighbours that only read at once, any other alone. Stops at an interrupt."""
+        self._left = len(decision.calls) if decision.is_rest else -1
         planned = {plan.call.call_id: plan for plan in decision.calls}
         for group in batches([plan.call for plan in decision.calls], lambda call: planned[call.call_id].effect):
             if self._interrupts.current is not None:
@@ -127,9 +133,14 @@ class Calls:
         if outcome is None:
             return
         self.made += 1
+        self._left -= 1
         result = self._within_limit(outcome.result)
         finished = step.model_copy(update={"result": result, "raised": outcome.raised})
-        await self._journal(result, finished, outcome.duration_ms)
+        if self._left == 0 and plan.effect == "none":
+            self._writer.emit(_finished_event(result, outcome.duration_ms))
+            self.steps[call.call_id] = finished
+        else:
+            await self._journal(result, finished, outcome.duration_ms)
 
     def _within_limit(self, result: ToolResultPart) -> ToolResultPart:
         """A result that is too large to be stored is cut: the call has been made, so it must not fail for that."""
@@ -226,21 +237,21 @@ class Calls:
         return await execute_call(tool, call, ctx, known=self._agent.tool_names, may_start=may_start)
 
     async def _journal(self, result: ToolResultPart, step: CallStep, duration_ms: int) -> None:
-        event: ToolFinished | ToolFailed
-        if result.outcome == "ok":
-            event = ToolFinished(
-                call_id=result.call_id, name=result.name, content=result.content, duration_ms=duration_ms
-            )
-        else:
-            event = ToolFailed(
-                call_id=result.call_id,
-                name=result.name,
-                content=result.content,
-                outcome=result.outcome,
-                duration_ms=duration_ms,
-            )
-        await self._writer.write([StepRecord(result.call_id, encode_call_step(step))], [event])
+        record = StepRecord(result.call_id, encode_call_step(step))
+        await self._writer.write([record], [_finished_event(result, duration_ms)])
         self.steps[result.call_id] = step
+
+
+def _finished_event(result: ToolResultPart, duration_ms: int) -> ToolFinished | ToolFailed:
+    if result.outcome == "ok":
+        return ToolFinished(call_id=result.call_id, name=result.name, content=result.content, duration_ms=duration_ms)
+    return ToolFailed(
+        call_id=result.call_id,
+        name=result.name,
+        content=result.content,
+        outcome=result.outcome,
+        duration_ms=duration_ms,
+    )
 
 
 async def _together(calls: Sequence[Coroutine[Any, Any, None]]) -> None:

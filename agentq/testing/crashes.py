@@ -69,7 +69,10 @@ def after_tool(tool: str, nth: int = 1) -> Point:
 
 
 def after_result(tool: str, nth: int = 1) -> Point:
-    """The tool's result is stored, and the iteration is not committed."""
+    """The tool's result is stored, and the iteration is not committed.
+
+    The last result of an iteration is stored by its commit where the call only read: there is no such point then.
+    """
     return Point("after_result", tool, nth)
 
 

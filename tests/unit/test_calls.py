@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -127,3 +127,47 @@ async def test_a_reason_to_cancel_that_is_a_novel_is_refused() -> None:
     assert await run.status() == "queued"
     assert await run.cancel(reason="half \ud83d") == "cancelled"
     assert (await run.read()).cancel_reason == "half ?"
+
+
+@tool(effect="none")
+async def look(at: str) -> str:
+    """Look."""
+    return f"saw {at}"
+
+
+@tool(effect="idempotent")
+async def book(what: str) -> str:
+    """Book."""
+    return f"booked {what}"
+
+
+@pytest.mark.parametrize(
+    ("calls", "writes"),
+    [
+        # The reply, and each result that is not the last of those that only read.
+        ([call("look", at="a")], ["journal", "commit"]),
+        ([call("look", at="a"), call("look", at="b"), call("look", at="c")], ["journal", "journal", "commit"]),
+        # The announcement of a call with an effect, and its result at once, even the last one.
+        ([call("book", what="a")], ["journal", "journal", "journal", "commit"]),
+        ([call("book", what="a"), call("look", at="b")], ["journal", "journal", "journal", "commit"]),
+    ],
+)
+async def test_the_last_result_goes_with_the_commit_if_the_call_only_read(calls: list[Any], writes: list[str]) -> None:
+    stage = Stage(ScriptedModel([["Well. ", *calls], "Done."]), look, book, coalesce_ms=60_000)
+    await stage.advance()
+    assert stage.store.writes == writes
+    assert [result.outcome for result in await stage.results()] == ["ok"] * len(calls)
+    assert await stage.ends_of_calls() == [(result.name, "ok") for result in await stage.results()]
+
+
+async def test_a_result_that_goes_with_the_commit_survives_a_cancel_in_between() -> None:
+    stage = Stage(ScriptedModel([call("look", at="a")]), look, coalesce_ms=60_000)
+
+    async def cancel(write: str, _: object) -> None:
+        if write == "commit" and "cancel" not in stage.store.writes:
+            stage.store.writes.append("cancel")
+            await stage.store.cancel(stage.run_id)
+
+    stage.store.before = cancel
+    assert (await stage.play()).status == "cancelled"
+    assert [result.content for result in await stage.results()] == ["saw a"]

@@ -252,7 +252,7 @@ class TestCrashes:
         reply = calls("none", "once", "none")
         first, second, _ = reply.tool_calls
         decision = decide(see(steps=Steps(reply, {second.call_id: CallStep(effect="once")})))
-        assert decision == RunCalls((PlannedCall(first, 1, "none"),))
+        assert decision == RunCalls((PlannedCall(first, 1, "none"),), is_rest=False)
 
     def test_a_call_that_did_not_happen_is_made_again_as_another_attempt(self):
         (call,) = (reply := calls("once")).tool_calls

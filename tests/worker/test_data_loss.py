@@ -163,14 +163,13 @@ async def test_a_call_whose_record_was_lost_is_not_repeated(
         return "seen"
 
     agent = Agent("shop", model="scripted", tools=[charge, look])
-    model = ScriptedModel([[call("charge"), call("look")], "Done."])
+    # Of two looks the first that ends is journaled.
+    model = ScriptedModel([[call("charge"), call("look"), call("look")], "Done."])
     app = AgentQ([agent], models={"scripted": model}, settings=Settings(redis_url=server.url))
     async with working(app), AsyncClient(server.url) as client:
         run = await client.enqueue("shop", "Charge.")
-        parts = redis_parts(Settings(redis_url=server.url))
         await wait_until(lambda: charged == 1, timeout=10)
         await asyncio.sleep(0.2)
-        await parts.aclose()
         # A replica that was behind: it has the run as it was before the model was asked.
         server.command(f"DEL agentq:{{{run.id}}}:journal")
         server.command(f"HDEL agentq:{{{run.id}}} batch")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -45,7 +45,7 @@ def no_collections() -> Iterator[None]:
     "calls",
     [[call("add_numbers", a=7, b=9)], [call("pay", amount=3)], [call("pay", amount=1), call("add_numbers", a=1, b=2)]],
 )
-async def test_an_iteration_and_its_transcript_go_without_a_collection(calls: list[object]):
+async def test_an_iteration_and_its_transcript_go_without_a_collection(calls: list[Any]):
     stage = Stage(ScriptedModel([["Working. ", *calls], "Done."]), add_numbers, pay)
     for status in (Status.QUEUED, Status.COMPLETED):
         with no_collections():

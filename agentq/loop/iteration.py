@@ -76,7 +76,7 @@ class Iteration:
             loop.store,
             claim.lease,
             clock=loop.clock,
-            coalesce_s=loop.settings.coalesce_ms / 1000,
+            coalescing=loop.coalescing,
             on_lost=self._losses.refused,
         )
         self._unreadable: str | None = None
@@ -238,9 +238,9 @@ class Iteration:
                 builder.add(chunk)
                 if isinstance(chunk, TextChunk):
                     if chunk.text:
-                        self._writer.emit(TextDelta(text=chunk.text))
+                        self._writer.emit_text(TextDelta, chunk.text)
                 elif isinstance(chunk, ReasoningChunk) and chunk.text:
-                    self._writer.emit(ReasoningDelta(text=chunk.text))
+                    self._writer.emit_text(ReasoningDelta, chunk.text)
         finally:
             # A generator that is left early would keep its connection until it is collected.
             if isinstance(stream, AsyncGenerator):

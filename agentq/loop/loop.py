@@ -8,6 +8,7 @@ from agentq import _ids
 from agentq._clock import Clock, SystemClock
 from agentq._turns import part_of
 from agentq.decide import Finish, Limits, View, decide
+from agentq.loop.coalescing import Coalescing
 from agentq.loop.files import Files
 from agentq.loop.finishing import TimesToLive, commit_of, turn_events
 from agentq.loop.holding import carry_out
@@ -45,6 +46,7 @@ class Loop:
         self.clock: Clock = clock or SystemClock()
         self.provider = resolve_model
         self.files = Files(store)
+        self.coalescing = Coalescing(settings.coalesce_ms / 1000)
 
     @property
     def wakeup(self) -> Wakeup | None:

@@ -1,13 +1,12 @@
 """Writes of one iteration: steps and events, in order, one batch in flight, several steps in a batch when they meet.
 
-Deltas and other events wait `coalesce_s` for company; a step goes out at once and takes along what waits.
+Deltas and other events wait for the end of a window; a step goes out at once and takes along what waits.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from agentq.errors import CancelRequested, InvalidInput, LeaseLost, StoreUnavailable
@@ -20,15 +19,16 @@ from agentq.events.model import (
     ReasoningDelta,
     ReplyCompleted,
     TextDelta,
-    ToolProgress,
     numbered,
 )
+from agentq.loop.waiting import Waiting
 from agentq.stores.base import Appended, EventBatch, Lease, StepRecord, Store
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from agentq._clock import Clock
+    from agentq.loop.coalescing import Coalescing
 
 # How long a write is repeated while the store is away. Longer, and another worker has long taken over.
 PATIENCE_S = 300.0
@@ -53,30 +53,26 @@ async def patiently(write: Callable[[], Awaitable[T]], clock: Clock, given_up: C
         delay = min(delay * 2, _RETRY_S[1])
 
 
-@dataclass(slots=True)
-class _Waiting:
-    """What the next batch takes along."""
-
-    events: list[Event] = field(default_factory=list)
-    records: list[StepRecord] = field(default_factory=list)
-    waiters: list[asyncio.Future[None]] = field(default_factory=list)
-    using_tools: bool = False
-
-
 class StepWriter:
     """The only one that writes for an iteration. `on_lost` is called once when the store refuses a write."""
 
     def __init__(
-        self, store: Store, lease: Lease, *, clock: Clock, coalesce_s: float, on_lost: Callable[[Exception], None]
+        self,
+        store: Store,
+        lease: Lease,
+        *,
+        clock: Clock,
+        coalescing: Coalescing,
+        on_lost: Callable[[Exception], None],
     ) -> None:
         self._store = store
         self._lease = lease
         self._clock = clock
-        self._coalesce_s = coalesce_s
+        self._coalescing = coalescing
         self._on_lost = on_lost
-        self._waiting = _Waiting()
+        self._waiting = Waiting()
         self._sending: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._is_due = False
         self._number = 0
         self._one_in_flight = asyncio.Lock()
         self._deltas: list[Delta] = []
@@ -85,19 +81,16 @@ class StepWriter:
         self.confirmed_at = clock.monotonic()
 
     def emit(self, event: Event) -> None:
-        """Send an event soon. Pieces of text that follow each other become one."""
-        if self.closed:
-            return
-        events = self._waiting.events
-        last = events[-1] if events else None
-        if isinstance(event, TextDelta | ReasoningDelta) and type(last) is type(event):
-            events[-1] = event.model_copy(update={"text": last.text + event.text})
-        elif isinstance(event, ToolProgress) and isinstance(last, ToolProgress) and last.call_id == event.call_id:
-            # Who reports faster than anybody can read is heard now and then.
-            events[-1] = event
-        else:
-            events.append(event)
-        self._send_soon()
+        """Send an event soon."""
+        if not self.closed:
+            self._waiting.add(event)
+            self._send_soon()
+
+    def emit_text(self, kind: type[TextDelta | ReasoningDelta], text: str) -> None:
+        """Send a piece of text soon, joined with those around it into one event."""
+        if not self.closed:
+            self._waiting.add_text(kind, text)
+            self._send_soon()
 
     async def write(
         self, records: Sequence[StepRecord], events: Sequence[Event] = (), *, using_tools: bool = False
@@ -113,21 +106,22 @@ class StepWriter:
         self._check_open()
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.records.extend(records)
-        self._waiting.events.extend(events)
+        for event in events:
+            self._waiting.add(event)
         self._waiting.waiters.append(waiter)
         self._waiting.using_tools |= using_tools
         self._send()
-        await asyncio.shield(waiter)
+        await waiter
 
     async def _write_alone(self, records: Sequence[StepRecord], events: Sequence[Event]) -> None:
         """Write records that the store may refuse: a refusal concerns no other record and no other event."""
         await self.settle()
-        waiting, self._waiting.events = self._waiting.events, []
+        waiting = self._waiting.take_events()
         try:
             await self._write_batch(records, (*waiting, *events), (), using_tools=False)
         except CancelRequested:
-            self._waiting.events[:0] = waiting
-            if self._waiting.events:
+            self._waiting.put_first(waiting)
+            if self._waiting.has_events:
                 self._send_soon()
             raise
 
@@ -163,7 +157,7 @@ class StepWriter:
         Both belong into the very next batch.
         """
         await self.settle()
-        waiting, self._waiting.events = self._waiting.events, []
+        waiting = self._waiting.take_events()
         folded = event.model_copy(update={"deltas": (*fold(self._deltas), *_relative(waiting))})
         return (*waiting, folded), self._take_deltas()
 
@@ -181,7 +175,7 @@ class StepWriter:
     async def leave(self) -> tuple[Event, ...]:
         """What waits, without the deltas of a reply that somebody else will start again."""
         await self.settle()
-        waiting, self._waiting.events = self._waiting.events, []
+        waiting = self._waiting.take_events()
         return tuple(event for event in waiting if not isinstance(event, TextDelta | ReasoningDelta))
 
     def _take_deltas(self) -> Ranges:
@@ -204,7 +198,7 @@ class StepWriter:
         """Send nothing more, and stop what is being sent. Who waits for a write hears that it will not come."""
         self.closed = True
         self._stop_timer()
-        waiting, self._waiting = self._waiting, _Waiting()
+        waiting, self._waiting = self._waiting, Waiting()
         _tell(waiting.waiters, _closed())
         sending, self._sending = self._sending, None
         if sending is not None and sending is not asyncio.current_task():
@@ -215,13 +209,14 @@ class StepWriter:
             raise _closed()
 
     def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        if self._is_due:
+            self._is_due = False
+            self._coalescing.forget(self._send)
 
     def _send_soon(self) -> None:
-        if self._timer is None and self._sending is None:
-            self._timer = asyncio.get_running_loop().call_later(self._coalesce_s, self._send)
+        if not self._is_due and self._sending is None:
+            self._is_due = True
+            self._coalescing.soon(self._send)
 
     def _send(self) -> None:
         self._stop_timer()
@@ -235,13 +230,13 @@ class StepWriter:
                 await self._send_waiting()
         finally:
             self._sending = None
-        if self._waiting.events:
+        if self._waiting.has_events:
             self._send_soon()
 
     async def _send_waiting(self) -> None:
-        batch, self._waiting = self._waiting, _Waiting()
+        batch, self._waiting = self._waiting, Waiting()
         try:
-            await self._write_batch(batch.records, batch.events, (), using_tools=batch.using_tools)
+            await self._write_batch(batch.records, batch.take_events(), (), using_tools=batch.using_tools)
         except asyncio.CancelledError:
             _tell(batch.waiters, _closed())
             raise

@@ -20,6 +20,7 @@ from agentq.events.model import (
     ToolFinished,
     ToolProgress,
 )
+from agentq.loop.coalescing import Coalescing
 from agentq.loop.writer import PATIENCE_S, StepWriter
 from agentq.runs import Status
 from agentq.stores.base import Appended, EventBatch, Lease, StepRecord
@@ -81,7 +82,9 @@ class Bench:
         self.run_id = claim.lease.run_id
         self.lost: list[Exception] = []
         self.clock = clock or FakeClock()
-        self.writer = StepWriter(store, claim.lease, clock=self.clock, coalesce_s=coalesce_s, on_lost=self.lost.append)
+        self.writer = StepWriter(
+            store, claim.lease, clock=self.clock, coalescing=Coalescing(coalesce_s), on_lost=self.lost.append
+        )
 
     async def events(self, after: int = 2) -> list[Event]:
         """What a viewer sees after run.queued and run.started."""

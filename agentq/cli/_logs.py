@@ -66,6 +66,10 @@ def configure(*, as_json: bool, level: str) -> None:
     logging.getLogger("agentq").setLevel(number)
     logging.getLogger("workers").setLevel(number)
     logging.captureWarnings(True)
+    # What no line shows need not be found out for each: the source line, the thread, the process. As the manual of
+    # `logging` advises under "Optimization".
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None  # noqa: SLF001 - it has no other name
 
 
 def remarks(*, as_json: bool, debug: bool, level: int = logging.WARNING) -> None:

@@ -18,7 +18,8 @@ from agentq import Agent, AgentQ, Settings, tool
 from agentq._ids import new_run_id
 from agentq._redis.keys import Keys
 from agentq.cli import _logs
-from agentq.messages import Message, Role, TextPart, user_message
+from agentq.messages import Message, Role, StopReason, TextPart, user_message
+from agentq.providers.base import ReplyEnd, TextChunk, ToolCallChunk
 from agentq.stores.base import NewRun
 from agentq.wiring import redis_parts
 from agentq.worker import Worker
@@ -26,6 +27,9 @@ from agentq.worker.garbage import collect_seldom
 from bench.measure import in_child, server_cpu_s, throughput
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from agentq.providers.base import Chunk, ModelRequest
     from bench.measure import Bed, Case, Sample
 
 ITERATIONS = 3
@@ -45,9 +49,24 @@ async def look_up(key: str) -> str:
     return f"the meaning of {key}"
 
 
+class InstantModel:
+    """Two turns that call the tool, and an answer. The time that a model takes is none of the worker's."""
+
+    name = "instant"
+
+    async def stream(self, request: ModelRequest) -> AsyncIterator[Chunk]:
+        turn = (len(request.messages) - MESSAGES) // 2
+        if turn < ITERATIONS - 1:
+            yield ToolCallChunk(0, "look_up", f'{{"key": "word {turn}"}}')
+            yield ReplyEnd(StopReason.TOOL_CALLS)
+        else:
+            yield TextChunk("It is what it is.")
+            yield ReplyEnd(StopReason.END)
+
+
 def app(settings: Settings) -> AgentQ:
-    agent = Agent("bench", instructions="Look the words up.", model="mock", tools=[look_up])
-    return AgentQ(agents=[agent], settings=settings)
+    agent = Agent("bench", instructions="Look the words up.", model="instant", tools=[look_up])
+    return AgentQ(agents=[agent], models={"instant": InstantModel()}, settings=settings)
 
 
 class AgentqWorker:
@@ -80,7 +99,7 @@ async def _seed(settings: Settings, runs: int) -> None:
 
 
 def _new_run(queue: str) -> NewRun:
-    return NewRun(new_run_id(), "bench", (*_TALK, user_message(_SCRIPT)), queue=queue)
+    return NewRun(new_run_id(), "bench", (*_TALK, user_message(_PROMPT)), queue=queue)
 
 
 def _talk() -> tuple[Message, ...]:
@@ -91,11 +110,7 @@ def _talk() -> tuple[Message, ...]:
 
 
 _TALK = _talk()
-_SCRIPT = """\
-call look_up {"key": "a"}
-call look_up {"key": "b"}
-say It is $1 and $2."""
-_SCRIPT = f"# {'x' * (MESSAGE_BYTES - len(_SCRIPT))}\n{_SCRIPT}"
+_PROMPT = ("And what are these words, please? " * 40)[:MESSAGE_BYTES]
 
 
 async def _work(url: str, runs: int) -> dict[str, float]:

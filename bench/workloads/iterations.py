@@ -10,7 +10,7 @@ WORKLOAD = Workload(
     name="iterations",
     question="How many iterations does one worker process do in a second?",
     description=(
-        "A step of agentq is one durable iteration. A run has three: tool, tool, answer, on the instant mock model, "
+        "A step of agentq is one durable iteration. A run has three: tool, tool, answer, on an instant model, "
         'each tool with effect="none", the transcript begun with 20 messages of 1 KB. A step of RQ is one empty job of '
         "a chain, without any state."
     ),

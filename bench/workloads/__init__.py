@@ -1,6 +1,6 @@
 """One workload per file, and the list of them."""
 
 from bench.measure import Workload
-from bench.workloads import iterations
+from bench.workloads import in_flight, iterations
 
-WORKLOADS: tuple[Workload, ...] = (iterations.WORKLOAD,)
+WORKLOADS: tuple[Workload, ...] = (iterations.WORKLOAD, in_flight.WORKLOAD)

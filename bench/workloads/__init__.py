@@ -1,6 +1,12 @@
 """One workload per file, and the list of them."""
 
 from bench.measure import Workload
-from bench.workloads import in_flight, iterations, tokens, wake_up
+from bench.workloads import in_flight, iterations, tails, tokens, wake_up
 
-WORKLOADS: tuple[Workload, ...] = (iterations.WORKLOAD, in_flight.WORKLOAD, wake_up.WORKLOAD, tokens.WORKLOAD)
+WORKLOADS: tuple[Workload, ...] = (
+    iterations.WORKLOAD,
+    in_flight.WORKLOAD,
+    wake_up.WORKLOAD,
+    tokens.WORKLOAD,
+    tails.WORKLOAD,
+)

@@ -1,7 +1,7 @@
 """One workload per file, and the list of them."""
 
 from bench.measure import Workload
-from bench.workloads import in_flight, iterations, tails, tokens, wake_up
+from bench.workloads import in_flight, iterations, start_up, tails, tokens, wake_up
 
 WORKLOADS: tuple[Workload, ...] = (
     iterations.WORKLOAD,
@@ -9,4 +9,5 @@ WORKLOADS: tuple[Workload, ...] = (
     wake_up.WORKLOAD,
     tokens.WORKLOAD,
     tails.WORKLOAD,
+    start_up.WORKLOAD,
 )

@@ -17,7 +17,8 @@ MB = Figure("MB resident, viewers", 0)
 CONNECTIONS = Figure("connections", 0)
 # Slower than deltas are joined, so that each token is an event.
 PER_S = 5
-_TOKENS = 20
+# With few viewers, a round is a short one.
+_TOKENS_AT_MOST = 20
 
 
 class AgentqTails:
@@ -30,7 +31,13 @@ class AgentqTails:
 
     def measure(self, bed: Bed, case: Case, runs: int) -> Sample:
         """`Case.size` is the number of runs, where it is not that of the viewers."""
-        watched = watch(bed, runs=case.size or runs, viewers=runs if case.size else 1, tokens=_TOKENS, per_s=PER_S)
+        watched = watch(
+            bed,
+            runs=case.size or runs,
+            viewers=runs if case.size else 1,
+            tokens=min(runs, _TOKENS_AT_MOST),
+            per_s=PER_S,
+        )
         seen = watched.viewers
         return {
             EVENTS_PER_S.name: seen["events"] / watched.seconds,

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 TOKENS_PER_S = Figure("tokens/s", 0)
 WORKER_US = Figure("CPU us per token, worker", 2)
 VIEWER_US = Figure("CPU us per token, viewers", 2)
-# So long a run streams at a pace; and so much it streams as fast as it goes.
-_SECONDS = 4
-_TOKENS = 4000
+# What a run streams at a pace, and as fast as it goes. With few runs, a round is a short one.
+_PACED_AT_MOST, _PACED_PER_RUN = 200, 10
+_FAST = 4000
 
 
 class AgentqTokens:
@@ -29,7 +29,7 @@ class AgentqTokens:
 
     def measure(self, bed: Bed, case: Case, runs: int) -> Sample:
         """`Case.size` is the pace, in tokens per second of each run."""
-        tokens = _SECONDS * case.size or _TOKENS
+        tokens = min(_PACED_AT_MOST, _PACED_PER_RUN * runs) if case.size else _FAST
         watched = watch(bed, runs=runs, viewers=1, tokens=tokens, per_s=case.size)
         total = runs * tokens
         return {

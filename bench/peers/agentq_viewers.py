@@ -52,7 +52,7 @@ def watch(bed: Bed, *, runs: int, viewers: int, tokens: int, per_s: int) -> Watc
 
 
 @dataclass(slots=True)
-class _Seen:
+class Seen:
     """What the viewers of a process have seen so far."""
 
     expected: int
@@ -79,7 +79,7 @@ class _Seen:
         self.latencies_ns.extend(self.last_ns - int(at) for at in sent)
 
 
-async def _view(client: AsyncClient, run_id: str, seen: _Seen, tokens: int) -> None:
+async def view(client: AsyncClient, run_id: str, seen: Seen, tokens: int) -> None:
     """Watch a run to its end. Raises `RuntimeError` if an event is missing, doubled or out of order."""
     last, count, pieces, output = 0, 0, [], ""
     async with aclosing(client.events(run_id)) as events:
@@ -102,11 +102,11 @@ async def _view(client: AsyncClient, run_id: str, seen: _Seen, tokens: int) -> N
 
 async def _watch(url: str, runs: int, viewers: int, tokens: int, per_s: int) -> None:
     run_ids = await seed(url, [(STREAMS, f"{tokens} {per_s}")] * runs)
-    seen = _Seen(runs * viewers)
+    seen = Seen(runs * viewers)
     async with AsyncClient(url) as client, asyncio.TaskGroup() as group:
         for run_id in run_ids:
             for _ in range(viewers):
-                group.create_task(_view(client, run_id, seen, tokens))
+                group.create_task(view(client, run_id, seen, tokens))
         await seen.all_begun.wait()
         cpu_s = time.process_time()
         say("all watch")

@@ -27,6 +27,6 @@ WORKLOAD = Workload(
         Goal(MB, Sense.AT_MOST, 250, case=_MANY),
     ),
     rounds=3,
-    rounds_quick=3,
+    rounds_quick=1,
     size_name="runs in flight",
 )

@@ -28,5 +28,5 @@ WORKLOAD = Workload(
         Goal(P99, Sense.AT_MOST, 8, case=_IDLE),
     ),
     rounds=3,
-    rounds_quick=3,
+    rounds_quick=1,
 )

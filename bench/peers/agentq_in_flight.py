@@ -31,7 +31,7 @@ _PATIENCE_S = 120
 class AgentqInFlight:
     name = "agentq worker"
     slow = False
-    settings = "as many slots as runs in flight, the other settings by default; runs of one iteration, journal and all"
+    settings = "as many slots as runs in flight, the other settings by default; runs of one durable iteration"
 
     def prepare(self) -> None:
         """It is this checkout."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from agentq import Settings
 from bench.latency import latency
 from bench.measure import Figure
 from bench.peers.agentq_viewers import watch
@@ -22,7 +23,13 @@ _FAST = 4000
 class AgentqTokens:
     name = "agentq worker"
     slow = False
-    settings = "a slot for each run, deltas joined for 30 ms, the other settings by default; AsyncClient.events"
+
+    @property
+    def settings(self) -> str:
+        joined_ms = Settings().coalesce_ms
+        return (
+            f"a slot for each run, the other settings by default: deltas joined for {joined_ms} ms; AsyncClient.events"
+        )
 
     def prepare(self) -> None:
         """It is this checkout."""

@@ -1,6 +1,13 @@
 """One workload per file, and the list of them."""
 
 from bench.measure import Workload
-from bench.workloads import iterations
+from bench.workloads import in_flight, iterations, start_up, tails, tokens, wake_up
 
-WORKLOADS: tuple[Workload, ...] = (iterations.WORKLOAD,)
+WORKLOADS: tuple[Workload, ...] = (
+    iterations.WORKLOAD,
+    in_flight.WORKLOAD,
+    wake_up.WORKLOAD,
+    tokens.WORKLOAD,
+    tails.WORKLOAD,
+    start_up.WORKLOAD,
+)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bench.measure import Case, Goal, Sense, Workload
 from bench.peers.agentq_in_flight import AT_ONCE, IDEAL, KB_PER_RUN, MB, THINK_S, AgentqInFlight
+from bench.peers.queues import SAQ, TASKIQ, Waits
 
 _FEW, _MANY = "1,000 in flight", "5,000 in flight"
 
@@ -17,7 +18,7 @@ WORKLOAD = Workload(
         "resident at most, and what each open call added to the idle worker."
     ),
     figures=(IDEAL, AT_ONCE, MB, KB_PER_RUN),
-    peers=(AgentqInFlight(),),
+    peers=(AgentqInFlight(), Waits(TASKIQ), Waits(SAQ)),
     cases=(
         Case(_FEW, runs=2000, runs_quick=1000, size=1000),
         Case(_MANY, runs=5000, size=5000),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bench.measure import REDIS_CPU, THROUGHPUT, WORKER_CPU, Case, Goal, Sense, Workload
 from bench.peers.agentq_worker import AgentqWorker
-from bench.peers.rq_simple import RqSimpleWorker
+from bench.peers.rq_chain import RQ_SIMPLE
 
 WORKLOAD = Workload(
     name="iterations",
@@ -15,11 +15,11 @@ WORKLOAD = Workload(
         "a chain, without any state."
     ),
     figures=(THROUGHPUT, WORKER_CPU, REDIS_CPU),
-    peers=(AgentqWorker(), RqSimpleWorker()),
+    peers=(AgentqWorker(), RQ_SIMPLE),
     cases=(Case("", runs=1000, runs_quick=200),),
     goals=(
         Goal(THROUGHPUT, Sense.AT_LEAST, 2500),
-        Goal(THROUGHPUT, Sense.AT_LEAST, 8, against=(RqSimpleWorker.name,)),
+        Goal(THROUGHPUT, Sense.AT_LEAST, 8, against=(RQ_SIMPLE.name,)),
         Goal(WORKER_CPU, Sense.AT_MOST, 0.4),
         Goal(REDIS_CPU, Sense.AT_MOST, 0.15),
     ),

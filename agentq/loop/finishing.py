@@ -84,7 +84,7 @@ def commit_of(
         errors=finish.errors,
         usage=usage.model_dump(exclude_defaults=True),
         signals_seen=run.signals,
-        closing=_closing(finish, (*transcript, *finish.messages), usage),
+        closing=_closing(finish, transcript, usage),
         last_error=finish.reason if finish.status is not Status.CANCELLED else None,
         delay_ms=finish.delay_ms,
         ttl_ms=ttl.of(finish.status) if finish.status.is_final else 0,
@@ -95,7 +95,8 @@ def commit_of(
 def _closing(finish: Finish, transcript: Sequence[Message], usage: Usage) -> tuple[Event, ...]:
     match finish.status:
         case Status.COMPLETED:
-            return (RunCompleted(output=output_of(transcript), usage=usage, iterations=finish.iteration),)
+            output = output_of((*transcript, *finish.messages))
+            return (RunCompleted(output=output, usage=usage, iterations=finish.iteration),)
         case Status.FAILED:
             return (RunFailedEvent(reason=finish.reason or "", usage=usage, iterations=finish.iteration),)
         case Status.CANCELLED:

@@ -36,7 +36,7 @@ ITERATIONS = 3
 MESSAGES = 20
 MESSAGE_BYTES = 1000
 # Imports at first use, caches, the first connection: paid once in the life of a worker, and not of interest here.
-_WARM_UP_RUNS = 10
+WARM_UP_RUNS = 10
 _CREATED_AT_ONCE = 100
 # Seldom enough to cost nothing, and the figure is the better the longer a round is.
 _LOOK_S = 0.02
@@ -83,16 +83,16 @@ class AgentqWorker:
 
     def measure(self, bed: Bed, case: Case, runs: int) -> Sample:
         url = bed.server.url
-        asyncio.run(_seed(Settings(redis_url=url), runs))
+        asyncio.run(seed(Settings(redis_url=url), runs))
         figures = in_child("bench.peers.agentq_worker", url, runs)
         return throughput(runs * ITERATIONS, **figures)
 
 
-async def _seed(settings: Settings, runs: int) -> None:
+async def seed(settings: Settings, runs: int) -> None:
     """Queue the runs, and before them some to warm up with, on a queue of their own."""
     parts = redis_parts(settings)
     async with aclosing(parts):
-        queues = ["warm-up"] * _WARM_UP_RUNS + ["bench"] * runs
+        queues = ["warm-up"] * WARM_UP_RUNS + ["bench"] * runs
         for start in range(0, len(queues), _CREATED_AT_ONCE):
             batch = [_new_run(queue) for queue in queues[start : start + _CREATED_AT_ONCE]]
             await asyncio.gather(*[parts.store.create(new, wake=parts.executor.wakeup) for new in batch])
@@ -123,7 +123,7 @@ async def _work(url: str, runs: int) -> dict[str, float]:
         working = asyncio.create_task(worker.run())
         completed = Keys(settings.prefix).listing("status", "completed")
         async with asyncio.timeout(_PATIENCE_S):
-            while client.zcard(completed) < _WARM_UP_RUNS + runs:  # noqa: ASYNC110 - what changes is in Redis
+            while client.zcard(completed) < WARM_UP_RUNS + runs:  # noqa: ASYNC110 - what changes is in Redis
                 await asyncio.sleep(_LOOK_S)
         seconds = time.perf_counter() - began
         figures = {

@@ -1,12 +1,28 @@
 """One workload per file, and the list of them."""
 
 from bench.measure import Workload
-from bench.workloads import agents, chains, in_flight, iterations, start_up, tails, tokens, wake_up
+from bench.workloads import (
+    agents,
+    chains,
+    footprint,
+    growth,
+    in_flight,
+    iterations,
+    lengths,
+    start_up,
+    tails,
+    tokens,
+    wake_up,
+)
 
 WORKLOADS: tuple[Workload, ...] = (
     iterations.WORKLOAD,
     chains.WORKLOAD,
     agents.WORKLOAD,
+    lengths.WORKLOAD,
+    footprint.WORKLOAD,
+    growth.CLAIMS,
+    growth.SWEEPS,
     in_flight.WORKLOAD,
     wake_up.WORKLOAD,
     tokens.WORKLOAD,

@@ -1,0 +1,41 @@
+"""What a claim and a sweep cost as the number of runs grows."""
+
+from __future__ import annotations
+
+from bench.measure import Case, Workload
+from bench.peers.agentq_growth import REDIS_US, ROUND_TRIP_US, AgentqClaims, AgentqSweeps
+
+CLAIMS = Workload(
+    name="claims",
+    question="What does a claim cost as the queue grows?",
+    description="A claim pops a wake-up, takes the lease and reads the run. Medians of the claims of a round.",
+    figures=(REDIS_US, ROUND_TRIP_US),
+    peers=(AgentqClaims(),),
+    cases=(
+        Case("1 queued", runs=200, runs_quick=50, size=1),
+        Case("1,000 queued", runs=200, runs_quick=50, size=1000),
+        Case("100,000 queued", runs=200, size=100_000),
+    ),
+    rounds=3,
+    rounds_quick=1,
+    size_name="queued runs",
+)
+
+SWEEPS = Workload(
+    name="sweeps",
+    question="What does a sweep cost as the number of live runs grows?",
+    description=(
+        "Every worker sweeps once a second: expired leases, wake-ups that were lost, delays that are over. Medians of "
+        "the sweeps of a round."
+    ),
+    figures=(REDIS_US, ROUND_TRIP_US),
+    peers=(AgentqSweeps(),),
+    cases=(
+        Case("100 live", runs=200, runs_quick=50, size=100),
+        Case("10,000 live", runs=200, size=10_000),
+        Case("100,000 live", runs=200, size=100_000),
+    ),
+    rounds=3,
+    rounds_quick=1,
+    size_name="live runs",
+)

@@ -1,0 +1,30 @@
+"""What an iteration costs as the transcript grows."""
+
+from __future__ import annotations
+
+from bench.measure import REDIS_CPU, THROUGHPUT, WORKER_CPU, Case, Goal, Sense, Workload
+from bench.peers.agentq_lengths import COLD, READ, WRITTEN, AgentqLengths
+
+_CASES = (
+    Case("20 messages", runs=100, runs_quick=20, size=20),
+    Case("100 messages", runs=100, size=100),
+    Case("1,000 messages", runs=20, runs_quick=4, size=1000),
+    Case("10,000 messages", runs=4, size=10_000),
+)
+
+WORKLOAD = Workload(
+    name="lengths",
+    question="What does an iteration cost as the transcript grows?",
+    description=(
+        "Transcripts begin with messages of 1 KB. A worker that goes on with a run has its transcript: it reads and "
+        "writes what is new. A worker that takes a run over reads all of it once; that is shown apart. The model looks "
+        "at nothing: what a provider spends on sending a long prompt comes on top, and no queue can save it."
+    ),
+    figures=(WORKER_CPU, REDIS_CPU, WRITTEN, READ, COLD, THROUGHPUT),
+    peers=(AgentqLengths(),),
+    cases=_CASES,
+    goals=tuple(Goal(WRITTEN, Sense.AT_MOST, 1.3, case=case.name) for case in _CASES),
+    rounds=3,
+    rounds_quick=1,
+    size_name="messages",
+)

@@ -19,6 +19,7 @@ from bench.measure import Figure
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from agentq.stores.base import Claim, Lease
     from agentq.wiring import Parts
     from bench.measure import Bed, Case, Sample
 
@@ -49,7 +50,7 @@ class AgentqClaims:
             await _enqueue(parts, queued)
             times = []
             for _ in range(claims):
-                times.append(await _timed(parts, lambda: _claim(parts, 1)))
+                times.append(await _timed(parts, lambda: _claims(parts, 1)))
                 await _enqueue(parts, 1)
         return _figures(times)
 
@@ -72,7 +73,7 @@ class AgentqSweeps:
         parts = redis_parts(settings)
         async with aclosing(parts):
             await _enqueue(parts, live)
-            while await _claim(parts, _BATCH):
+            while await _claims(parts, _BATCH):
                 pass
             times = []
             for _ in range(sweeps):
@@ -81,6 +82,31 @@ class AgentqSweeps:
                 wake = parts.executor.wakeup
                 times.append(await _timed(parts, lambda: parts.store.sweep(lease_ms=_HOUR_MS, wake=wake)))  # noqa: B023
         return _figures(times)
+
+
+@dataclass(frozen=True, slots=True)
+class AgentqRenewals:
+    """Renews the leases of a worker with so many runs in flight, in one script, as it does three times a lease."""
+
+    name: str = "agentq"
+    slow: bool = False
+    settings: str = "all leases of a worker in one script"
+
+    def prepare(self) -> None:
+        """It is this checkout."""
+
+    def measure(self, bed: Bed, case: Case, runs: int) -> Sample:
+        return asyncio.run(self._measure(Settings(redis_url=bed.server.url), case.size, runs))
+
+    async def _measure(self, settings: Settings, held: int, renewals: int) -> Sample:
+        parts = redis_parts(settings)
+        async with aclosing(parts):
+            await _enqueue(parts, held)
+            leases: list[Lease] = []
+            while len(leases) < held:
+                leases += [claim.lease for claim in await _claims(parts, _BATCH)]
+            times = [await _timed(parts, lambda: parts.store.renew(leases, lease_ms=_HOUR_MS)) for _ in range(renewals)]
+        return {name: us / held for name, us in _figures(times).items()}
 
 
 async def _enqueue(parts: Parts, runs: int) -> None:
@@ -92,11 +118,11 @@ async def _enqueue(parts: Parts, runs: int) -> None:
         await asyncio.gather(*[parts.store.create(new, wake=parts.executor.wakeup) for new in news])
 
 
-async def _claim(parts: Parts, count: int) -> int:
+async def _claims(parts: Parts, count: int) -> tuple[Claim, ...]:
     claimed = await parts.store.claim_wakeups(
         parts.executor.source(("bench",)), owner="bench", claim_id=new_token(), lease_ms=_HOUR_MS, count=count
     )
-    return claimed.popped
+    return claimed.claims
 
 
 async def _timed(parts: Parts, script: Callable[[], Awaitable[object]]) -> tuple[float, float]:

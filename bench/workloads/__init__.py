@@ -4,6 +4,7 @@ from bench.measure import Workload
 from bench.workloads import (
     agents,
     chains,
+    enqueue,
     footprint,
     growth,
     in_flight,
@@ -23,6 +24,8 @@ WORKLOADS: tuple[Workload, ...] = (
     footprint.WORKLOAD,
     growth.CLAIMS,
     growth.SWEEPS,
+    growth.RENEWALS,
+    enqueue.WORKLOAD,
     in_flight.WORKLOAD,
     wake_up.WORKLOAD,
     tokens.WORKLOAD,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.measure import Case, Workload
-from bench.peers.agentq_growth import REDIS_US, ROUND_TRIP_US, AgentqClaims, AgentqSweeps
+from bench.peers.agentq_growth import REDIS_US, ROUND_TRIP_US, AgentqClaims, AgentqRenewals, AgentqSweeps
 
 CLAIMS = Workload(
     name="claims",
@@ -38,4 +38,23 @@ SWEEPS = Workload(
     rounds=3,
     rounds_quick=1,
     size_name="live runs",
+)
+
+RENEWALS = Workload(
+    name="renewals",
+    question="What does it cost to keep a run in flight?",
+    description=(
+        "A worker renews the leases of everything that it has in flight in one script, three times within a lease: "
+        "every 3.3 s by default. The figures are per lease."
+    ),
+    figures=(REDIS_US, ROUND_TRIP_US),
+    peers=(AgentqRenewals(),),
+    cases=(
+        Case("100 in flight", runs=50, runs_quick=20, size=100),
+        Case("1,000 in flight", runs=50, size=1000),
+        Case("5,000 in flight", runs=50, size=5000),
+    ),
+    rounds=3,
+    rounds_quick=1,
+    size_name="runs in flight",
 )

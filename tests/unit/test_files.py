@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from agentq.loop.files import Files
 from agentq.messages import FilePart, Message, Role, TextPart, user_message
 from agentq.providers.mock import MockProvider
@@ -23,10 +25,10 @@ class Counted(tuple[Message, ...]):
 
     looked_from: list[int]
 
-    def __getitem__(self, at: object) -> object:  # type: ignore[override]  # a test looks at slices alone
+    def __getitem__(self, at: Any) -> Any:
         if isinstance(at, slice):
             self.looked_from.append(at.start)
-        return super().__getitem__(at)  # type: ignore[index]
+        return super().__getitem__(at)
 
 
 def attached(digest: str) -> Message:

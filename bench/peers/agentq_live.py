@@ -21,6 +21,7 @@ from agentq.providers.base import ModelRequest, ReplyEnd, TextChunk
 from agentq.stores.base import NewRun
 from agentq.wiring import redis_parts
 from agentq.worker import Worker
+from agentq.worker.garbage import collect_seldom
 from bench.children import Child, memory_kb, say, told
 
 if TYPE_CHECKING:
@@ -165,8 +166,9 @@ async def _work(url: str, concurrency: int) -> None:
 
 
 def main() -> None:
-    """The worker process. It logs as `agentq worker` does, to a stderr that nobody reads."""
+    """The worker process. It logs and collects garbage as `agentq worker` does; nobody reads its stderr."""
     _logs.configure(as_json=False, level="info")
+    collect_seldom()
     asyncio.run(_work(sys.argv[1], int(sys.argv[2])))
 
 

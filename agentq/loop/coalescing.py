@@ -19,10 +19,9 @@ class Coalescing:
     """
 
     def __init__(self, window_s: float) -> None:
-        self._window_s = window_s
-        self._phases = tuple(_Phase(window_s, window_s * number / _PHASES) for number in range(_PHASES))
-        self._asked = 0
         self._phase_of: dict[Callable[[], None], _Phase] = {}
+        self._phases = tuple(_Phase(window_s, window_s * number / _PHASES, self._phase_of) for number in range(_PHASES))
+        self._asked = 0
         self._event_loop: asyncio.AbstractEventLoop | None = None
 
     def soon(self, call: Callable[[], None]) -> None:
@@ -37,7 +36,7 @@ class Coalescing:
         if call not in self._phase_of:
             self._asked += 1
             phase = self._phase_of[call] = self._phases[self._asked % _PHASES]
-            phase.add(call, self._phase_of, event_loop)
+            phase.add(call, event_loop)
 
     def forget(self, call: Callable[[], None]) -> None:
         """Do not call it; no effect where nobody asked."""
@@ -47,28 +46,27 @@ class Coalescing:
 
 
 class _Phase:
-    """Windows of one length that end at `offset_s` past every multiple of it, by the clock of the event loop."""
+    """Windows of one length that end at `offset_s` past every multiple of it, by the clock of the event loop.
 
-    __slots__ = ("_due", "_offset_s", "_timer", "_window_s")
+    `phase_of` is what all phases know of who asked; who is called is taken out of it.
+    """
 
-    def __init__(self, window_s: float, offset_s: float) -> None:
+    __slots__ = ("_due", "_offset_s", "_phase_of", "_timer", "_window_s")
+
+    def __init__(self, window_s: float, offset_s: float, phase_of: dict[Callable[[], None], _Phase]) -> None:
         self._window_s = window_s
         self._offset_s = offset_s
-        # Dicts, because they keep the order and forget at once.
-        self._due: dict[Callable[[], None], dict[Callable[[], None], _Phase]] = {}
+        self._phase_of = phase_of
+        # A dict, because it keeps the order and forgets at once.
+        self._due: dict[Callable[[], None], None] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def clear(self) -> None:
         self._due.clear()
         self._timer = None
 
-    def add(
-        self,
-        call: Callable[[], None],
-        phase_of: dict[Callable[[], None], _Phase],
-        event_loop: asyncio.AbstractEventLoop,
-    ) -> None:
-        self._due[call] = phase_of
+    def add(self, call: Callable[[], None], event_loop: asyncio.AbstractEventLoop) -> None:
+        self._due[call] = None
         if self._timer is None:
             now = event_loop.time()
             wait_s = (self._offset_s - now) % self._window_s if self._window_s else 0
@@ -84,7 +82,8 @@ class _Phase:
             if not self._due:
                 break
             call = next(iter(self._due))
-            self._due.pop(call).pop(call, None)
+            del self._due[call]
+            self._phase_of.pop(call, None)
             try:
                 call()
             except Exception:

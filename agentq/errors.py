@@ -182,8 +182,9 @@ class ForeignJob(AgentQError):
 class ProviderError(AgentQError):
     """The model call failed.
 
-    `status` is the HTTP status or None; `retryable` says whether another attempt can help;
-    `retry_after_s` is how long the provider asked to wait, in seconds.
+    `status` is the HTTP status or None; `code` the provider's own word for the error and `request_id` what its support
+    asks for, both empty where it sent none; `retryable` says whether another attempt can help; `retry_after_s` is how
+    long the provider asked to wait, in seconds.
     """
 
     def __init__(
@@ -194,10 +195,14 @@ class ProviderError(AgentQError):
         status: int | None = None,
         retryable: bool = True,
         retry_after_s: float | None = None,
+        code: str = "",
+        request_id: str = "",
     ) -> None:
         super().__init__(message)
         self.provider = provider
         self.status = status
+        self.code = code
+        self.request_id = request_id
         self.retryable = retryable
         self.retry_after_s = retry_after_s
 

@@ -55,18 +55,20 @@ class NoteKind(StrEnum):
 
 
 class TextPart(Data):
-    """Text."""
+    """Text. `native` is what the provider sent along with it, kept verbatim for an exact replay; see `Origin`."""
 
     type: Literal["text"] = "text"
     text: str
+    native: dict[str, Any] | None = None
 
 
 class ReasoningPart(Data):
-    """What the model thought aloud. `signature` is the provider's, kept verbatim for an exact replay."""
+    """What the model thought aloud. `signature` and `native` are the provider's, kept verbatim for an exact replay."""
 
     type: Literal["reasoning"] = "reasoning"
     text: str = ""
     signature: str | None = None
+    native: dict[str, Any] | None = None
 
 
 class FilePart(Data):
@@ -91,6 +93,7 @@ class ToolCallPart(Data):
     """The model asks for a tool. `call_id` is ours, `provider_call_id` the provider's (it may repeat or be missing).
 
     `arguments` is the object that the model sent; where it was no JSON object, `arguments_error` says why.
+    `native` is what the provider sent along with the call, kept verbatim for an exact replay.
     """
 
     type: Literal["tool_call"] = "tool_call"
@@ -99,6 +102,7 @@ class ToolCallPart(Data):
     arguments: dict[str, Any] = Field(default_factory=dict)
     provider_call_id: str | None = None
     arguments_error: str | None = None
+    native: dict[str, Any] | None = None
 
 
 class ToolResultPart(Data):
@@ -123,11 +127,16 @@ Part = Annotated[
 
 
 class Usage(Data):
-    """Tokens billed. Sums with `+`."""
+    """Tokens billed. Sums with `+`.
+
+    `input_tokens` is all input: `cached_input_tokens` of it were read from the provider's cache, `cache_write_tokens`
+    were written to it. `output_tokens` is all output, with the `reasoning_tokens`.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
     cached_input_tokens: int = 0
+    cache_write_tokens: int = 0
     reasoning_tokens: int = 0
 
     def __add__(self, other: Usage) -> Usage:
@@ -135,16 +144,32 @@ class Usage(Data):
             input_tokens=self.input_tokens + other.input_tokens,
             output_tokens=self.output_tokens + other.output_tokens,
             cached_input_tokens=self.cached_input_tokens + other.cached_input_tokens,
+            cache_write_tokens=self.cache_write_tokens + other.cache_write_tokens,
             reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
         )
 
 
+class Origin(Data):
+    """Whose `native` parts and signatures a reply holds: they mean something to this API and model only.
+
+    `api` names the wire format and its version, such as `anthropic/2023-06-01`; `model` is the name that was asked for.
+    """
+
+    api: str
+    model: str
+
+
 class Message(Data):
-    """One entry of a transcript. `model`, `stop_reason` and `usage` stand on replies, `note` on notes of the loop."""
+    """One entry of a transcript.
+
+    `model`, `origin`, `stop_reason` and `usage` stand on replies, `note` on notes of the loop. A reply has an `origin`
+    where a part of it has `native` or a signature.
+    """
 
     role: Role
     parts: tuple[Part, ...]
     model: str | None = None
+    origin: Origin | None = None
     stop_reason: StopReason | None = None
     usage: Usage | None = None
     note: NoteKind | None = None
@@ -164,6 +189,21 @@ class Message(Data):
 
 
 _message = TypeAdapter(Message)
+
+
+def neutral(message: Message) -> Message:
+    """The message without what only its own provider understands."""
+    if message.origin is None:
+        return message
+    parts = tuple(
+        part.model_copy(update={"native": None, "signature": None})
+        if isinstance(part, ReasoningPart)
+        else part.model_copy(update={"native": None})
+        if isinstance(part, TextPart | ToolCallPart)
+        else part
+        for part in message.parts
+    )
+    return message.model_copy(update={"parts": parts, "origin": None})
 
 
 def user_message(text: str, files: Iterable[FilePart] = ()) -> Message:

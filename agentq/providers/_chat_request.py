@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from typing import TYPE_CHECKING, Any
 
 from agentq import _json
-from agentq.errors import ProviderError
 from agentq.messages import (
     FilePart,
     Message,
@@ -17,9 +15,10 @@ from agentq.messages import (
     ToolCallPart,
     ToolResultPart,
 )
+from agentq.providers._files import as_text, content_of, data_url, is_text, no_form
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from agentq.providers._chat_settings import ChatSettings, Server
     from agentq.providers.base import ModelRequest
@@ -59,7 +58,7 @@ def request_body(request: ModelRequest, settings: ChatSettings, server: Server, 
     if settings.max_tokens is not None:
         body[settings.max_tokens_field or _max_tokens_field(server)] = settings.max_tokens
     if request.tools:
-        body["tools"] = [_tool(spec, settings.strict_tools) for spec in request.tools]
+        body["tools"] = [_tool(spec, is_strict=settings.is_strict(spec.name)) for spec in request.tools]
         if settings.tool_choice is not None:
             body["tool_choice"] = _tool_choice(settings.tool_choice)
         if settings.parallel_tool_calls is not None:
@@ -80,11 +79,11 @@ def _cache_key(request: ModelRequest) -> str | None:
     return f"agentq-{hashlib.sha256(name.encode()).hexdigest()[:32]}" if name else None
 
 
-def _tool(spec: ToolSpec, strict: bool | Sequence[str]) -> dict[str, Any]:
+def _tool(spec: ToolSpec, *, is_strict: bool) -> dict[str, Any]:
     function: dict[str, Any] = {"name": spec.name, "parameters": spec.parameters}
     if spec.description:
         function["description"] = spec.description
-    if strict is True or (strict is not False and spec.name in strict):
+    if is_strict:
         function["strict"] = True
     return {"type": "function", "function": function}
 
@@ -197,26 +196,16 @@ class _Transcript:
         if file.digest is None:
             if file.media_type.startswith("image/"):
                 return {"type": "image_url", "image_url": {"url": file.url}}
-            raise self._no_form(file, "by URL it takes images only; attach the file itself")
-        content = self._request.files.get(file.digest)
-        if content is None:
-            raise self._no_form(file, "its content is not there")
+            raise no_form(file, self._provider, "by URL it takes images only; attach the file itself")
+        content = content_of(file, self._request, self._provider)
         if file.media_type.startswith("image/"):
-            return {"type": "image_url", "image_url": {"url": _data_url(file, content)}}
+            return {"type": "image_url", "image_url": {"url": data_url(file, content)}}
         if file.media_type == "application/pdf":
             name = file.name or "file.pdf"
-            return {"type": "file", "file": {"filename": name, "file_data": _data_url(file, content)}}
-        if file.media_type.startswith("text/") or file.media_type == "application/json":
-            text = content.decode("utf-8-sig", "replace")
-            return _text(f"{file.name or 'File'} ({file.media_type}):\n\n{text}")
-        raise self._no_form(file, f"it takes {', '.join(MEDIA_TYPES)}")
-
-    def _no_form(self, file: FilePart, reason: str) -> ProviderError:
-        return ProviderError(
-            f"{self._provider} cannot take {file.name or file.url} ({file.media_type}): {reason}",
-            provider=self._provider,
-            retryable=False,
-        )
+            return {"type": "file", "file": {"filename": name, "file_data": data_url(file, content)}}
+        if is_text(file):
+            return _text(as_text(file, content))
+        raise no_form(file, self._provider, f"it takes {', '.join(MEDIA_TYPES)}")
 
 
 def _text(text: str) -> dict[str, Any]:
@@ -225,7 +214,3 @@ def _text(text: str) -> dict[str, Any]:
 
 def _as_parts(content: str | list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [_text(content)] if isinstance(content, str) else content
-
-
-def _data_url(file: FilePart, content: bytes) -> str:
-    return f"data:{file.media_type};base64,{base64.b64encode(content).decode()}"

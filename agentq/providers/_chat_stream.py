@@ -14,6 +14,8 @@ from agentq.providers.base import Chunk, ReasoningChunk, ReplyEnd, TextChunk, To
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from agentq.providers._sse import Frame
+
 _DONE = b"[DONE]"
 # Names that are not here end a reply like "stop".
 _STOP_REASONS = {
@@ -46,8 +48,9 @@ class ChatReader:
     def has_ended(self) -> bool:
         return self._finish is not None or self.is_done
 
-    def read(self, data: bytes) -> Iterator[Chunk]:
+    def read(self, frame: Frame) -> Iterator[Chunk]:
         """The chunks of one frame. Raises `ProviderError`, also for an error that the server tells in the stream."""
+        data = frame.data
         if self.is_done or not data.strip():
             return
         if data.strip() == _DONE:

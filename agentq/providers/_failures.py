@@ -22,15 +22,21 @@ _MONEY = frozenset(
     {
         "billing_hard_limit_reached",
         "billing_not_active",
+        "billing_error",
         "credit_balance_exhausted",
+        "enforced_spend_limit_reached",
         "insufficient_quota",
         "organization_spend_limit_exceeded",
         "organization_usage_limit_exceeded",
         "project_spend_limit_exceeded",
     }
 )
+# Headers in which the vendors send the id of a request.
+_REQUEST_IDS = ("x-request-id", "request-id", "x-goog-request-id")
 # Errors inside a stream come without a status; these say that the request is at fault.
-_OUR_FAULT = frozenset({"authentication_error", "invalid_request_error", "not_found_error", "permission_error"})
+_OUR_FAULT = frozenset(
+    {"authentication_error", "invalid_request_error", "not_found_error", "permission_error", "request_too_large"}
+)
 # Longer than a day is a daily quota or a mistake; the run looks again after a day.
 _LONGEST_WAIT_S = 86_400.0
 _EXCERPT_CHARS = 500
@@ -44,12 +50,19 @@ def refused(provider: str, status: int, headers: Mapping[str, str], body: bytes,
     code, message = read_error(body)
     told = " ".join(part for part in (f"{provider} answered {status}", f"({code})" if code else "") if part)
     text = f"{told}: {message}" if message else told
+    wait_s = retry_after_s(headers)
+    if wait_s is None:
+        wait_s = retry_delay_s(body)
+    request_id = next((headers[name] for name in _REQUEST_IDS if headers.get(name)), "")
+    notes = [note for note in (hint, f"request {request_id}" if request_id else "") if note]
     return ProviderError(
-        f"{text.rstrip('.')}; {hint}" if hint else text,
+        f"{text.rstrip('.')}; {'; '.join(notes)}" if notes else text,
         provider=provider,
         status=status,
         retryable=_is_retryable(status, headers, code),
-        retry_after_s=retry_after_s(headers),
+        retry_after_s=wait_s,
+        code=code,
+        request_id=request_id,
     )
 
 
@@ -61,7 +74,7 @@ def told_in_stream(provider: str, error: Any) -> ProviderError:
     is_retryable = code not in _MONEY | _OUR_FAULT and (status is None or is_worth_another_try(status))
     told = f"{provider} broke the reply off{f' ({code})' if code else ''}"
     return ProviderError(
-        f"{told}: {message}" if message else told, provider=provider, status=status, retryable=is_retryable
+        f"{told}: {message}" if message else told, provider=provider, status=status, retryable=is_retryable, code=code
     )
 
 
@@ -89,6 +102,23 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
         # Against the server's own clock: this machine's may be wrong.
         seconds = (until - now).total_seconds() if until and now else None
     return None if seconds is None else min(max(seconds, 0.0), _LONGEST_WAIT_S)
+
+
+def retry_delay_s(body: bytes) -> float | None:
+    """How long Google asks to wait: it sends `google.rpc.RetryInfo` in the body in place of a header."""
+    try:
+        value = _json.loads(body)
+    except ValueError:
+        return None
+    if isinstance(value, list) and value:
+        value = value[0]
+    error = value.get("error") if isinstance(value, dict) else None
+    details = error.get("details") if isinstance(error, dict) else None
+    for detail in details if isinstance(details, list) else ():
+        delay = detail.get("retryDelay") if isinstance(detail, dict) else None
+        if isinstance(delay, str) and (seconds := _number(delay.removesuffix("s"))) is not None:
+            return min(seconds, _LONGEST_WAIT_S)
+    return None
 
 
 def _number(text: str | None) -> float | None:

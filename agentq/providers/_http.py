@@ -54,7 +54,11 @@ _NOT_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, 
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """One request. `idle_s` is how long the server may be without progress, `timeout_s` how long all may take."""
+    """One request, and how long to wait for what.
+
+    `headers_s` is for the status, `first_s` for the first event after it, `idle_s` for each further one, and
+    `timeout_s` for all; the first two are `idle_s` where they are not given.
+    """
 
     provider: str
     url: str
@@ -63,6 +67,8 @@ class Post:
     connect_s: float
     idle_s: float
     timeout_s: float | None = None
+    headers_s: float | None = None
+    first_s: float | None = None
 
 
 class Answer:
@@ -158,13 +164,20 @@ class _Patience:
         self._post = post
         now = time.monotonic()
         self._last = None if post.timeout_s is None else now + post.timeout_s
-        self._idle = now + post.connect_s + post.idle_s
+        self._limit_s, self._setting = post.headers_s or post.idle_s, "headers_timeout_s"
+        self._idle = now + post.connect_s + self._limit_s
         self._is_hurried = False
+
+    def answered(self) -> None:
+        """The status is there; what is waited for now is the first event."""
+        self._limit_s, self._setting = self._post.first_s or self._post.idle_s, "idle_timeout_s"
+        self._idle = time.monotonic() + self._limit_s
 
     def renew(self) -> None:
         """There was progress."""
         if not self._is_hurried:
-            self._idle = time.monotonic() + self._post.idle_s
+            self._limit_s = self._post.idle_s
+            self._idle = time.monotonic() + self._limit_s
 
     def end_within(self, seconds: float) -> None:
         """No progress prolongs it any more."""
@@ -177,7 +190,7 @@ class _Patience:
         if self._last is not None and time.monotonic() >= self._last:
             reason = f"was not done within {post.timeout_s:g} s (timeout_s)"
         else:
-            reason = f"sent nothing for {post.idle_s:g} s (idle_timeout_s)"
+            reason = f"sent nothing for {self._limit_s:g} s ({self._setting})"
         return ProviderError(f"{post.provider} {reason}", provider=post.provider, retryable=True)
 
     def limit(self) -> asyncio.Timeout:
@@ -226,7 +239,7 @@ class Connections:
             raise patience.error() from None
         except FOREIGN as error:
             raise unreachable(post, error) from error
-        patience.renew()
+        patience.answered()
         try:
             yield Answer(post, response, patience)
         finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from agentq.messages import Message, StopReason, Usage
+from agentq.messages import Message, Origin, StopReason, Usage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -14,11 +14,20 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class OutputFormat:
+    """What the text of the final reply must be: JSON that follows `schema`, which has a `name` of its own."""
+
+    name: str
+    schema: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class ModelRequest:
     """One call of a model. `model` is the name after the provider's colon, `settings` what the user set for it.
 
     The first `history_length` of the messages come from earlier runs of the session. `files` holds the bytes of every
-    stored file that a message refers to, by `FilePart.digest`; a file by URL is the provider's to fetch.
+    stored file that a message refers to, by `FilePart.digest`; a file by URL is the provider's to fetch. `output` asks
+    for a structured answer; the loop checks it, so a provider whose API cannot promise the form need not.
     """
 
     model: str
@@ -28,42 +37,53 @@ class ModelRequest:
     instructions: str = ""
     tools: tuple[ToolSpec, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
+    output: OutputFormat | None = None
     run_id: str = ""
     session_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TextChunk:
-    """A piece of text."""
+    """A piece of text. `native` is what the provider wants back with the part, and closes it, even if it is empty."""
 
     text: str
+    native: dict[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ReasoningChunk:
-    """A piece of reasoning; `signature` closes the part where the provider signs it."""
+    """A piece of reasoning. `signature` and `native` are what the provider wants back with the part, and close it."""
 
     text: str
     signature: str | None = None
+    native: dict[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ToolCallChunk:
-    """A piece of a tool call. `index` tells the calls of one reply apart; `arguments` is a fragment of JSON text."""
+    """A piece of a tool call. `index` tells the calls of one reply apart; `arguments` is a fragment of JSON text.
+
+    `native` is what the provider wants back with the call.
+    """
 
     index: int
     name: str | None = None
     arguments: str = ""
     provider_call_id: str | None = None
+    native: dict[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ReplyEnd:
-    """The reply is complete. Comes exactly once, last: a stream that ends without it was cut."""
+    """The reply is complete. Comes exactly once, last: a stream that ends without it was cut.
+
+    `model` is the name that the provider says, `origin` whose the `native` parts are.
+    """
 
     stop_reason: StopReason
     usage: Usage = field(default_factory=Usage)
     model: str | None = None
+    origin: Origin | None = None
 
 
 Chunk = TextChunk | ReasoningChunk | ToolCallChunk | ReplyEnd

@@ -30,18 +30,25 @@ _MAX_DEPTH = 100
 @dataclass(slots=True)
 class _Text:
     pieces: list[str]
+    native: dict[str, Any] | None = None
 
 
 @dataclass(slots=True)
 class _Reasoning:
     pieces: list[str]
     signature: str | None = None
+    native: dict[str, Any] | None = None
+
+    @property
+    def is_closed(self) -> bool:
+        return self.signature is not None or self.native is not None
 
 
 @dataclass(slots=True)
 class _Call:
     name: str = ""
     provider_call_id: str | None = None
+    native: dict[str, Any] | None = None
     pieces: list[str] = field(default_factory=list)
 
 
@@ -71,7 +78,7 @@ class ReplyBuilder:
             raise ProviderError("the provider sent more after the end of the reply")
         match chunk:
             case TextChunk():
-                self._add_text(chunk.text)
+                self._add_text(chunk)
             case ReasoningChunk():
                 self._add_reasoning(chunk)
             case ToolCallChunk():
@@ -94,9 +101,10 @@ class ReplyBuilder:
         for part in self._parts:
             match part:
                 case _Text():
-                    parts.append(TextPart(text="".join(part.pieces)))
+                    parts.append(TextPart(text="".join(part.pieces), native=part.native or None))
                 case _Reasoning():
-                    parts.append(ReasoningPart(text="".join(part.pieces), signature=part.signature))
+                    text = "".join(part.pieces)
+                    parts.append(ReasoningPart(text=text, signature=part.signature, native=part.native or None))
                 case _Call():
                     parts.append(_call_part(part, _ids.call_id(run_id, turn, calls), is_cut=is_cut))
                     calls += 1
@@ -109,28 +117,34 @@ class ReplyBuilder:
             role=Role.ASSISTANT,
             parts=tuple(parts),
             model=self._end.model,
+            origin=self._end.origin if any(_is_theirs(part) for part in parts) else None,
             stop_reason=stop_reason,
             usage=self._end.usage,
         )
 
-    def _add_text(self, text: str) -> None:
-        if not text:
-            return
+    def _add_text(self, chunk: TextChunk) -> None:
         last = self._parts[-1] if self._parts else None
-        if isinstance(last, _Text):
-            last.pieces.append(text)
-        else:
-            self._parts.append(_Text([text]))
+        is_open = isinstance(last, _Text) and last.native is None
+        if not chunk.text and not chunk.native and not (is_open and chunk.native is not None):
+            return
+        if not isinstance(last, _Text) or not is_open:
+            last = _Text([])
+            self._parts.append(last)
+        last.pieces.append(chunk.text)
+        last.native = chunk.native
 
     def _add_reasoning(self, chunk: ReasoningChunk) -> None:
-        if not chunk.text and chunk.signature is None:
-            return
         last = self._parts[-1] if self._parts else None
-        if not isinstance(last, _Reasoning) or last.signature is not None:
+        is_open = isinstance(last, _Reasoning) and not last.is_closed
+        closes = chunk.signature is not None or chunk.native is not None
+        if not chunk.text and not chunk.native and chunk.signature is None and not (is_open and closes):
+            return
+        if not isinstance(last, _Reasoning) or not is_open:
             last = _Reasoning([])
             self._parts.append(last)
         last.pieces.append(chunk.text)
         last.signature = chunk.signature
+        last.native = chunk.native
 
     def _add_call(self, chunk: ToolCallChunk) -> None:
         call = self._calls.get(chunk.index)
@@ -139,6 +153,8 @@ class ReplyBuilder:
             self._parts.append(call)
         call.name = call.name or (chunk.name or "").strip()
         call.provider_call_id = call.provider_call_id or chunk.provider_call_id
+        if chunk.native:
+            call.native = (call.native or {}) | chunk.native
         if chunk.arguments:
             call.pieces.append(chunk.arguments)
 
@@ -161,7 +177,13 @@ def _call_part(call: _Call, call_id: str, *, is_cut: bool) -> ToolCallPart:
         arguments=arguments,
         provider_call_id=call.provider_call_id,
         arguments_error=error,
+        native=call.native,
     )
+
+
+def _is_theirs(part: Part) -> bool:
+    """Whether only the provider that sent the part understands all of it."""
+    return getattr(part, "native", None) is not None or getattr(part, "signature", None) is not None
 
 
 def _parse_arguments(text: str) -> tuple[dict[str, Any], str | None]:

@@ -10,6 +10,7 @@ import pytest
 from agentq.errors import ProviderError
 from agentq.messages import Message, ReasoningPart, StopReason, Usage
 from agentq.providers._chat_stream import ChatReader
+from agentq.providers._sse import Frame
 from agentq.providers.reply import CUT, ReplyBuilder
 from tests.providers.faults import call, chunk, says, usage
 
@@ -18,10 +19,10 @@ def read(*chunks: Any, done: bool = True) -> Message:
     reader, builder = ChatReader("openai-chat"), ReplyBuilder()
     for each in chunks:
         data = each if isinstance(each, bytes) else json.dumps(each).encode()
-        for piece in reader.read(data):
+        for piece in reader.read(Frame(data)):
             builder.add(piece)
     if done:
-        assert list(reader.read(b"[DONE]")) == []
+        assert list(reader.read(Frame(b"[DONE]"))) == []
     builder.add(reader.end())
     return builder.finish("RUN", 1)
 

@@ -180,7 +180,7 @@ class TestTime:
         model_server.answers(hangs)
         request = Post("test", f"{model_server.url}/chat", {}, b"{}", 0.05, 0.05)
         error = await failure(connections, request)
-        assert str(error) == "test sent nothing for 0.05 s (idle_timeout_s)"
+        assert str(error) == "test sent nothing for 0.05 s (headers_timeout_s)"
         assert error.retryable
         await model_server.is_quiet()
 

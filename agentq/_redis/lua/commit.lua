@@ -22,10 +22,11 @@ ARGV[9]   session_ttl_ms  time to live of a session whose last run ends
 ARGV[10]   remembers    1 when the session gets the messages of a run that ends
 ARGV[11]  wakeup       template of the wake-up, or empty
 ARGV[12]  fields*      names and values for the run hash
-ARGV[13]  contents*    new messages, JSON
+ARGV[13]  contents*    new messages, JSON; `=` and the name of a step for one that is in the journal
 ARGV[14]  items*       events
 ARGV[15]  closing*     events that hold only if the run gets this status
 ARGV[16]  ranges*      numbers of the deltas that an event of this batch replaces, "first-last"
+ARGV[17]  quotes*      texts of events, and then of closing events, that are in the contents
 
 Returns {status, number of the last event, woken, run that comes next, or empty}, or
   -1  RunNotFound         there is no such run
@@ -35,6 +36,7 @@ Returns {status, number of the last event, woken, run that comes next, or empty}
 ]]
 -- @include clock
 -- @include lists
+-- @include quotes
 -- @include emit
 -- @include status
 -- @include wake
@@ -56,7 +58,16 @@ end
 if not TRANSITIONS['running'][status] then
   return -3
 end
-local fields, contents, items, closing, ranges = lists(12, 5)
+local fields, contents, items, closing, ranges, quotes = lists(12, 6)
+for i, content in ipairs(contents) do
+  if string.sub(content, 1, 1) == '=' then
+    contents[i] = redis.call('HGET', KEYS[3], string.sub(content, 2))
+    if not contents[i] then
+      return -9
+    end
+  end
+end
+fill(quotes, contents, items, closing)
 local delay = tonumber(ARGV[7])
 if tonumber(state.signals or '0') > tonumber(ARGV[6]) then
   status, closing, delay = 'queued', {}, 0

@@ -60,28 +60,34 @@ class Commits:
         contents = [encode_message(message) for message in commit.messages]
         items, closing = _arguments.items(commit.batch.events), _arguments.items(commit.closing)
         told, quotes = _quotes.without_repeats(items + closing, commit.batch.events + commit.closing, contents)
-        status, last, woken, next_run_id = await self._run(
-            lease,
-            status=commit.status,
-            signals=commit.signals_seen,
-            delay_ms=commit.delay_ms,
-            ttl_ms=commit.ttl_ms,
-            session_ttl_ms=commit.session_ttl_ms,
-            remembers=int(commit.remembers),
-            wakeup=_arguments.template(wake),
-            fields=fields_of_commit(commit),
-            contents=[
-                _IN_JOURNAL if message is commit.reply_in_journal else content
-                for message, content in zip(commit.messages, contents, strict=True)
-            ],
-            items=told[: len(items)],
-            closing=told[len(items) :],
-            ranges=_arguments.ranges(commit.batch),
-            quotes=quotes,
-        )
+        keeps = self._transcripts.begin_commit(lease.run_id, commit.messages)
+        try:
+            status, last, woken, next_run_id = await self._run(
+                lease,
+                keeps=int(keeps),
+                status=commit.status,
+                signals=commit.signals_seen,
+                delay_ms=commit.delay_ms,
+                ttl_ms=commit.ttl_ms,
+                session_ttl_ms=commit.session_ttl_ms,
+                remembers=int(commit.remembers),
+                wakeup=_arguments.template(wake),
+                fields=fields_of_commit(commit),
+                contents=[
+                    _IN_JOURNAL if message is commit.reply_in_journal else content
+                    for message, content in zip(commit.messages, contents, strict=True)
+                ],
+                items=told[: len(items)],
+                closing=told[len(items) :],
+                ranges=_arguments.ranges(commit.batch),
+                quotes=quotes,
+            )
+        except LeaseLost:
+            self._transcripts.drop(lease.run_id)
+            raise
         outcome = Committed(Status(status.decode()), last, bool(woken), next_run_id.decode() or None)
         if outcome.status is Status.QUEUED:
-            self._transcripts.extend(lease.run_id, commit.messages)
+            self._transcripts.end_commit(lease.run_id)
         else:
             self._transcripts.drop(lease.run_id)
         return outcome
@@ -108,7 +114,7 @@ class Commits:
     async def _run(self, lease: Lease, **arguments: Any) -> Any:
         run_id = lease.run_id
         nothing = {
-            "delay_ms": 0, "session_ttl_ms": SESSION_TTL_MS, "remembers": 1, "wakeup": b"",
+            "delay_ms": 0, "session_ttl_ms": SESSION_TTL_MS, "remembers": 1, "keeps": 0, "wakeup": b"",
             "fields": (), "contents": (), "items": (), "closing": (), "ranges": (),
             "quotes": (),
         }  # fmt: skip

@@ -70,6 +70,7 @@ def commit_of(
     *,
     reply: Message | None,
     ttl: TimesToLive,
+    is_journaled: bool = False,
 ) -> Commit:
     """The commit that a decision amounts to. `reply` is the model's, for its usage; it counts as a turn."""
     usage = Usage(**run.usage)
@@ -89,6 +90,7 @@ def commit_of(
         delay_ms=finish.delay_ms,
         ttl_ms=ttl.of(finish.status) if finish.status.is_final else 0,
         session_ttl_ms=ttl.settings.session_ttl_ms,
+        reply_in_journal=reply if is_journaled and reply in finish.messages else None,
     )
 
 

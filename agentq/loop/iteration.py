@@ -288,6 +288,7 @@ class Iteration:
             # A journaled reply that no message of the commit holds stays in the journal, for a retry to go on from.
             reply=self._reply if finish.messages or not self._reply_is_journaled else None,
             ttl=TimesToLive(self._run.ttl_ms, self._agent.ttl_ms, loop.settings),
+            is_journaled=self._reply_is_journaled,
         )
         committed = await patiently(
             lambda: loop.store.commit(lease, commit, wake=loop.wakeup), loop.clock, self._is_lost

@@ -124,8 +124,8 @@ class Claims:
         """The session's messages, and the run's own up to index `first`, from the cache where they are there."""
         if first == 0:
             return Transcript(tuple(decode_message(content) for content in earlier), ())
-        known = self._transcripts.get(run.run_id)
-        if known is not None and len(known.messages) == first:
+        known = self._transcripts.get(run.run_id, first)
+        if known is not None:
             return known
         contents, history = await asyncio.gather(
             self._pipeline.execute("LRANGE", self._keys.messages(run.run_id), 0, first - 1), self._history(run)

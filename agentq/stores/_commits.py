@@ -9,7 +9,8 @@ from agentq.errors import LeaseLost
 from agentq.events.model import RunFailedEvent
 from agentq.messages import encode_message
 from agentq.runs import Status
-from agentq.stores import _arguments
+from agentq.steps import REPLY
+from agentq.stores import _arguments, _quotes
 from agentq.stores._checks import check_commit
 from agentq.stores._records import fields_of_commit
 from agentq.stores.base import SESSION_TTL_MS, Committed
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 # More than any run gets: nothing that was sent into a run that cannot be read changes that it ends.
 _ALL_SIGNALS = 2**53
+
+# How `commit.lua` is told to take a message from the journal.
+_IN_JOURNAL = f"={REPLY}".encode()
 
 logger = logging.getLogger(__name__)
 
@@ -53,24 +57,37 @@ class Commits:
     async def commit(self, lease: Lease, commit: Commit, wake: Wakeup | None) -> Committed:
         """See `Store.commit`."""
         check_commit(commit)
-        status, last, woken, next_run_id = await self._run(
-            lease,
-            status=commit.status,
-            signals=commit.signals_seen,
-            delay_ms=commit.delay_ms,
-            ttl_ms=commit.ttl_ms,
-            session_ttl_ms=commit.session_ttl_ms,
-            remembers=int(commit.remembers),
-            wakeup=_arguments.template(wake),
-            fields=fields_of_commit(commit),
-            contents=[encode_message(message) for message in commit.messages],
-            items=_arguments.items(commit.batch.events),
-            closing=_arguments.items(commit.closing),
-            ranges=_arguments.ranges(commit.batch),
-        )
+        contents = [encode_message(message) for message in commit.messages]
+        items, closing = _arguments.items(commit.batch.events), _arguments.items(commit.closing)
+        told, quotes = _quotes.without_repeats(items + closing, commit.batch.events + commit.closing, contents)
+        keeps = self._transcripts.begin_commit(lease.run_id, commit.messages)
+        try:
+            status, last, woken, next_run_id = await self._run(
+                lease,
+                keeps=int(keeps),
+                status=commit.status,
+                signals=commit.signals_seen,
+                delay_ms=commit.delay_ms,
+                ttl_ms=commit.ttl_ms,
+                session_ttl_ms=commit.session_ttl_ms,
+                remembers=int(commit.remembers),
+                wakeup=_arguments.template(wake),
+                fields=fields_of_commit(commit),
+                contents=[
+                    _IN_JOURNAL if message is commit.reply_in_journal else content
+                    for message, content in zip(commit.messages, contents, strict=True)
+                ],
+                items=told[: len(items)],
+                closing=told[len(items) :],
+                ranges=_arguments.ranges(commit.batch),
+                quotes=quotes,
+            )
+        except LeaseLost:
+            self._transcripts.drop(lease.run_id)
+            raise
         outcome = Committed(Status(status.decode()), last, bool(woken), next_run_id.decode() or None)
         if outcome.status is Status.QUEUED:
-            self._transcripts.extend(lease.run_id, commit.messages)
+            self._transcripts.end_commit(lease.run_id)
         else:
             self._transcripts.drop(lease.run_id)
         return outcome
@@ -97,8 +114,9 @@ class Commits:
     async def _run(self, lease: Lease, **arguments: Any) -> Any:
         run_id = lease.run_id
         nothing = {
-            "delay_ms": 0, "session_ttl_ms": SESSION_TTL_MS, "remembers": 1, "wakeup": b"",
+            "delay_ms": 0, "session_ttl_ms": SESSION_TTL_MS, "remembers": 1, "keeps": 0, "wakeup": b"",
             "fields": (), "contents": (), "items": (), "closing": (), "ranges": (),
+            "quotes": (),
         }  # fmt: skip
         return await self._pipeline.run(
             self._script("commit"),

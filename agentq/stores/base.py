@@ -118,7 +118,8 @@ class Commit:
     `closing` are the events that are true only if the run gets `status` (its final event); when signals have moved
     past `signals_seen`, they are left out and the run stays queued. `delay_ms` puts the next iteration off. A run that
     ends gives its messages to its session, unless `remembers` is false; the session lives for `session_ttl_ms` after
-    its last run.
+    its last run. `reply_in_journal` is the one of the messages that the journal holds as `reply`, word for word: a
+    store may take it from there.
     """
 
     status: Status
@@ -135,6 +136,7 @@ class Commit:
     ttl_ms: int = 0
     session_ttl_ms: int = SESSION_TTL_MS
     remembers: bool = True
+    reply_in_journal: Message | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from agentq.errors import FileNotStored, RunNotFound
 from agentq.events.model import RunQueued
 from agentq.messages import Message, decode_message, encode_message
 from agentq.runs import RunState, SessionState, Status
-from agentq.stores import _arguments
+from agentq.stores import _arguments, _quotes
 from agentq.stores._checks import check_answered
 from agentq.stores._claims import ClaimedWakeups, Claims, WakeupSource
 from agentq.stores._commits import Commits
@@ -151,6 +151,8 @@ class RedisStore:
     async def journal(
         self, lease: Lease, records: Sequence[StepRecord], batch: EventBatch, *, using_tools: bool = False
     ) -> Appended:
+        written = [item for record in records for item in (record.name.encode(), record.value)]
+        items, quotes = _quotes.without_repeats(_arguments.items(batch.events), batch.events, written)
         last, at_ms = await self.pipeline.run(
             self._script("journal"),
             about=f"run {lease.run_id}",
@@ -162,9 +164,10 @@ class RedisStore:
             batch=batch.number,
             effect=int(any(record.starts_effect for record in records)),
             phase="using_tools" if using_tools else "",
-            records=[item for record in records for item in (record.name, record.value)],
-            items=_arguments.items(batch.events),
+            records=written,
+            items=items,
             ranges=_arguments.ranges(batch),
+            quotes=quotes,
         )
         return Appended(last, at_ms)
 

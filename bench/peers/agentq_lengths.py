@@ -38,7 +38,8 @@ READ = Figure("KB read per step", 1)
 COLD = Figure("ms to read a run, cold", 2)
 MESSAGE_BYTES = 1000
 RESULT_BYTES = 4000
-_FEW, _MANY = 2, 42
+# Reading a long transcript once costs as much as hundreds of iterations, so its noise needs many to vanish in.
+_FEW, _MANY = 2, 402
 _AT_ONCE = 50
 _LOOK_S = 0.01
 _PATIENCE_S = 300

@@ -6,9 +6,9 @@ from bench.measure import REDIS_CPU, THROUGHPUT, WORKER_CPU, Case, Goal, Sense, 
 from bench.peers.agentq_lengths import COLD, READ, WRITTEN, AgentqLengths
 
 _CASES = (
-    Case("20 messages", runs=100, runs_quick=20, size=20),
-    Case("100 messages", runs=100, size=100),
-    Case("1,000 messages", runs=20, runs_quick=4, size=1000),
+    Case("20 messages", runs=4, runs_quick=2, size=20),
+    Case("100 messages", runs=4, size=100),
+    Case("1,000 messages", runs=4, runs_quick=2, size=1000),
     Case("10,000 messages", runs=4, size=10_000),
 )
 
@@ -16,9 +16,10 @@ WORKLOAD = Workload(
     name="lengths",
     question="What does an iteration cost as the transcript grows?",
     description=(
-        "Transcripts begin with messages of 1 KB. A worker that goes on with a run has its transcript: it reads and "
-        "writes what is new. A worker that takes a run over reads all of it once; that is shown apart. The model looks "
-        "at nothing: what a provider spends on sending a long prompt comes on top, and no queue can save it."
+        "Transcripts begin with messages of 1 KB; few runs are in flight, the same number in each line, and a worker "
+        "spends more on each than with many. A worker that goes on with a run has its transcript: it reads and writes "
+        "what is new. A worker that takes a run over reads all of it once; that is shown apart. The model looks at "
+        "nothing: what a provider spends on sending a long prompt comes on top, and no queue can save it."
     ),
     figures=(WORKER_CPU, REDIS_CPU, WRITTEN, READ, COLD, THROUGHPUT),
     peers=(AgentqLengths(),),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,8 @@ from agentq import Agent, AgentQ, Settings, tool
 from agentq._ids import new_run_id, new_token
 from agentq._redis.connection import Connection
 from agentq._redis.scripts import Script, script
+from agentq.events.model import ReplyCompleted, RunCompleted, ToolFinished
+from agentq.events.redis import RedisEventStream
 from agentq.executors.queue import QueueExecutor
 from agentq.messages import Message, Role, TextPart, user_message
 from agentq.stores.base import NewRun
@@ -28,6 +31,12 @@ async def add(a: int, b: int) -> int:
     return a + b
 
 
+@tool(effect="idempotent")
+async def repeat(word: str, times: int) -> str:
+    """Say a word again and again."""
+    return word * times
+
+
 class Bench:
     """One worker's parts on a real Redis, with a count of the scripts that they run."""
 
@@ -36,7 +45,7 @@ class Bench:
         self.connection = Connection(url)
         self.store = RedisStore(self.connection, scripts=self._counted)
         self.executor = QueueExecutor(self.store)
-        app = AgentQ([Agent("adder", tools=[add])], settings=Settings(redis_url=url))
+        app = AgentQ([Agent("adder", tools=[add, repeat])], settings=Settings(redis_url=url))
         self.loop = app.loop(self.store, self.executor)
 
     def _counted(self, name: str) -> Script:
@@ -92,7 +101,8 @@ async def test_the_bytes_written_do_not_follow_the_length_of_the_transcript(benc
         await bench.iterate()
         await bench.iterate()
         written[earlier] = await bench.received() - before
-    assert written[1000] < 1.05 * written[10]
+    # The transcript has a megabyte; events that wait too long for company go alone, in a few hundred bytes.
+    assert written[1000] < written[10] + 2000
 
 
 async def test_a_worker_that_goes_on_reads_only_what_is_new(bench: Bench) -> None:
@@ -103,3 +113,26 @@ async def test_a_worker_that_goes_on_reads_only_what_is_new(bench: Bench) -> Non
     after: dict[str, Any] = await bench.connection.client.info("stats")
     # The transcript has a megabyte.
     assert after["total_net_output_bytes"] - info["total_net_output_bytes"] < 20_000
+
+
+async def test_a_long_result_is_sent_with_the_journal_and_the_transcript_and_told_whole(bench: Bench) -> None:
+    """The events that tell of it, and of the answer that quotes it, are made in Redis."""
+    word, times = 'a "word" and ü\n', 4000
+    script = f"call repeat {json.dumps({'word': word, 'times': times})}\nsay $1"
+    run_id = await bench.enqueue(script)
+    await bench.iterate()
+    await bench.iterate()
+    run_id = await bench.enqueue(script)
+    text, before = word * times, await bench.received()
+    await bench.iterate()
+    await bench.iterate()
+    received = await bench.received() - before
+    messages = await bench.store.messages(run_id)
+    assert [messages[2].tool_results[0].content, messages[3].text] == [text, text]
+    stream = RedisEventStream(bench.store.pipeline, bench.store.hub, bench.store.keys, bench.store.messages)
+    events = [event async for event in stream.follow(run_id, live=False)]
+    assert [event.content for event in events if isinstance(event, ToolFinished)] == [text]
+    assert [event.text for event in events if isinstance(event, ReplyCompleted)] == ["", text]
+    assert [event.output for event in events if isinstance(event, RunCompleted)] == [text]
+    # The journal, the transcript and the answer, and the answer's pieces as they were streamed.
+    assert received < 4.2 * len(json.dumps(text, ensure_ascii=False).encode())

@@ -64,9 +64,11 @@ local function read_claim(run_id)
   if first == 0 and number(seen[4]) > 0 then
     history = redis.call('LRANGE', session_key(prefix, seen[3]) .. ':messages', 0, number(seen[4]) - 1)
   end
+  local more = redis.call('LLEN', run .. ':messages') - first
   return {
     run_id, redis.call('HGETALL', run), redis.call('HGETALL', run .. ':journal'),
-    redis.call('LRANGE', run .. ':messages', first, -1), first, history,
+    -- Counted from the end: Redis walks there from the nearer side only in newer versions.
+    more > 0 and redis.call('LRANGE', run .. ':messages', -more, -1) or {}, first, history,
   }
 end
 

@@ -20,12 +20,14 @@ ARGV[7]   delay_ms     how long the next iteration is put off
 ARGV[8]   ttl_ms       time to live of a run that ends
 ARGV[9]   session_ttl_ms  time to live of a session whose last run ends
 ARGV[10]   remembers    1 when the session gets the messages of a run that ends
-ARGV[11]  wakeup       template of the wake-up, or empty
-ARGV[12]  fields*      names and values for the run hash
-ARGV[13]  contents*    new messages, JSON
-ARGV[14]  items*       events
-ARGV[15]  closing*     events that hold only if the run gets this status
-ARGV[16]  ranges*      numbers of the deltas that an event of this batch replaces, "first-last"
+ARGV[11]  keeps        1 when the worker has the transcript at hand: its next claim gets only what is new
+ARGV[12]  wakeup       template of the wake-up, or empty
+ARGV[13]  fields*      names and values for the run hash
+ARGV[14]  contents*    new messages, JSON; `=` and the name of a step for one that is in the journal
+ARGV[15]  items*       events
+ARGV[16]  closing*     events that hold only if the run gets this status
+ARGV[17]  ranges*      numbers of the deltas that an event of this batch replaces, "first-last"
+ARGV[18]  quotes*      texts of events, and then of closing events, that are in the contents
 
 Returns {status, number of the last event, woken, run that comes next, or empty}, or
   -1  RunNotFound         there is no such run
@@ -35,6 +37,7 @@ Returns {status, number of the last event, woken, run that comes next, or empty}
 ]]
 -- @include clock
 -- @include lists
+-- @include quotes
 -- @include emit
 -- @include status
 -- @include wake
@@ -56,7 +59,16 @@ end
 if not TRANSITIONS['running'][status] then
   return -3
 end
-local fields, contents, items, closing, ranges = lists(12, 5)
+local fields, contents, items, closing, ranges, quotes = lists(13, 6)
+for i, content in ipairs(contents) do
+  if string.sub(content, 1, 1) == '=' then
+    contents[i] = redis.call('HGET', KEYS[3], string.sub(content, 2))
+    if not contents[i] then
+      return -9
+    end
+  end
+end
+fill(quotes, contents, items, closing)
 local delay = tonumber(ARGV[7])
 if tonumber(state.signals or '0') > tonumber(ARGV[6]) then
   status, closing, delay = 'queued', {}, 0
@@ -73,21 +85,21 @@ for _, item in ipairs(closing) do
 end
 local last = emit(run, KEYS[4], items, now)
 redis.call('HDEL', run, 'open')
-redis.call('HSET', run, 'committed', fence, 'writer', state.owner, 'length', redis.call('LLEN', KEYS[2]),
+redis.call('HSET', run, 'committed', fence, 'writer', ARGV[11] == '1' and state.owner or '', 'length', redis.call('LLEN', KEYS[2]),
   'owner', '', 'lease_until', '0', 'phase', '', 'recoveries', '0', 'updated', int(now), unpack(fields))
 set_status(prefix, run, run_id, 'running', status)
 local woken, next_id = 0, ''
 if status == 'queued' then
-  woken, next_id = schedule(prefix, ARGV[11], run, run_id, state.queue, now, delay), run_id
+  woken, next_id = schedule(prefix, ARGV[12], run, run_id, state.queue, now, delay), run_id
 elseif FINAL[status] then
   if status == 'cancelled' then
     -- Perhaps no worker ever comes to take it. The wake-ups of a run that ended otherwise have been taken, or will be.
-    withdraw(ARGV[11], run, run_id, state.queue)
+    withdraw(ARGV[12], run, run_id, state.queue)
   end
   next_id = finish(prefix, run, run_id, now, tonumber(ARGV[8]), tonumber(ARGV[9]), ARGV[10] == '1') or ''
   if next_id ~= '' then
     local promoted = prefix .. ':{' .. next_id .. '}'
-    woken = schedule(prefix, ARGV[11], promoted, next_id, redis.call('HGET', promoted, 'queue'), now, 0)
+    woken = schedule(prefix, ARGV[12], promoted, next_id, redis.call('HGET', promoted, 'queue'), now, 0)
   end
 end
 redis.call('HSET', run, 'outcome', status .. ' ' .. int(last) .. ' ' .. woken .. ' ' .. next_id)

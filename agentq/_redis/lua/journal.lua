@@ -13,6 +13,7 @@ ARGV[5]  phase      new phase, or empty
 ARGV[6]  records*   names and values
 ARGV[7]  items*     events
 ARGV[8]  ranges*    numbers of the deltas that an event of this batch replaces, "first-last"
+ARGV[9]  quotes*    texts of events that are in the records
 
 Returns {number of the last event, time}, or
   -1  RunNotFound       there is no such run
@@ -22,6 +23,7 @@ Returns {number of the last event, time}, or
 ]]
 -- @include clock
 -- @include lists
+-- @include quotes
 -- @include emit
 -- @include lease
 -- @include fence
@@ -32,7 +34,8 @@ local code = refused(state, fence, ARGV[2])
 if code then
   return code
 end
-local records, items, ranges = lists(6, 3)
+local records, items, ranges, quotes = lists(6, 4)
+fill(quotes, records, items)
 local answer = already(state, fence, ARGV[3])
 if answer then
   return answer

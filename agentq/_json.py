@@ -30,6 +30,15 @@ def checked(value: Any, *, field: str) -> Any:
         ) from error
 
 
+def storable_tree(value: Any) -> Any:
+    """`value` of JSON with `storable` texts, all the way down."""
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, dict):
+        return {storable(name): storable_tree(each) for name, each in value.items()}
+    return [storable_tree(each) for each in value] if isinstance(value, list | tuple) else value
+
+
 def storable(text: str) -> str:
     """`text` with a question mark for each lone surrogate, which has no place in JSON."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()

@@ -82,7 +82,7 @@ class AgentQ:
     def manifests(self) -> dict[str, dict[str, Any]]:
         """What workers publish of the agents, by name, with the media types of files that their models take."""
         return {
-            name: {**agent.manifest(), "media_types": list(media_types_of(self._resolve(agent.model)[0]))}
+            name: {**agent.manifest(), "media_types": list(media_types_of(self._resolve(agent.models[0])[0]))}
             for name, agent in self.agents.items()
         }
 
@@ -101,7 +101,8 @@ class AgentQ:
         """
         for agent in self.agents.values():
             try:
-                self._check_model(agent, agent.model)
+                for model in agent.models:
+                    self._check_model(agent, model)
             except InvalidInput as error:
                 raise type(error)(f"agent {agent.name!r}: {error}", field=error.field) from error
 
@@ -121,7 +122,7 @@ class AgentQ:
 
     def _check_model(self, agent: Agent, model: str) -> Provider:
         provider, name = self._resolve(model)
-        check_model_settings(provider, name, agent.model_settings)
+        check_model_settings(provider, name, agent.settings_of(model))
         return provider
 
     def _resolve(self, model: str) -> tuple[Provider, str]:
@@ -149,10 +150,10 @@ class AgentQ:
         outlives the call, unless `AgentQ` was given a store of its own.
         """
         definition = self.agent(agent)
-        model_name = model or definition.model
-        provider = self._check_model(definition, model_name)
+        models = (model,) if model else definition.models
+        provider, *_ = [self._check_model(definition, each) for each in models]
         attached = await asyncio.to_thread(read_files, files, self.settings) if files else NOTHING
-        if refused := refusal(attached.parts, media_types_of(provider), model_name):
+        if refused := refusal(attached.parts, media_types_of(provider), models[0]):
             raise InvalidInput(refused, field="files")
         new = new_run(
             self.settings,

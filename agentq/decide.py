@@ -46,7 +46,10 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Everything a decision depends on. `partial` is what a cancelled model call had said."""
+    """Everything a decision depends on.
+
+    `partial` is what a cancelled model call had said; `output_problem` says what is wrong with the text of an answer.
+    """
 
     run: RunState
     messages: tuple[Message, ...]
@@ -55,6 +58,7 @@ class View:
     effect_of: Callable[[ToolCallPart], Effect]
     failure: Failure | None = None
     partial: Message | None = None
+    output_problem: Callable[[str], str | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +158,8 @@ def _after_reply(view: View, reply: Message) -> Decision:
         if reply.stop_reason is StopReason.MAX_TOKENS and not reply.text.strip():
             # Another try would cost as much and come as far.
             return _failed(view, (), "the model used up its token limit before it said anything; raise max_tokens")
+        if view.output_problem is not None and (problem := view.output_problem(reply.text)) is not None:
+            return _failed_turn(view, (reply,), NoteKind.OUTPUT_INVALID, problem)
         return Finish(Status.COMPLETED, (reply,), view.run.iteration + 1, 0)
     planned: list[PlannedCall] = []
     is_rest = True
@@ -257,5 +263,6 @@ def _refusal(reply: Message) -> str:
 _NOTES = {
     NoteKind.PROVIDER_ERROR: "The last model call failed ({error}). Go on from where you were.",
     NoteKind.REFUSED: "Your last reply was not accepted ({error}). Answer the request in another way.",
+    NoteKind.OUTPUT_INVALID: "Your answer does not have the form that was asked for ({error}). Give it again, whole.",
     NoteKind.TOOL_ERROR: "A tool failed ({error}). Correct the call, use another tool, or go on without it.",
 }

@@ -51,6 +51,7 @@ class NoteKind(StrEnum):
     PROVIDER_ERROR = "provider_error"
     REFUSED = "refused"
     TOOL_ERROR = "tool_error"
+    OUTPUT_INVALID = "output_invalid"
     RETRIED = "retried"
 
 
@@ -130,7 +131,8 @@ class Usage(Data):
     """Tokens billed. Sums with `+`.
 
     `input_tokens` is all input: `cached_input_tokens` of it were read from the provider's cache, `cache_write_tokens`
-    were written to it. `output_tokens` is all output, with the `reasoning_tokens`.
+    were written to it. `output_tokens` is all output, with the `reasoning_tokens`. `cost_nanousd` is what the replies
+    cost whose price is known, in billionths of a US dollar, by the prices that `prices` names; None: of none it is.
     """
 
     input_tokens: int = 0
@@ -138,6 +140,13 @@ class Usage(Data):
     cached_input_tokens: int = 0
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
+    cost_nanousd: int | None = None
+    prices: str | None = None
+
+    @property
+    def cost_usd(self) -> float | None:
+        """The known cost in US dollars."""
+        return None if self.cost_nanousd is None else self.cost_nanousd / 1e9
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -146,7 +155,13 @@ class Usage(Data):
             cached_input_tokens=self.cached_input_tokens + other.cached_input_tokens,
             cache_write_tokens=self.cache_write_tokens + other.cache_write_tokens,
             reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
+            cost_nanousd=_sum(self.cost_nanousd, other.cost_nanousd),
+            prices=other.prices or self.prices,
         )
+
+
+def _sum(one: int | None, other: int | None) -> int | None:
+    return other if one is None else one + (other or 0)
 
 
 class Origin(Data):

@@ -6,16 +6,19 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from agentq.errors import InvalidInput, ResultTimeout, RunCancelled, RunFailed
 from agentq.messages import Message, Role, Usage
+from agentq.output import parse
 from agentq.runs import RunState, Status
 
 if TYPE_CHECKING:
     from agentq.events.model import Event
     from agentq.events.stream import EventStream
     from agentq.stores.base import Store
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,10 @@ class RunResult:
     messages: tuple[Message, ...]
     usage: Usage
     status: Status = Status.COMPLETED
+
+    def parse(self, kind: type[T]) -> T:
+        """The output as a pydantic model or another type, such as the agent's `output_type`. Raises `InvalidInput`."""
+        return parse(kind, self.output)
 
 
 @asynccontextmanager

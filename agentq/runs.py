@@ -110,7 +110,7 @@ class RunState:
     not_before_ms: int = 0
     cancel_reason: str | None = None
     last_error: str | None = None
-    usage: Mapping[str, int] = field(default_factory=dict)
+    usage: Mapping[str, Any] = field(default_factory=dict)
     seq: int = 0
     wake: int = 0
     message_count: int = 0

@@ -103,7 +103,7 @@ def _check_models(app: AgentQ) -> Check:
         app.check_models()
     except AgentQError as error:
         return failed("models", str(error), "correct the agent's model=, or set the key")
-    models = sorted({agent.model for agent in app.agents.values()})
+    models = sorted({model for agent in app.agents.values() for model in agent.models})
     return ok("models", f"models: {', '.join(models)}")
 
 

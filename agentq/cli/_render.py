@@ -17,6 +17,8 @@ from agentq.events.model import (
     Gap,
     IterationFinished,
     IterationStarted,
+    ModelReplaced,
+    ModelRetried,
     Note,
     ReasoningDelta,
     ReplyCompleted,
@@ -110,6 +112,8 @@ class Renderer:
                 self._reasoning(event.text)
             case ReplyCompleted():
                 self._reply(event)
+            case ModelRetried() | ModelReplaced():
+                self._model_failed(event)
             case AttemptReset():
                 self._reset(event)
             case ToolCalled():
@@ -183,6 +187,15 @@ class Renderer:
             self._page.line(self._page.style(f"↺ the reply was started again{reason}", "dim"))
         self._seen.is_reply_open = self._seen.has_streamed = False
         self._seen.running.clear()
+
+    def _model_failed(self, event: ModelRetried | ModelReplaced) -> None:
+        """Say that the model is asked again, or another one in its place."""
+        self._page.close()
+        if isinstance(event, ModelRetried):
+            words = f"asking {event.model} again in {duration(event.wait_ms)} (attempt {event.attempt})"
+        else:
+            words = f"asking {event.by} in place of {event.model}"
+        self._page.line(self._page.style(f"! {words}: {one_line(event.reason)}", "yellow"))
 
     def _called(self, event: ToolCalled) -> None:
         self._seen.is_reply_open = True

@@ -108,6 +108,25 @@ class AttemptReset(_Event):
         return self.first <= number <= self.last and number not in self.kept
 
 
+class ModelRetried(_Event):
+    """A call of the model failed and is made again after `wait_ms`, as attempt number `attempt`."""
+
+    type: Literal["model.retried"] = "model.retried"
+    model: str
+    attempt: int
+    wait_ms: int
+    reason: str
+
+
+class ModelReplaced(_Event):
+    """`model` failed for good; the model `by` is asked in its place."""
+
+    type: Literal["model.replaced"] = "model.replaced"
+    model: str
+    by: str
+    reason: str
+
+
 class ToolCalled(_Event):
     """A tool is about to run."""
 
@@ -270,6 +289,8 @@ Event = Annotated[
     | ReasoningDelta
     | ReplyCompleted
     | AttemptReset
+    | ModelRetried
+    | ModelReplaced
     | ToolCalled
     | ToolProgress
     | ToolFinished

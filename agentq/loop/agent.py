@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from agentq import _json
 from agentq.decide import Limits
 from agentq.errors import InvalidInput
+from agentq.output import OutputType
 from agentq.providers.registry import parse_model
 from agentq.settings import check_name, times_to_live
 from agentq.tools.function import Tool, tool
@@ -26,8 +27,10 @@ _BACKOFF_MAX_MS = 30_000
 class Agent:
     """An agent by name. Validated when it is built; raises `InvalidInput` naming the field.
 
-    `model` is "provider:model"; `model_settings` go to the provider as they are. `queue` is where its runs wait,
-    if not on the queue that the settings name.
+    `model` is "provider:model", or several of them: the next one is asked where the ones before it fail.
+    `model_settings` go to the provider as they are; those of one model alone stand under its name. `output_type` is
+    what answers are: a pydantic model, or another type whose JSON is an object. `queue` is where its runs wait, if not
+    on the queue that the settings name.
     `max_iterations` counts turns that made progress, `max_error_retries` consecutive turns that failed.
     `retry_backoff_s` is the first wait after a model call failed; it doubles up to 30 s.
     `ttl_s` is how long its runs are kept when they have ended: one length, or a mapping such as `{"failed": 3600}`.
@@ -35,7 +38,7 @@ class Agent:
 
     name: str
     instructions: str = ""
-    model: str = "mock"
+    model: str | Sequence[str] = "mock"
     tools: Sequence[Tool | Any] = ()
     max_iterations: int = 16
     max_error_retries: int = 10
@@ -43,12 +46,19 @@ class Agent:
     model_settings: Mapping[str, Any] = field(default_factory=dict)
     retry_backoff_s: float = 1.0
     ttl_s: float | Mapping[str, float] | None = None
+    output_type: Any = None
 
     def __post_init__(self) -> None:
         check_name(self.name, field="name")
         if self.queue is not None:
             check_name(self.queue, field="queue")
-        parse_model(self.model)
+        models = (self.model,) if isinstance(self.model, str) else tuple(self.model)
+        if not models:
+            raise InvalidInput("model names none; leave it out for mock", field="model")
+        for model in models:
+            parse_model(model)
+        object.__setattr__(self, "_models", tuple(dict.fromkeys(models)))
+        object.__setattr__(self, "_output", None if self.output_type is None else OutputType(self.output_type))
         if self.max_iterations < 1:
             raise InvalidInput(f"max_iterations must be at least 1, not {self.max_iterations}", field="max_iterations")
         if self.max_error_retries < 0:
@@ -56,7 +66,14 @@ class Agent:
         if self.retry_backoff_s < 0:
             raise InvalidInput("retry_backoff_s must not be negative", field="retry_backoff_s")
         object.__setattr__(self, "_ttl_ms", times_to_live(self.ttl_s, field="ttl_s"))
-        _json.checked(dict(self.model_settings), field="model_settings")
+        # A key may be a function, which is called for each request.
+        settings = {name: value for name, value in self.model_settings.items() if not callable(value)}
+        _json.checked(settings, field="model_settings")
+        unused = sorted(name for name in settings if ":" in name and name not in models)
+        if unused:
+            raise InvalidInput(
+                f"model_settings has settings of {unused[0]!r}, which is no model of this agent", field="model_settings"
+            )
         tools = tuple(entry if isinstance(entry, Tool) else tool(entry) for entry in self.tools)
         object.__setattr__(self, "tools", tools)
         names = [entry.name for entry in tools]
@@ -76,6 +93,23 @@ class Agent:
     def tool_named(self, name: str) -> Tool | None:
         by_name: Mapping[str, Tool] = self._by_name  # type: ignore[attr-defined]  # set in __post_init__
         return by_name.get(name)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Its models, the first one first."""
+        models: tuple[str, ...] = self._models  # type: ignore[attr-defined]  # set in __post_init__
+        return models
+
+    @property
+    def output(self) -> OutputType | None:
+        """What its answers must be, if not just text."""
+        output: OutputType | None = self._output  # type: ignore[attr-defined]  # set in __post_init__
+        return output
+
+    def settings_of(self, model: str) -> dict[str, Any]:
+        """The settings for one of its models: those of all, and in their place those of this one."""
+        common = {name: value for name, value in self.model_settings.items() if ":" not in name}
+        return common | dict(self.model_settings.get(model) or {})
 
     @property
     def ttl_ms(self) -> Mapping[str, int]:
@@ -105,7 +139,7 @@ class Agent:
         return {
             "name": self.name,
             "queue": self.queue,
-            "model": self.model,
+            "model": self.models[0],
             "max_iterations": self.max_iterations,
             "max_error_retries": self.max_error_retries,
             "ttl_ms": dict(self.ttl_ms),

@@ -5,23 +5,21 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from agentq import _json
 from agentq.decide import Ask, CallModel, Failure, Finish, RunCalls, Settle, View, decide
 from agentq.errors import AgentQError, LeaseLost, ProviderError, RunNotFound, StoreCorrupted, StoreUnavailable
-from agentq.events.model import IterationStarted, ReasoningDelta, ReplyCompleted, RunReleased, RunWaiting, TextDelta
+from agentq.events.model import IterationStarted, ReplyCompleted, RunReleased, RunWaiting
 from agentq.loop.answering import question_about
+from agentq.loop.asking import Asking
 from agentq.loop.calls import Calls
 from agentq.loop.finishing import TimesToLive, commit_of, turn_events
 from agentq.loop.interrupts import Interrupt, Interrupts
 from agentq.loop.losses import Losses, report_loss
 from agentq.loop.writer import StepWriter, patiently
-from agentq.messages import Message, ReasoningPart, Role, StopReason, TextPart, Usage, encode_message
-from agentq.providers.base import ModelRequest, ReasoningChunk, TextChunk, ToolCallChunk
-from agentq.providers.reply import ReplyBuilder
+from agentq.messages import Message, ReasoningPart, StopReason, Usage, encode_message
 from agentq.runs import Status
 from agentq.steps import REPLY, Steps, read_steps
 from agentq.stores.base import Rest, StepRecord
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
     from agentq.loop.agent import Agent
     from agentq.loop.loop import Loop
     from agentq.messages import ToolCallPart
-    from agentq.providers.base import Chunk
     from agentq.stores.base import Claim, EventBatch, Lease
 
 logger = logging.getLogger(__name__)
@@ -182,6 +179,7 @@ class Iteration:
             self._calls.effect_of,
             self._failure,
             self._partial,
+            None if self._agent.output is None else self._agent.output.problem,
         )
 
     async def _see_cancel(self) -> None:
@@ -197,9 +195,9 @@ class Iteration:
     # --- the model
 
     async def _call_model(self) -> None:
-        builder = ReplyBuilder()
+        asking = Asking(self._loop, self._agent, self._claim, self._run, self._writer)
         try:
-            reply = await self._interrupts.run(self._stream(builder), "none")
+            reply = await self._interrupts.run(asking.reply(), "none")
         except ProviderError as error:
             self._failure = Failure(_json.storable(str(error)), error.retryable, _wait_ms(error))
         except AgentQError as error:
@@ -209,50 +207,12 @@ class Iteration:
             self._failure = Failure(_json.storable(f"{type(error).__name__}: {error}"))
         else:
             if reply is None:
-                self._keep_partial(builder)
+                self._partial = asking.partial()
                 return
             self._reply = reply
             if reply.tool_calls:
                 await self._writer.journal_reply(StepRecord(REPLY, encode_message(reply)), self._reply_event(reply))
                 self._reply_is_journaled = True
-
-    async def _stream(self, builder: ReplyBuilder) -> Message:
-        agent = self._agent
-        provider, model = self._loop.provider(self._run.model or agent.model)
-        messages = self._claim.history + self._claim.messages
-        request = ModelRequest(
-            model,
-            messages,
-            history_length=len(self._claim.history),
-            files=await self._loop.files.of(self._run.run_id, messages, provider, self._run.model or agent.model),
-            instructions=agent.instructions,
-            tools=agent.specs,
-            settings=agent.model_settings,
-            run_id=self._run.run_id,
-            session_id=self._run.session_id,
-        )
-        stream = provider.stream(request)
-        try:
-            async for given in stream:
-                chunk = _storable(given)
-                builder.add(chunk)
-                if isinstance(chunk, TextChunk):
-                    if chunk.text:
-                        self._writer.emit_text(TextDelta, chunk.text)
-                elif isinstance(chunk, ReasoningChunk) and chunk.text:
-                    self._writer.emit_text(ReasoningDelta, chunk.text)
-        finally:
-            # A generator that is left early would keep its connection until it is collected.
-            if isinstance(stream, AsyncGenerator):
-                await stream.aclose()
-        return builder.finish(self._run.run_id, self._run.turn + 1)
-
-    def _keep_partial(self, builder: ReplyBuilder) -> None:
-        """What the model had said when it was stopped; a cancelled run keeps it."""
-        if builder.text:
-            reasoning = (ReasoningPart(text=builder.reasoning),) if builder.reasoning else ()
-            parts = (*reasoning, TextPart(text=builder.text))
-            self._partial = Message(role=Role.ASSISTANT, parts=parts, stop_reason=StopReason.CANCELLED)
 
     def _reply_event(self, reply: Message) -> ReplyCompleted:
         return ReplyCompleted(
@@ -353,19 +313,3 @@ def _wait_ms(error: ProviderError) -> int | None:
     """How long the provider asked to wait; what is no length of time counts as not asked."""
     wait_s = error.retry_after_s
     return int(min(wait_s, _LONGEST_WAIT_S) * 1000) if wait_s is not None and 0 <= wait_s < math.inf else None
-
-
-def _storable(chunk: Chunk) -> Chunk:
-    """The chunk without lone surrogates, which some servers send for half an emoji and which have no stored form."""
-    match chunk:
-        case TextChunk() | ReasoningChunk() if not chunk.text.isascii():
-            return dataclasses.replace(chunk, text=_json.storable(chunk.text))
-        case ToolCallChunk():
-            return dataclasses.replace(
-                chunk,
-                name=chunk.name and _json.storable(chunk.name),
-                arguments=_json.storable(chunk.arguments),
-                provider_call_id=chunk.provider_call_id and _json.storable(chunk.provider_call_id),
-            )
-        case _:
-            return chunk

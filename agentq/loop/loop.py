@@ -13,6 +13,7 @@ from agentq.loop.files import Files
 from agentq.loop.finishing import TimesToLive, commit_of, turn_events
 from agentq.loop.holding import carry_out
 from agentq.loop.iteration import Iteration, Outcome
+from agentq.loop.resting import Resting
 from agentq.providers.registry import resolve
 from agentq.steps import read_steps
 from agentq.stores.base import Claim, EventBatch, Store, Wakeup
@@ -46,6 +47,7 @@ class Loop:
         self.clock: Clock = clock or SystemClock()
         self.provider = resolve_model
         self.files = Files(store)
+        self.resting = Resting(self.clock)
         self.coalescing = Coalescing(settings.coalesce_ms / 1000)
 
     @property

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agentq.errors import InvalidInput
+from agentq.providers._retry import Retry
 from agentq.settings import variable
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ class HttpSettings(BaseModel):
     strict_tools: bool | list[str] = False
     extra_headers: dict[str, str] = Field(default_factory=dict)
     extra_body: dict[str, Any] = Field(default_factory=dict)
-    # How long
+    # How long, and how often
+    retry: Retry = Field(default_factory=Retry)
     timeout_s: float | None = Seconds
     headers_timeout_s: float | None = Seconds
     idle_timeout_s: float | None = Seconds

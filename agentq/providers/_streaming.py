@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
+import time
 from contextlib import aclosing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from agentq.errors import ProviderError
 from agentq.providers._failures import excerpt, refused
+from agentq.providers.base import Retried
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable
+    from collections.abc import AsyncGenerator, Callable, Iterable
 
     from agentq.providers import _http
+    from agentq.providers._retry import Retry
     from agentq.providers._sse import Frame
     from agentq.providers.base import Chunk, ReplyEnd
 
@@ -48,12 +54,46 @@ class Reader(Protocol):
 
 
 async def reply(
+    connections: _http.Connections,
+    post: _http.Post,
+    make_reader: Callable[[], Reader],
+    *,
+    retry: Retry,
+    key_source: str | None,
+    key_name: str,
+) -> AsyncGenerator[Chunk]:
+    """Send a request and yield its reply, `ReplyEnd` last; again as `retry` says, if nothing of a reply came.
+
+    Raises `ProviderError`. `key_source` says, for people, where the key that was sent comes from, and `key_name` where
+    one is expected. The `timeout_s` of the post holds for all attempts together.
+    """
+    until = None if post.timeout_s is None else time.monotonic() + post.timeout_s
+    for attempt in itertools.count(1):
+        has_begun = False
+        try:
+            once = _reply_once(connections, post, make_reader(), key_source=key_source, key_name=key_name)
+            async with aclosing(once) as chunks:
+                async for chunk in chunks:
+                    has_begun = True
+                    yield chunk
+        except ProviderError as error:
+            wait_s = None if has_begun else retry.wait_s(error, attempt)
+            if until is not None and wait_s is not None:
+                left_s = until - time.monotonic() - wait_s
+                post = replace(post, timeout_s=left_s)
+                wait_s = wait_s if left_s > 0 else None
+            if wait_s is None:
+                raise
+            again = Retried(attempt + 1, wait_s, str(error))
+        else:
+            return
+        yield again
+        await asyncio.sleep(wait_s)
+
+
+async def _reply_once(
     connections: _http.Connections, post: _http.Post, reader: Reader, *, key_source: str | None, key_name: str
 ) -> AsyncGenerator[Chunk]:
-    """Send a request and yield its reply, `ReplyEnd` last. Raises `ProviderError`.
-
-    `key_source` says, for people, where the key that was sent comes from, and `key_name` where one is expected.
-    """
     async with connections.post(post) as answer:
         if answer.status != 200:
             hint = _hint(answer.status, post.url, key_source, key_name)

@@ -86,18 +86,28 @@ class ReplyEnd:
     origin: Origin | None = None
 
 
-Chunk = TextChunk | ReasoningChunk | ToolCallChunk | ReplyEnd
+@dataclass(slots=True)
+class Retried:
+    """The call failed and is made again after `wait_s`, as attempt number `attempt`: what came before is void."""
+
+    attempt: int
+    wait_s: float
+    error: str
+
+
+Chunk = TextChunk | ReasoningChunk | ToolCallChunk | Retried | ReplyEnd
 
 
 class Provider(Protocol):
     """One model API.
 
     `stream` yields chunks and then one `ReplyEnd`. It raises `ProviderError` for everything that goes wrong with the
-    call, and lets cancellation through at once, closing its connection. It keeps no state between calls: any worker
-    may make the next one.
+    call, and lets cancellation through at once, closing its connection. It may make the call more than once, and says
+    so by `Retried`; a wait of more than a minute is the run's, so then it raises. It keeps no state between calls: any
+    worker may make the next one.
 
-    It may have more: `media_types`, see `media_types_of`; `check(model, settings)`, see `check_model_settings`; and
-    `aclose()`, which closes what it holds open in the running event loop.
+    It may have more: `media_types`, see `media_types_of`; `promises_output`, see there; `check(model, settings)`, see
+    `check_model_settings`; and `aclose()`, which closes what it holds open in the running event loop.
     """
 
     name: str
@@ -110,6 +120,12 @@ def check_model_settings(provider: Provider, model: str, settings: Mapping[str, 
     check: Callable[[str, Mapping[str, Any]], None] | None = getattr(provider, "check", None)
     if check is not None:
         check(model, settings)
+
+
+def promises_output(provider: Provider) -> bool:
+    """Whether the provider tells its models of `ModelRequest.output`. For others the loop puts it into words."""
+    promised: bool = getattr(provider, "promises_output", False)
+    return promised
 
 
 def media_types_of(provider: Provider) -> tuple[str, ...]:

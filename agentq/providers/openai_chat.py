@@ -24,10 +24,7 @@ if TYPE_CHECKING:
 
 
 class OpenAIChat:
-    """Streams one reply per call. Keeps nothing between calls but connections, one pool per event loop.
-
-    It makes no second attempt: the loop does, with its back-off and its budget, from any worker.
-    """
+    """Streams one reply per call. Keeps nothing between calls but connections, one pool per event loop."""
 
     media_types = MEDIA_TYPES
 
@@ -46,7 +43,12 @@ class OpenAIChat:
         server = server_of(self.name, settings, OpenAIEnvironment.load())
         post = self._post(settings, server, request_body(request, settings, server, provider=self.name))
         answer = reply(
-            self._connections, post, ChatReader(self.name), key_source=server.key_source, key_name=OPENAI_KEY
+            self._connections,
+            post,
+            lambda: ChatReader(self.name),
+            retry=settings.retry,
+            key_source=server.key_source,
+            key_name=OPENAI_KEY,
         )
         async with aclosing(answer) as chunks:
             async for chunk in chunks:

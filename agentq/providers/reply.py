@@ -11,7 +11,7 @@ import pydantic_core
 from agentq import _ids
 from agentq.errors import ProviderError
 from agentq.messages import Message, Part, ReasoningPart, Role, StopReason, TextPart, ToolCallPart
-from agentq.providers.base import Chunk, ReasoningChunk, ReplyEnd, TextChunk, ToolCallChunk
+from agentq.providers.base import Chunk, ReasoningChunk, ReplyEnd, Retried, TextChunk, ToolCallChunk
 
 # Stands in for a name that the model left out: providers refuse a transcript whose calls have an empty name, which
 # would fail every later turn. Its `arguments_error` keeps the call from being run.
@@ -83,6 +83,8 @@ class ReplyBuilder:
                 self._add_reasoning(chunk)
             case ToolCallChunk():
                 self._add_call(chunk)
+            case Retried():
+                self._parts, self._calls = [], {}
             case ReplyEnd():
                 self._end = chunk
             case _:

@@ -128,7 +128,7 @@ class Commit:
     iteration: int
     turn: int
     errors: int
-    usage: Mapping[str, int]
+    usage: Mapping[str, Any]
     signals_seen: int
     closing: tuple[Event, ...] = ()
     last_error: str | None = None

@@ -17,6 +17,8 @@ from agentq.events.model import (
     Gap,
     IterationFinished,
     IterationStarted,
+    ModelReplaced,
+    ModelRetried,
     Note,
     ReasoningDelta,
     ReplyCompleted,
@@ -235,6 +237,14 @@ CASES: dict[str, tuple[list[Event], str]] = {
             )
         ],
         "! The call failed (503).  (failure 1 of 10, again in 2.0 s)\n",
+    ),
+    "the model is asked again": (
+        [ModelRetried(model="openai:gpt-6-sol", attempt=2, wait_ms=1500, reason="openai answered 503")],
+        "! asking openai:gpt-6-sol again in 1.5 s (attempt 2): openai answered 503\n",
+    ),
+    "another model is asked": (
+        [ModelReplaced(model="openai:gpt-6-sol", by="mock", reason="openai answered 503")],
+        "! asking mock in place of openai:gpt-6-sol: openai answered 503\n",
     ),
     "a note on a tool does not repeat what failed": (
         [Note(kind=NoteKind.TOOL_ERROR, text="A tool failed (pay: no).", errors=2, max_error_retries=10)],

@@ -31,6 +31,8 @@ REQUIRED: dict[str, Any] = {
     "agent": "calculator",
     "answer": "did_not_happen",
     "arguments": {"a": [1, None, {"ü": "\U0001f600"}]},
+    "attempt": 2,
+    "by": "openai:gpt-6-sol",
     "call_id": "R.1.0",
     "content": "16",
     "errors": 1,
@@ -41,6 +43,7 @@ REQUIRED: dict[str, Any] = {
     "last": 4,
     "max_error_retries": 10,
     "messages": (user_message("hi"),),
+    "model": "anthropic:claude-opus-5-5",
     "name": "add_numbers",
     "output": "It is 16.",
     "reason": "recovered",
@@ -48,6 +51,7 @@ REQUIRED: dict[str, Any] = {
     "retries": 2,
     "text": "naïve \U0001f469\u200d\U0001f680",
     "turn": 1,
+    "wait_ms": 1500,
     "worker": "worker-1",
 }
 

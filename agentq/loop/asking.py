@@ -1,0 +1,137 @@
+"""Asking the model for one reply: which model, what it is sent, and what viewers hear while it answers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING
+
+from agentq import _json
+from agentq.errors import ProviderError
+from agentq.events.model import ModelReplaced, ModelRetried, ReasoningDelta, TextDelta
+from agentq.messages import Message, ReasoningPart, Role, StopReason, TextPart
+from agentq.providers.base import (
+    ModelRequest,
+    OutputFormat,
+    ReasoningChunk,
+    Retried,
+    TextChunk,
+    ToolCallChunk,
+    promises_output,
+)
+from agentq.providers.prices import priced
+from agentq.providers.reply import ReplyBuilder
+
+if TYPE_CHECKING:
+    from agentq.loop.agent import Agent
+    from agentq.loop.loop import Loop
+    from agentq.loop.writer import StepWriter
+    from agentq.providers.base import Chunk, Provider
+    from agentq.runs import RunState
+    from agentq.stores.base import Claim
+
+# A model that failed although it was asked again and again is left in peace so long, if there is another.
+_REST_S = 30.0
+
+
+class Asking:
+    """Asks for one reply of a run. `run` is what the run's state is now."""
+
+    def __init__(self, loop: Loop, agent: Agent, claim: Claim, run: RunState, writer: StepWriter) -> None:
+        self._loop = loop
+        self._agent = agent
+        self._claim = claim
+        self._run = run
+        self._writer = writer
+        self._builder = ReplyBuilder()
+
+    async def reply(self) -> Message:
+        """The reply of the first model that gives one. Raises what the last of them raised.
+
+        A run that names a model of its own has no other.
+        """
+        models = (self._run.model,) if self._run.model else self._agent.models
+        models = self._loop.resting.last(models)
+        for model, following in zip(models, (*models[1:], None), strict=True):
+            try:
+                return await self._ask(model)
+            except ProviderError as error:
+                if following is None:
+                    raise
+                await self._turn_to(following, model, error)
+        raise AssertionError("an agent has a model")  # pragma: no cover
+
+    def partial(self) -> Message | None:
+        """What the model had said when it was stopped; a cancelled run keeps it."""
+        text, reasoning = self._builder.text, self._builder.reasoning
+        if not text:
+            return None
+        thoughts = (ReasoningPart(text=reasoning),) if reasoning else ()
+        parts = (*thoughts, TextPart(text=text))
+        return Message(role=Role.ASSISTANT, parts=parts, stop_reason=StopReason.CANCELLED)
+
+    async def _turn_to(self, following: str, model: str, error: ProviderError) -> None:
+        self._builder = ReplyBuilder()
+        self._loop.resting.add(model, _REST_S)
+        await self._writer.void_reply("model_replaced")
+        self._writer.emit(ModelReplaced(model=model, by=following, reason=_json.storable(str(error))))
+
+    async def _ask(self, model: str) -> Message:
+        provider, name = self._loop.provider(model)
+        stream = provider.stream(await self._request(provider, name, model))
+        try:
+            async for given in stream:
+                chunk = _storable(given)
+                self._builder.add(chunk)
+                if isinstance(chunk, TextChunk):
+                    if chunk.text:
+                        self._writer.emit_text(TextDelta, chunk.text)
+                elif isinstance(chunk, ReasoningChunk):
+                    if chunk.text:
+                        self._writer.emit_text(ReasoningDelta, chunk.text)
+                elif isinstance(chunk, Retried):
+                    await self._tell_of_retry(model, chunk)
+        finally:
+            # A generator that is left early would keep its connection until it is collected.
+            if isinstance(stream, AsyncGenerator):
+                await stream.aclose()
+        return priced(self._builder.finish(self._run.run_id, self._run.turn + 1), provider.name, name)
+
+    async def _tell_of_retry(self, model: str, chunk: Retried) -> None:
+        await self._writer.void_reply("model_retried")
+        wait_ms = round(chunk.wait_s * 1000)
+        self._writer.emit(ModelRetried(model=model, attempt=chunk.attempt, wait_ms=wait_ms, reason=chunk.error))
+
+    async def _request(self, provider: Provider, name: str, model: str) -> ModelRequest:
+        agent, claim = self._agent, self._claim
+        messages = claim.history + claim.messages
+        output, instructions = agent.output, agent.instructions
+        if output is not None and not promises_output(provider):
+            instructions = f"{instructions}\n\n{output.in_words}".strip()
+        return ModelRequest(
+            name,
+            messages,
+            history_length=len(claim.history),
+            files=await self._loop.files.of(self._run.run_id, messages, provider, model),
+            instructions=instructions,
+            tools=agent.specs,
+            settings=agent.settings_of(model),
+            output=None if output is None else OutputFormat(output.name, output.schema),
+            run_id=self._run.run_id,
+            session_id=self._run.session_id,
+        )
+
+
+def _storable(chunk: Chunk) -> Chunk:
+    """The chunk, with a question mark for each lone surrogate: half of an emoji must not fail the run."""
+    match chunk:
+        case TextChunk() | ReasoningChunk() if chunk.native is None:
+            chunk.text = _json.storable(chunk.text)
+        case TextChunk() | ReasoningChunk():
+            chunk.text, chunk.native = _json.storable(chunk.text), _json.storable_tree(chunk.native)
+        case ToolCallChunk():
+            chunk.name, chunk.arguments = _json.storable_tree(chunk.name), _json.storable(chunk.arguments)
+            chunk.provider_call_id = _json.storable_tree(chunk.provider_call_id)
+            chunk.native = _json.storable_tree(chunk.native)
+        case Retried():
+            chunk.error = _json.storable(chunk.error)
+    return chunk

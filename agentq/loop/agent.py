@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from agentq.settings import check_name, times_to_live
 from agentq.tools.function import Tool, tool
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from agentq.tools.spec import ToolSpec
 
@@ -66,8 +67,7 @@ class Agent:
         if self.retry_backoff_s < 0:
             raise InvalidInput("retry_backoff_s must not be negative", field="retry_backoff_s")
         object.__setattr__(self, "_ttl_ms", times_to_live(self.ttl_s, field="ttl_s"))
-        # A key may be a function, which is called for each request.
-        settings = {name: value for name, value in self.model_settings.items() if not callable(value)}
+        settings = _without_functions(self.model_settings)
         _json.checked(settings, field="model_settings")
         unused = sorted(name for name in settings if ":" in name and name not in models)
         if unused:
@@ -148,3 +148,12 @@ class Agent:
                 for spec in self.specs
             ],
         }
+
+
+def _without_functions(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A key may be a function, which is called for each request; settings of one model stand one level down."""
+    return {
+        name: _without_functions(value) if isinstance(value, Mapping) else value
+        for name, value in settings.items()
+        if not callable(value)
+    }

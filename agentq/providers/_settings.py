@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -31,6 +32,7 @@ Seconds = Field(default=None, gt=0, le=86_400)
 class HttpSettings(BaseModel):
     """The settings that every HTTP provider has. Documented in docs/guide/models.md.
 
+    `api_key` may be a function that gives it; it is called for each request, in the event loop, so it must be quick.
     `stop` is one text or several. `tool_choice` is `auto`, `none`, `required` or the name of a tool that must be
     called, or what the provider's own wire has for it. `strict_tools`: all tools, or those named.
     """
@@ -39,7 +41,7 @@ class HttpSettings(BaseModel):
 
     # Where
     base_url: str | None = None
-    api_key: str | None = Field(default=None, repr=False)
+    api_key: str | Callable[[], str] | None = Field(default=None, repr=False)
     api_key_env: str | None = None
     # What the model is asked for
     max_tokens: int | None = Field(default=None, ge=1)
@@ -123,7 +125,7 @@ def find_key(settings: HttpSettings, environment: Mapping[str, str | None]) -> t
     `environment` is by name of the variable. Raises `InvalidInput` for a key that cannot be one.
     """
     if settings.api_key is not None:
-        key, source = settings.api_key.strip(), "model_settings.api_key"
+        key, source = _said(settings.api_key).strip(), "model_settings.api_key"
         if not key:
             raise wrong("api_key", "is empty; leave it out, or give it a value")
     elif settings.api_key_env is not None:
@@ -139,6 +141,20 @@ def find_key(settings: HttpSettings, environment: Mapping[str, str | None]) -> t
     if not _HEADER_VALUE.fullmatch(key):
         raise InvalidInput(f"the key in {source} holds characters that no key has; copy it again", field=source)
     return key, source
+
+
+def _said(key: str | Callable[[], str]) -> str:
+    """The key, from the function that gives it where it is one: it may change, so each call asks again."""
+    if isinstance(key, str):
+        return key
+    try:
+        said = key()
+    except Exception as error:
+        # The words of a foreign error might hold the key.
+        raise wrong("api_key", f"the function that gives it raised {type(error).__name__}") from error
+    if not isinstance(said, str):
+        raise wrong("api_key", f"the function that gives it returned {type(said).__name__}, not str")
+    return said
 
 
 def checked_base(base: str, field: str, *, example: str, endpoint: str = "") -> str:

@@ -108,6 +108,21 @@ class TestServer:
         found = server(base_url="https://openrouter.ai/api/v1", api_key_env="OPENROUTER_API_KEY")
         assert (found.headers["Authorization"], found.key_source) == ("Bearer sk-or", "OPENROUTER_API_KEY")
 
+    def test_the_key_may_come_from_a_function_that_each_call_asks(self):
+        keys = iter(["sk-1", " sk-2 "])
+        settings = read_settings("openai-chat", {"base_url": "http://host/v1", "api_key": lambda: next(keys)})
+        given = [server_of("openai-chat", settings, OpenAIEnvironment()).headers["Authorization"] for _ in range(2)]
+        assert given == ["Bearer sk-1", "Bearer sk-2"]
+
+    @pytest.mark.parametrize(
+        ("give", "words"),
+        [(lambda: 1 / 0, "raised ZeroDivisionError"), (lambda: None, "returned NoneType"), (lambda: " ", "is empty")],
+    )
+    def test_a_function_that_gives_no_key(self, give: Any, words: str):
+        with pytest.raises(InvalidInput, match=words) as raised:
+            server(base_url="http://host/v1", api_key=give)
+        assert raised.value.field == "model_settings.api_key"
+
     def test_a_header_of_ones_own_replaces_ours(self):
         found = server(extra_headers={"authorization": "Basic x", "api-key": "k"})
         assert "Authorization" not in found.headers

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from openai.lib.streaming.chat import ChatCompletionStreamState
+from openai.types.chat import ChatCompletionChunk
 
 from agentq.messages import Message, Origin, ReasoningPart, decode_message, encode_message, user_message
 from agentq.providers._chat_stream import ChatReader
@@ -142,6 +144,28 @@ SIGNED_TURN = {
         }
     ],
 }
+
+
+def test_the_turn_is_what_openais_own_sdk_makes_of_the_stream():
+    chunks = [
+        chunk({"role": "assistant", "content": "Look"}),
+        chunk({"content": "ing."}),
+        *call(0, "call_1", "f", '{"city": "Oslo"}'),
+        *call(1, "call_2", "g", '{"n":1}'),
+        chunk(finish="tool_calls"),
+        usage(),
+    ]
+    state: Any = ChatCompletionStreamState()
+    for each in chunks:
+        state.handle_chunk(ChatCompletionChunk.model_validate({"created": 1, **each}))
+    theirs = state.get_final_completion().choices[0].message
+    message = decoded(encoded(chunks), origin=Origin(api="openai-chat/api.openai.com", model="gpt-x"))
+    turn = body_of(user_message("Hi"), message, environment=OPENAI)["messages"][1]
+    assert (turn["role"], turn["content"]) == (theirs.role, theirs.content)
+    assert [(each["id"], each["type"], each["function"]["name"]) for each in turn["tool_calls"]] == [
+        (each.id, each.type, each.function.name) for each in theirs.tool_calls
+    ]
+    assert arguments_of(turn) == [each.function.arguments for each in theirs.tool_calls]
 
 
 class TestReasoningDetails:

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import TYPE_CHECKING, Any
 
 from agentq import _json
 from agentq.messages import (
     FilePart,
     Message,
+    Origin,
     ReasoningPart,
     Role,
     TextPart,
     ToolCallPart,
     ToolResultPart,
 )
+from agentq.providers._chat_details import detail_of
 from agentq.providers._files import as_text, content_of, data_url, is_text, no_form
+from agentq.providers._strict_schema import is_strict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from agentq.providers._chat_settings import ChatSettings, Server
-    from agentq.providers.base import ModelRequest
+    from agentq.providers._vendors import Dialect
+    from agentq.providers.base import ModelRequest, OutputFormat
     from agentq.tools.spec import ToolSpec
 
 # What a message of the user may hold. Text is written into the message: the wire has no form for it.
@@ -32,15 +37,13 @@ _SENT_AS_THEY_ARE = (
     "top_p",
     "presence_penalty",
     "frequency_penalty",
-    "seed",
     "stop",
     "reasoning_effort",
     "verbosity",
     "service_tier",
     "response_format",
 )
-# OpenAI refuses ids beyond this, and some servers make longer ones.
-_MAX_ID_CHARS = 40
+_NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9_-]")
 
 
 def request_body(request: ModelRequest, settings: ChatSettings, server: Server, *, provider: str) -> dict[str, Any]:
@@ -50,27 +53,39 @@ def request_body(request: ModelRequest, settings: ChatSettings, server: Server, 
         "messages": _Transcript(request, settings, server, provider).messages(),
         "stream": True,
     }
-    if settings.include_usage:
+    dialect = server.dialect
+    if dialect.asks_for_usage if settings.include_usage is None else settings.include_usage:
         body["stream_options"] = {"include_usage": True}
     for name in _SENT_AS_THEY_ARE:
         if (value := getattr(settings, name)) is not None:
             body[name] = value
+    if settings.seed is not None:
+        body[dialect.seed_field] = settings.seed
     if settings.max_tokens is not None:
-        body[settings.max_tokens_field or _max_tokens_field(server)] = settings.max_tokens
+        body[settings.max_tokens_field or dialect.max_tokens_field] = settings.max_tokens
+    if request.output is not None and settings.response_format is None and _takes_schema(dialect, request):
+        body["response_format"] = _response_format(request.output)
     if request.tools:
         body["tools"] = [_tool(spec, is_strict=settings.is_strict(spec.name)) for spec in request.tools]
         if settings.tool_choice is not None:
             body["tool_choice"] = _tool_choice(settings.tool_choice)
         if settings.parallel_tool_calls is not None:
             body["parallel_tool_calls"] = settings.parallel_tool_calls
-    if cache_key := settings.prompt_cache_key or (_cache_key(request) if server.is_openai else None):
+    if cache_key := settings.prompt_cache_key or (_cache_key(request) if dialect.has_cache_key else None):
         body["prompt_cache_key"] = cache_key
     return body | settings.extra_body
 
 
-def _max_tokens_field(server: Server) -> str:
-    # OpenAI's reasoning models refuse the old name, most other servers do not know the new one.
-    return "max_completion_tokens" if server.is_openai else "max_tokens"
+def _takes_schema(dialect: Dialect, request: ModelRequest) -> bool:
+    """The loop checks the answer in any case."""
+    return dialect.json_schema == "always" or (dialect.json_schema == "without tools" and not request.tools)
+
+
+def _response_format(output: OutputFormat) -> dict[str, Any]:
+    asked: dict[str, Any] = {"name": _NOT_IN_A_NAME.sub("_", output.name)[:64] or "answer", "schema": output.schema}
+    if is_strict(output.schema):
+        asked["strict"] = True
+    return {"type": "json_schema", "json_schema": asked}
 
 
 def _cache_key(request: ModelRequest) -> str | None:
@@ -101,12 +116,14 @@ class _Transcript:
     def __init__(self, request: ModelRequest, settings: ChatSettings, server: Server, provider: str) -> None:
         self._request = request
         self._provider = provider
-        self._system_role = settings.system_role or ("developer" if server.is_openai else "system")
-        # The chat templates of many open models take a system message at the beginning only.
-        self._note_role = settings.note_role or (self._system_role if server.is_openai else "user")
-        self._reasoning_field = settings.send_reasoning or ("reasoning_content" if server.is_deepseek else None)
-        if server.is_openai:
-            self._reasoning_field = None
+        dialect = server.dialect
+        self._dialect = dialect
+        self._origin = Origin(api=server.api, model=request.model)
+        self._system_role = settings.system_role or dialect.system_role
+        self._note_role = settings.note_role or ("user" if dialect.note_role == "user" else self._system_role)
+        fields = (settings.send_reasoning,) if settings.send_reasoning else dialect.reasoning_fields
+        self._reasoning_fields = () if server.is_openai else fields
+        self._call_id = re.compile(dialect.call_ids)
         self._ids: dict[str, str] = {}  # by our call id
         self._taken: set[str] = set()
         self._wire: list[dict[str, Any]] = []
@@ -131,6 +148,8 @@ class _Transcript:
     def _add_user(self, content: str | list[dict[str, Any]]) -> None:
         """Add what the user says, to the message before where that is the user's too: templates ask for it."""
         last = self._wire[-1] if self._wire else None
+        if last is not None and last["role"] == "tool" and self._dialect.parts_tools_from_users:
+            self._wire.append({"role": "assistant", "content": "OK."})
         if last is None or last["role"] != "user":
             self._wire.append({"role": "user", "content": content})
         elif isinstance(last["content"], str) and isinstance(content, str):
@@ -142,21 +161,30 @@ class _Transcript:
         calls = message.tool_calls
         if not calls and not message.text:
             return  # nothing but reasoning, or nothing at all: servers refuse an empty reply
+        is_own = message.origin == self._origin
         reply: dict[str, Any] = {"role": "assistant", "content": message.text or None}
         if calls:
-            reply["tool_calls"] = [self._call(call) for call in calls]
-            reasoning = "".join(part.text for part in message.parts if isinstance(part, ReasoningPart))
-            if self._reasoning_field and reasoning and is_of_this_run:
-                reply[self._reasoning_field] = reasoning
+            reply["tool_calls"] = [self._call(call, (call.native if is_own else None) or {}) for call in calls]
+        reasoning = [part for part in message.parts if isinstance(part, ReasoningPart)]
+        if calls and is_of_this_run and (is_own or message.origin is None):
+            text = "".join(part.text for part in reasoning)
+            reply |= dict.fromkeys(self._reasoning_fields, text) if text else {}
+        if is_own and (details := [detail for part in reasoning if (detail := detail_of(part)) is not None]):
+            reply["reasoning_details"] = details
         self._wire.append(reply)
 
-    def _call(self, call: ToolCallPart) -> dict[str, Any]:
-        arguments = _json.dumps(call.arguments).decode()
-        return {
+    def _call(self, call: ToolCallPart, native: Mapping[str, Any]) -> dict[str, Any]:
+        # The text that the model wrote, to the letter: a cache of the prompt ends where they differ. What was no JSON
+        # object goes back as an empty one, because the chat templates of many servers parse it.
+        arguments = native.get("arguments") if call.arguments_error is None else None
+        wire: dict[str, Any] = {
             "id": self._id_of(call.call_id, call.provider_call_id),
             "type": "function",
-            "function": {"name": call.name, "arguments": arguments},
+            "function": {"name": call.name, "arguments": arguments or _json.dumps(call.arguments).decode()},
         }
+        if "extra_content" in native:
+            wire["extra_content"] = native["extra_content"]
+        return wire
 
     def _result(self, result: ToolResultPart) -> dict[str, Any]:
         # The wire knows no failed result. The others explain themselves.
@@ -168,14 +196,19 @@ class _Transcript:
         }
 
     def _id_of(self, call_id: str, provider_call_id: str | None) -> str:
-        """The server's own id of a call, or one made of ours where it is missing, too long or taken by another call."""
+        """The server's own id of a call, or one made of ours where it is missing, not of its form, or taken."""
         if call_id not in self._ids:
             wire = provider_call_id or ""
-            if not wire or len(wire) > _MAX_ID_CHARS or wire in self._taken:
+            if not self._is_free(wire):
                 wire = call_id.replace(".", "-")
+            if not self._is_free(wire):
+                wire = hashlib.sha256(call_id.encode()).hexdigest()[:9]
             self._taken.add(wire)
             self._ids[call_id] = wire
         return self._ids[call_id]
+
+    def _is_free(self, wire: str) -> bool:
+        return self._call_id.fullmatch(wire) is not None and wire not in self._taken
 
     # --- files
 

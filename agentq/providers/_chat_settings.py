@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from agentq.errors import InvalidInput
 from agentq.providers import _settings
+from agentq.providers._vendors import COMMON, OLLAMA_HOST, OPENAI, Dialect, Vendor, dialect_of
+from agentq.settings import variable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,6 +22,10 @@ OPENAI_KEY = "OPENAI_API_KEY"
 # A reasoning model may think for minutes before the first word, and this wire has no event to tell of it.
 _FIRST_S = 300.0
 _OURS = frozenset({"messages", "stream", "tools"})
+_ENDPOINT = "/chat/completions"
+_PLACE = re.compile(r"(?P<name>\[[^]]*\]|[^:]*)(:(?P<port>\d*))?")
+# Addresses to listen on, not to call.
+_ANYWHERE = ("", "0.0.0.0", "[::]")  # noqa: S104
 
 
 class ChatSettings(_settings.HttpSettings):
@@ -38,7 +45,7 @@ class ChatSettings(_settings.HttpSettings):
     system_role: Literal["system", "developer"] | None = None
     note_role: Literal["system", "developer", "user"] | None = None
     send_reasoning: Literal["reasoning_content", "reasoning"] | None = None
-    include_usage: bool = True
+    include_usage: bool | None = None
 
     @property
     def first_s(self) -> float:
@@ -48,13 +55,25 @@ class ChatSettings(_settings.HttpSettings):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Where calls go and how. `key_source` says, for people, where the key comes from; None: there is none."""
+    """Where calls go and how. `origin` tells its replies from those of others.
+
+    `key_source` says, for people, where the key comes from, None: there is none; `key_name` where one is expected.
+    """
 
     url: str
     headers: Mapping[str, str]
     key_source: str | None
-    is_openai: bool
-    is_deepseek: bool
+    key_name: str = OPENAI_KEY
+    dialect: Dialect = COMMON
+
+    @property
+    def api(self) -> str:
+        """The wire format and whose it is: other servers do not understand what this one wants back."""
+        return f"openai-chat/{urlsplit(self.url).netloc.lower()}"
+
+    @property
+    def is_openai(self) -> bool:
+        return self.dialect is OPENAI
 
 
 def read_settings(provider: str, given: Mapping[str, Any]) -> ChatSettings:
@@ -64,14 +83,12 @@ def read_settings(provider: str, given: Mapping[str, Any]) -> ChatSettings:
 
 def server_of(provider: str, settings: ChatSettings, environment: OpenAIEnvironment) -> Server:
     """Where to send a call. Raises `InvalidInput` for an address or a key that cannot be used, or is missing."""
-    base = _settings.checked_base(
+    base = checked_base(
         settings.base_url or environment.base_url or OPENAI_BASE_URL,
         "model_settings.base_url" if settings.base_url else "OPENAI_BASE_URL",
-        example="http://127.0.0.1:11434/v1",
-        endpoint="/chat/completions",
     )
-    host = urlsplit(base).hostname or ""
-    is_openai = host == "api.openai.com" or host.endswith(".api.openai.com")
+    dialect = dialect_of(urlsplit(base).hostname or "")
+    is_openai = dialect is OPENAI
     # What the environment says belongs to the server that it names: no other is told OpenAI's key.
     is_theirs = is_openai or settings.base_url in (None, environment.base_url)
     key, source = _settings.find_key(settings, {OPENAI_KEY: environment.api_key if is_theirs else None})
@@ -82,19 +99,94 @@ def server_of(provider: str, settings: ChatSettings, environment: OpenAIEnvironm
             "OPENAI_BASE_URL or model_settings={'base_url': ...}; the model `mock` needs no key",
             field=OPENAI_KEY,
         )
-    headers = {"Content-Type": "application/json", "Accept": "text/event-stream, application/json"}
-    if key is not None:
-        headers["Authorization"] = f"Bearer {key}"
-    for header, ours, theirs in (
-        ("OpenAI-Organization", settings.organization, environment.organization),
-        ("OpenAI-Project", settings.project, environment.project),
-    ):
-        if value := ours or (theirs if is_theirs else None):
-            headers[header] = _settings.checked_header(value, header)
     return Server(
-        f"{base}/chat/completions",
-        _settings.with_extras(headers, settings),
+        f"{base}{_ENDPOINT}",
+        headers_of(
+            settings,
+            {} if key is None else {"Authorization": f"Bearer {key}"},
+            organization=environment.organization if is_theirs else None,
+            project=environment.project if is_theirs else None,
+        ),
         "extra_headers" if brings_key else source,
-        is_openai,
-        host == "api.deepseek.com",
+        OPENAI_KEY,
+        dialect,
     )
+
+
+def vendor_server_of(vendor: Vendor, settings: ChatSettings) -> Server:
+    """Where to send a call to a vendor with a name of its own. Raises `InvalidInput` as `server_of` does."""
+    own = _own_base(vendor)
+    base = checked_base(settings.base_url, "model_settings.base_url") if settings.base_url else own
+    if base is None:
+        raise InvalidInput(
+            f"{vendor.base_variable} is not set: put the address of {vendor.title} there, or into "
+            "model_settings={'base_url': ...}",
+            field=vendor.base_variable,
+        )
+    # The vendor's key is for the vendor: another server that a setting names is not told.
+    is_theirs = _place_of(base) in [_place_of(each) for each in (own, vendor.base_url) if each]
+    key, source = _settings.find_key(settings, {vendor.key: variable(vendor.key) if is_theirs else None})
+    brings_key = _settings.brings(settings, "authorization", vendor.key_header.lower())
+    if key is None and vendor.needs_key and is_theirs and not brings_key:
+        raise InvalidInput(
+            f"{vendor.key} is not set: put a key of {vendor.title} into the environment, or name another variable with "
+            "model_settings={'api_key_env': ...}",
+            field=vendor.key,
+        )
+    sent = f"Bearer {key}" if vendor.key_header == "Authorization" else key
+    return Server(
+        f"{base}{_ENDPOINT}",
+        headers_of(settings, {} if key is None or sent is None else {vendor.key_header: sent}),
+        "extra_headers" if brings_key else source,
+        vendor.key,
+        vendor.dialect,
+    )
+
+
+def headers_of(
+    settings: ChatSettings, key: Mapping[str, str], *, organization: str | None = None, project: str | None = None
+) -> dict[str, str]:
+    """All headers of a call; the organization and the project are those of the environment."""
+    headers = {"Content-Type": "application/json", "Accept": "text/event-stream, application/json", **key}
+    for header, value in (
+        ("OpenAI-Organization", settings.organization or organization),
+        ("OpenAI-Project", settings.project or project),
+    ):
+        if value:
+            headers[header] = _settings.checked_header(value, header)
+    return _settings.with_extras(headers, settings)
+
+
+def checked_base(base: str, field: str) -> str:
+    """The base URL as calls use it. Raises `InvalidInput` that names `field`."""
+    return _settings.checked_base(base, field, example="http://127.0.0.1:11434/v1", endpoint=_ENDPOINT)
+
+
+def _own_base(vendor: Vendor) -> str | None:
+    """Where the vendor is: by its own variable, else where everybody finds it."""
+    given = variable(vendor.base_variable) if vendor.base_variable else None
+    if given is None or vendor.base_variable is None:
+        return vendor.base_url
+    base = checked_base(_ollama_url(given) if vendor.base_variable == OLLAMA_HOST else given, vendor.base_variable)
+    return base.removesuffix(vendor.base_path).rstrip("/") + vendor.base_path
+
+
+def _ollama_url(host: str) -> str:
+    """OLLAMA_HOST as Ollama's own clients read it: the scheme, the host and the port may be missing.
+
+    It may also be where a server listens, such as 0.0.0.0; that one is reached at this machine.
+    """
+    scheme, has_scheme, rest = host.rpartition("://")
+    place, slash, path = rest.partition("/")
+    found = _PLACE.fullmatch(place)
+    name, port = (found["name"], found["port"]) if found else (place, None)
+    if not has_scheme:
+        scheme, port = "http", port or "11434"
+    if name in _ANYWHERE:
+        name = "127.0.0.1"
+    return f"{scheme}://{name}{f':{port}' if port else ''}{slash}{path}"
+
+
+def _place_of(url: str) -> tuple[str, str | None, int]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)

@@ -9,17 +9,20 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from agentq import _json
+from agentq.messages import Origin
 from agentq.providers import _http
 from agentq.providers._chat_request import MEDIA_TYPES, request_body
-from agentq.providers._chat_settings import OPENAI_KEY, ChatSettings, Server, read_settings, server_of
+from agentq.providers._chat_settings import ChatSettings, Server, read_settings, server_of, vendor_server_of
 from agentq.providers._chat_stream import ChatReader
 from agentq.providers._settings import check_model
 from agentq.providers._streaming import reply
+from agentq.providers._vendors import VENDORS
 from agentq.settings import OpenAIEnvironment
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
+    from agentq.providers._vendors import Vendor
     from agentq.providers.base import Chunk, ModelRequest
 
 
@@ -28,27 +31,35 @@ class OpenAIChat:
 
     media_types = MEDIA_TYPES
 
-    def __init__(self, name: str = "openai-chat", *, connections: _http.Connections | None = None) -> None:
+    def __init__(
+        self,
+        name: str = "openai-chat",
+        *,
+        vendor: Vendor | None = None,
+        connections: _http.Connections | None = None,
+    ) -> None:
         self.name = name
+        self._vendor = vendor
         self._connections = connections or _http.connections
 
     def check(self, model: str, settings: Mapping[str, Any]) -> None:
         """Raise `InvalidInput` where the name of the model, its settings or the key are not usable."""
-        check_model(self.name, model, "gpt-4o-mini")
-        server_of(self.name, read_settings(self.name, settings), OpenAIEnvironment.load())
+        check_model(self.name, model, self._vendor.example if self._vendor else "gpt-4o-mini")
+        self._server(read_settings(self.name, settings))
 
     async def stream(self, request: ModelRequest) -> AsyncIterator[Chunk]:
         """Yield the reply. Raises `ProviderError`, and `InvalidInput` as `check` does."""
         settings = read_settings(self.name, request.settings)
-        server = server_of(self.name, settings, OpenAIEnvironment.load())
+        server = self._server(settings)
         post = self._post(settings, server, request_body(request, settings, server, provider=self.name))
+        origin = Origin(api=server.api, model=request.model)
         answer = reply(
             self._connections,
             post,
-            lambda: ChatReader(self.name),
+            lambda: ChatReader(self.name, origin),
             retry=settings.retry,
             key_source=server.key_source,
-            key_name=OPENAI_KEY,
+            key_name=server.key_name,
         )
         async with aclosing(answer) as chunks:
             async for chunk in chunks:
@@ -57,6 +68,11 @@ class OpenAIChat:
     async def aclose(self) -> None:
         """Close the connections of this event loop."""
         await self._connections.aclose()
+
+    def _server(self, settings: ChatSettings) -> Server:
+        if self._vendor is not None:
+            return vendor_server_of(self._vendor, settings)
+        return server_of(self.name, settings, OpenAIEnvironment.load())
 
     def _post(self, settings: ChatSettings, server: Server, body: dict[str, Any]) -> _http.Post:
         return _http.Post(
@@ -75,3 +91,8 @@ class OpenAIChat:
 def openai() -> OpenAIChat:
     """The provider of `openai:` models."""
     return OpenAIChat("openai")
+
+
+def vendor(name: str) -> OpenAIChat:
+    """The provider of the models of one of `VENDORS`, which goes by its name in errors too."""
+    return OpenAIChat(name, vendor=VENDORS[name])

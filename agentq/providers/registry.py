@@ -7,9 +7,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from agentq.errors import InvalidInput, UnknownProvider
+from agentq.providers._vendors import VENDORS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import ModuleType
 
     from agentq.providers.base import Provider
 
@@ -25,6 +27,8 @@ _BUILT_IN = {
     "openai": ("agentq.providers.openai_chat", "openai"),
     "openai-chat": ("agentq.providers.openai_chat", "OpenAIChat"),
 }
+# … and those that go by a vendor's name, which is what they are made from.
+_VENDORS = ("agentq.providers.openai_chat", "vendor")
 _PLANNED = frozenset({"anthropic", "google"})
 
 _providers: dict[str, Provider] = {}
@@ -51,10 +55,11 @@ def resolve(model: str) -> tuple[Provider, str]:
     name, model_name = parse_model(model)
     provider = _providers.get(name)
     if provider is None:
-        if name not in _BUILT_IN:
+        made = _built_in(name) or _installed().provider(name)
+        if made is None:
             raise _unknown(name, model)
         # Two threads may both build one; all get the one that was stored first.
-        provider = _providers.setdefault(name, _built_in(name))
+        provider = _providers.setdefault(name, made)
     return provider, model_name
 
 
@@ -73,14 +78,21 @@ def in_use() -> tuple[Provider, ...]:
     return tuple(_providers.values())
 
 
-def _built_in(name: str) -> Provider:
-    module, attribute = _BUILT_IN[name]
-    make: Callable[[], Provider] = getattr(import_module(module), attribute)
-    return make()
+def _built_in(name: str) -> Provider | None:
+    module, attribute = _BUILT_IN.get(name, _VENDORS if name in VENDORS else ("", ""))
+    if not module:
+        return None
+    make: Callable[..., Provider] = getattr(import_module(module), attribute)
+    return make(name) if name in VENDORS else make()
+
+
+def _installed() -> ModuleType:
+    # To read what is installed takes time, which no built-in name needs.
+    return import_module("agentq.providers._installed")
 
 
 def _unknown(name: str, model: str) -> UnknownProvider:
-    known = ", ".join(sorted({*_BUILT_IN, *_providers}))
+    known = ", ".join(sorted({*_BUILT_IN, *VENDORS, *_installed().names(), *_providers}))
     if name in _PLANNED:
         reason = f"this version of agentq has no adapter for {name!r} yet"
     elif ":" in model:

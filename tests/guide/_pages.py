@@ -93,6 +93,14 @@ def anchors(page: Path) -> set[str]:
     return {heading.replace(" ", "-") for heading in plain}
 
 
+def table(page: Path, heading: str) -> list[list[str]]:
+    """The cells of the table below a heading, without its head."""
+    _, found, section = page.read_text().partition(f"\n## {heading}\n")
+    assert found, f"{page.name} has no section {heading!r}"
+    lines = [line for line in section.partition("\n## ")[0].splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
 def commands(page: Path) -> Iterator[list[str]]:
     """The command lines after `$` in console blocks, without comments."""
     for block in blocks(page, "console"):

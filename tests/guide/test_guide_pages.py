@@ -12,7 +12,7 @@ import pytest
 import agentq
 import agentq.testing
 from agentq import Settings, errors
-from tests.guide._pages import GUIDE, README, links
+from tests.guide._pages import GUIDE, README, links, table
 from tests.guide._walk import Walk
 from tests.helpers import ROOT
 
@@ -38,14 +38,6 @@ def test_the_index_leads_to_every_page(page: Path):
 @pytest.mark.parametrize("name", sorted({*agentq.__all__, *agentq.testing.__all__}))
 def test_every_public_name_is_explained_somewhere(name: str):
     assert re.search(rf"\b{name}\b", TEXT), f"neither the README nor the guide says what {name} is"
-
-
-def table(page: Path, heading: str) -> list[list[str]]:
-    """The cells of the table below a heading, without its head."""
-    _, found, section = page.read_text().partition(f"\n## {heading}\n")
-    assert found, f"{page.name} has no section {heading!r}"
-    lines = [line for line in section.partition("\n## ")[0].splitlines() if line.startswith("|")]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
 def test_every_setting_stands_in_the_table_with_its_default():

@@ -29,7 +29,7 @@ from agentq.messages import (
 )
 from agentq.providers._chat_request import request_body
 from agentq.providers._chat_settings import read_settings, server_of
-from agentq.providers.base import ModelRequest
+from agentq.providers.base import ModelRequest, OutputFormat
 from agentq.settings import OpenAIEnvironment
 from agentq.tools.spec import ToolSpec
 from tests.providers.strict import check
@@ -79,14 +79,25 @@ def answer(text: str) -> Message:
 def body_of(
     *messages: Message, environment: OpenAIEnvironment = OPENAI, request: dict[str, Any] | None = None, **settings: Any
 ) -> dict[str, Any]:
-    """The body as it goes over the wire; for OpenAI it must be of the SDK's type."""
+    """The body as it goes over the wire, of the SDK's type but for the words that only other servers know."""
     checked = read_settings("openai", settings)
     server = server_of("openai", checked, environment)
     asked = ModelRequest("gpt-x", messages or (user_message("Hi"),), files=FILES, **(request or {}))
     body: dict[str, Any] = json.loads(json.dumps(request_body(asked, checked, server, provider="openai")))
-    if server.is_openai and not settings.get("extra_body"):
-        check(CompletionCreateParamsStreaming, body)
+    if not settings.get("extra_body"):
+        check(CompletionCreateParamsStreaming, body if server.is_openai else without_words_of_others(body))
     return body
+
+
+def without_words_of_others(body: dict[str, Any]) -> dict[str, Any]:
+    """What is left of a body for a compatible server when what OpenAI does not know is taken out."""
+    known = copy.deepcopy(body)
+    for message in known["messages"]:
+        for field in ("reasoning", "reasoning_content", "reasoning_details"):
+            message.pop(field, None)
+        for call in message.get("tool_calls", ()):
+            call.pop("extra_content", None)
+    return known
 
 
 ONE = (("R.1.0", "call_1"),)
@@ -214,6 +225,23 @@ class TestTheBody:
         assert "prompt_cache_key" not in body_of(environment=OLLAMA, request=given)
         assert body_of(environment=OLLAMA, request=given, prompt_cache_key="k")["prompt_cache_key"] == "k"
 
+    @pytest.mark.parametrize("extra", [{}, {"description": "The answer"}])
+    def test_a_structured_answer_is_asked_for_by_its_schema(self, extra: Any):
+        schema = SCHEMA | {"additionalProperties": False} | extra
+        output = OutputFormat("Weather", schema)
+        format = {"name": "Weather", "schema": schema, "strict": True}
+        for environment in (OPENAI, OLLAMA):
+            body = body_of(environment=environment, request={"output": output, "tools": (WEATHER,)})
+            assert body["response_format"] == {"type": "json_schema", "json_schema": format}
+
+    def test_a_schema_that_is_not_of_the_strict_kind_is_not_called_so(self):
+        body = body_of(request={"output": OutputFormat("list[City, int]", SCHEMA)})
+        assert body["response_format"]["json_schema"] == {"name": "list_City__int_", "schema": SCHEMA}
+
+    def test_a_response_format_that_was_set_wins(self):
+        asked: Any = {"type": "json_object"}
+        assert body_of(request={"output": OutputFormat("a", SCHEMA)}, response_format=asked)["response_format"] == asked
+
     def test_usage_can_be_left_out_for_servers_that_do_not_know_it(self):
         assert "stream_options" not in body_of(include_usage=False)
 
@@ -259,6 +287,12 @@ class TestMessages:
         assert made == answered
         assert len(set(made)) == 4
         assert all(len(call_id) <= 40 for call_id in made)
+
+    def test_other_servers_get_their_own_ids_back_however_long(self):
+        """Some put a signature into them."""
+        ids = (("R.1.0", f"call_{'x' * 900}"),)
+        _, reply, result = body_of(user_message("Hi"), calls(*ids), results(*ids), environment=OLLAMA)["messages"]
+        assert reply["tool_calls"][0]["id"] == result["tool_call_id"] == ids[0][1]
 
     def test_results_in_another_order_find_their_calls(self):
         messages = body_of(user_message("Hi"), calls(*TWO), results(*reversed(TWO)))["messages"]

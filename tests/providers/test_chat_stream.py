@@ -163,7 +163,8 @@ def test_a_refusal_is_one_although_its_finish_reason_is_stop():
 )
 def test_reasoning_under_each_of_its_names(delta: dict[str, Any]):
     reply = read(chunk(delta), chunk({"content": "16"}), chunk(finish="stop"))
-    assert reply.parts[0] == ReasoningPart(text="hm")
+    assert isinstance(reply.parts[0], ReasoningPart)
+    assert reply.parts[0].text == "hm"
     assert reply.text == "16"
 
 
@@ -175,6 +176,16 @@ def test_usage_beside_choices_and_the_last_one_counts():
     first = chunk({"content": "x"}, usage={"prompt_tokens": 1, "completion_tokens": 1})
     last = chunk(finish="stop", usage={"prompt_tokens": 9, "completion_tokens": 4, "prompt_cache_hit_tokens": 2})
     assert read(first, last).usage == Usage(input_tokens=9, output_tokens=4, cached_input_tokens=2)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"prompt_tokens_details": {"cached_tokens": 2, "cache_write_tokens": 5}}, {"cache_creation_input_tokens": 5}],
+)
+def test_what_was_written_to_the_cache_is_counted(more: dict[str, Any]):
+    used = read(chunk({"content": "x"}, "stop", usage={"prompt_tokens": 9, "completion_tokens": 4, **more})).usage
+    assert used is not None
+    assert (used.input_tokens, used.cache_write_tokens) == (9, 5)
 
 
 @pytest.mark.parametrize("odd", [{}, {"prompt_tokens": None}, {"prompt_tokens": "9"}, {"prompt_tokens_details": 7}])

@@ -68,6 +68,59 @@ def test_what_was_written_is_read(texts: list[str]):
     assert [frame.data.decode() for frame in parse(written)] == texts
 
 
+# Everything that may stand in a line; what ends one elsewhere in Unicode does not here.
+LINE = st.text(alphabet="a:{ }\x00\t\x0b\x0c\x1c\x85\u2028\u2029é😀\ufeff", max_size=6)
+ENDS = st.sampled_from(["\n", "\r\n", "\r"])
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> tuple[bytes, list[Frame]]:
+    """A stream as a server may write it, each event with line ends of its own, and the frames that it means."""
+    written, frames, event_id = draw(st.sampled_from(["", "\ufeff"])), [], ""
+    for _ in range(draw(st.integers(0, 4))):
+        end = draw(ENDS)
+        event = draw(st.sampled_from(["", "delta"]))
+        new_id = draw(st.sampled_from(["", "7", "8"]))
+        data = draw(st.lists(LINE, max_size=3))
+        space = draw(st.sampled_from(["", " "]))
+        lines = [f"event:{space}{event}"] if event else []
+        lines += [f"id: {new_id}"] if new_id else []
+        # Without a blank the first one of a text would be taken for it.
+        lines += [f"data:{' ' if text.startswith(' ') else space}{text}" for text in data]
+        others = draw(st.lists(st.tuples(st.integers(0, 9), st.sampled_from([": wait", ":", "retry: 9", "x: y", "x"]))))
+        for place, line in others:
+            lines.insert(place, line)
+        written += "".join(f"{line}{end}" for line in [*lines, ""])
+        event_id = new_id or event_id
+        if data:
+            frames.append(Frame("\n".join(data).encode(), event, event_id))
+    return written.encode(), frames
+
+
+@given(streams(), st.sets(st.integers(0, 200)), st.booleans())
+def test_any_stream_in_any_pieces_means_the_same(given: tuple[bytes, list[Frame]], places: set[int], is_whole: bool):
+    """Also where the blank line after the last frame did not come, nor the end of its last line."""
+    data, frames = given
+    if not is_whole:
+        data = data.rstrip(b"\r\n")
+    assert parse(*cut(data, {place for place in places if place < len(data)})) == frames
+
+
+@given(streams(), st.sets(st.integers(0, 200)))
+def test_progress_does_not_depend_on_the_pieces(given: tuple[bytes, list[Frame]], places: set[int]):
+    data, _ = given
+    whole, pieces = SseParser(), SseParser()
+    whole.feed(data)
+    for piece in cut(data, {place for place in places if place < len(data)}):
+        pieces.feed(piece)
+    assert pieces.progress == whole.progress
+
+
+@given(st.binary(max_size=120), st.sets(st.integers(0, 120)))
+def test_no_bytes_at_all_break_it(data: bytes, places: set[int]):
+    assert parse(*cut(data, {place for place in places if place < len(data)})) == parse(data)
+
+
 def test_an_empty_stream_has_no_frames():
     assert parse() == parse(b"") == parse(b"\n\n\r\n") == parse(b": comment") == []
 

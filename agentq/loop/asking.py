@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agentq import _json
@@ -104,21 +105,22 @@ class Asking:
     async def _request(self, provider: Provider, name: str, model: str) -> ModelRequest:
         agent, claim = self._agent, self._claim
         messages = claim.history + claim.messages
-        output, instructions = agent.output, agent.instructions
-        if output is not None and not promises_output(provider):
-            instructions = f"{instructions}\n\n{output.in_words}".strip()
-        return ModelRequest(
+        output = agent.output
+        request = ModelRequest(
             name,
             messages,
             history_length=len(claim.history),
             files=await self._loop.files.of(self._run.run_id, messages, provider, model),
-            instructions=instructions,
+            instructions=agent.instructions,
             tools=agent.specs,
             settings=agent.settings_of(model),
             output=None if output is None else OutputFormat(output.name, output.schema),
             run_id=self._run.run_id,
             session_id=self._run.session_id,
         )
+        if output is not None and not promises_output(provider, request):
+            request = replace(request, instructions=f"{agent.instructions}\n\n{output.in_words}".strip())
+        return request
 
 
 def _storable(chunk: Chunk) -> Chunk:

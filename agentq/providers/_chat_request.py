@@ -63,7 +63,7 @@ def request_body(request: ModelRequest, settings: ChatSettings, server: Server, 
         body[dialect.seed_field] = settings.seed
     if settings.max_tokens is not None:
         body[settings.max_tokens_field or dialect.max_tokens_field] = settings.max_tokens
-    if request.output is not None and settings.response_format is None and _takes_schema(dialect, request):
+    if request.output is not None and settings.response_format is None and takes_schema(dialect, request):
         body["response_format"] = _response_format(request.output)
     if request.tools:
         body["tools"] = [_tool(spec, is_strict=settings.is_strict(spec.name)) for spec in request.tools]
@@ -76,8 +76,8 @@ def request_body(request: ModelRequest, settings: ChatSettings, server: Server, 
     return body | settings.extra_body
 
 
-def _takes_schema(dialect: Dialect, request: ModelRequest) -> bool:
-    """The loop checks the answer in any case."""
+def takes_schema(dialect: Dialect, request: ModelRequest) -> bool:
+    """Whether the server is told what the answer must be. The loop checks the answer in any case."""
     return dialect.json_schema == "always" or (dialect.json_schema == "without tools" and not request.tools)
 
 

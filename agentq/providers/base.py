@@ -106,8 +106,8 @@ class Provider(Protocol):
     so by `Retried`; a wait of more than a minute is the run's, so then it raises. It keeps no state between calls: any
     worker may make the next one.
 
-    It may have more: `media_types`, see `media_types_of`; `promises_output`, see there; `check(model, settings)`, see
-    `check_model_settings`; and `aclose()`, which closes what it holds open in the running event loop.
+    It may have more: `media_types`, see `media_types_of`; `promises_output(request)`, see there; `check(model,
+    settings)`, see `check_model_settings`; and `aclose()`, which closes what it holds open in the running event loop.
     """
 
     name: str
@@ -122,10 +122,10 @@ def check_model_settings(provider: Provider, model: str, settings: Mapping[str, 
         check(model, settings)
 
 
-def promises_output(provider: Provider) -> bool:
-    """Whether the provider tells its models of `ModelRequest.output`. For others the loop puts it into words."""
-    promised: bool = getattr(provider, "promises_output", False)
-    return promised
+def promises_output(provider: Provider, request: ModelRequest) -> bool:
+    """Whether the provider tells the model of `request.output`. Else the loop puts it into words."""
+    promises: Callable[[ModelRequest], bool] | None = getattr(provider, "promises_output", None)
+    return promises is not None and promises(request)
 
 
 def media_types_of(provider: Provider) -> tuple[str, ...]:

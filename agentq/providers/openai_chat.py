@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from agentq import _json
 from agentq.messages import Origin
 from agentq.providers import _http
-from agentq.providers._chat_request import MEDIA_TYPES, request_body
+from agentq.providers._chat_request import MEDIA_TYPES, request_body, takes_schema
 from agentq.providers._chat_settings import ChatSettings, Server, read_settings, server_of, vendor_server_of
 from agentq.providers._chat_stream import ChatReader
 from agentq.providers._settings import check_model
@@ -46,6 +46,11 @@ class OpenAIChat:
         """Raise `InvalidInput` where the name of the model, its settings or the key are not usable."""
         check_model(self.name, model, self._vendor.example if self._vendor else "gpt-4o-mini")
         self._server(read_settings(self.name, settings))
+
+    def promises_output(self, request: ModelRequest) -> bool:
+        """Whether the server is told what the answer must be: not all of them can be, or not together with tools."""
+        settings = read_settings(self.name, request.settings)
+        return settings.response_format is not None or takes_schema(self._server(settings).dialect, request)
 
     async def stream(self, request: ModelRequest) -> AsyncIterator[Chunk]:
         """Yield the reply. Raises `ProviderError`, and `InvalidInput` as `check` does."""

@@ -45,7 +45,8 @@ class Trying:
 class Promising(ScriptedModel):
     """Has an API that can be told of a schema."""
 
-    promises_output = True
+    def promises_output(self, request: ModelRequest) -> bool:
+        return request.output is not None
 
 
 def app_of(*models: Provider, **agent: Any) -> AgentQ:

@@ -151,6 +151,10 @@ def _fields(error: Any) -> tuple[str, str]:
         return "", excerpt(error if isinstance(error, str) else _json.dumps(error).decode())
     code = _text(error.get("code"))
     kind = _text(error.get("type"))
+    details = error.get("details")
+    for detail in details.values() if isinstance(details, dict) else ():
+        if isinstance(detail, str) and detail in _MONEY:
+            code, kind = "", detail
     # An HTTP status as the code says nothing new beside a type that has a name.
     if kind and (not code or code.isdecimal() or kind in _MONEY):
         code = kind

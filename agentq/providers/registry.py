@@ -23,13 +23,14 @@ _HOW_TO_WRITE = "write 'provider:model', such as 'openai:gpt-4o-mini'"
 # Where each built-in provider lives. The module is imported when a model of it is first used: an HTTP client costs
 # start-up time.
 _BUILT_IN = {
+    "anthropic": ("agentq.providers.anthropic", "Anthropic"),
     "mock": ("agentq.providers.mock", "MockProvider"),
     "openai": ("agentq.providers.openai_chat", "openai"),
     "openai-chat": ("agentq.providers.openai_chat", "OpenAIChat"),
 }
 # … and those that go by a vendor's name, which is what they are made from.
 _VENDORS = ("agentq.providers.openai_chat", "vendor")
-_PLANNED = frozenset({"anthropic", "google"})
+_PLANNED = frozenset({"google"})
 
 _providers: dict[str, Provider] = {}
 

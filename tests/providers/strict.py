@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import collections.abc
 import functools
+import os
 import types
 import typing
 from typing import Any, Union, get_args, get_origin
@@ -36,7 +37,9 @@ def _strict(kind: Any) -> Any:
     if origin is typing.Annotated:
         return _strict(args[0])
     if origin in (Union, types.UnionType):
-        return Union[tuple(_strict(arg) for arg in args)]  # noqa: UP007 - made at run time
+        # Open files and paths, which the SDK would read, are nothing that goes over the wire.
+        kept = [arg for arg in args if (get_origin(arg) or arg) not in (typing.IO, os.PathLike)]
+        return Union[tuple(_strict(arg) for arg in kept)]  # noqa: UP007 - made at run time
     if origin in (collections.abc.Iterable, collections.abc.Sequence, list):
         return list[_strict(args[0])]  # type: ignore[misc]
     if origin is dict:

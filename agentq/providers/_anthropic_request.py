@@ -1,0 +1,228 @@
+"""The body of a Messages request: transcript, files, tools and settings in the words of the wire. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from agentq.messages import FilePart, Origin, ReasoningPart, Role, TextPart, ToolCallPart
+from agentq.providers._files import as_text, content_of, in_base64, is_text, no_form
+from agentq.providers._strict_schema import is_strict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from agentq.messages import Message, ToolResultPart
+    from agentq.providers._anthropic_settings import AnthropicSettings, Server
+    from agentq.providers.base import ModelRequest
+    from agentq.tools.spec import ToolSpec
+
+_IMAGES = ("image/jpeg", "image/png", "image/gif", "image/webp")
+MEDIA_TYPES = (*_IMAGES, "application/pdf", "text/*", "application/json")
+
+# What a redacted thinking block holds, in the `native` of its part.
+REDACTED = "redacted"
+
+BINDING_BETA = "thinking-binding-controls-2026-08-01"
+_DROP_BLOCK = {"block_binding": {"prefix_mismatch_behavior": "drop_block"}}
+
+_SENT_AS_THEY_ARE = ("temperature", "top_p", "top_k", "service_tier")
+_CHOICES = {"auto": "auto", "none": "none", "required": "any"}
+_CALL_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def request_body(
+    request: ModelRequest, settings: AnthropicSettings, server: Server, *, provider: str
+) -> dict[str, Any]:
+    """The body to send as JSON. Raises `ProviderError`, not retryable, for a file that has no form on this wire."""
+    body: dict[str, Any] = {
+        "model": request.model,
+        "max_tokens": settings.token_limit,
+        "stream": True,
+        "messages": _Transcript(request, settings, provider).messages(),
+    }
+    if request.instructions:
+        body["system"] = request.instructions
+    if settings.prompt_cache or (settings.prompt_cache is None and server.is_anthropic):
+        body["cache_control"] = _cache_control(settings)
+    for name in _SENT_AS_THEY_ARE:
+        if (value := getattr(settings, name)) is not None:
+            body[name] = value
+    if settings.stop is not None:
+        body["stop_sequences"] = [settings.stop] if isinstance(settings.stop, str) else settings.stop
+    if request.tools:
+        body["tools"] = [_tool(spec, is_strict=settings.is_strict(spec.name)) for spec in request.tools]
+        if (choice := _tool_choice(settings)) is not None:
+            body["tool_choice"] = choice
+    return body | _thinking_and_output(request, settings) | settings.extra_body
+
+
+def with_blocks_dropped(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The body that has the server drop the thinking that it does not accept, in place of refusing the request."""
+    return {**body, "thinking": {**body.get("thinking", {"type": "adaptive"}), **_DROP_BLOCK}}
+
+
+def takes_schema(request: ModelRequest) -> bool:
+    """Whether the wire can promise the form of the answer. The loop checks the answer in any case."""
+    return request.output is not None and is_strict(_closed(request.output.schema))
+
+
+def _cache_control(settings: AnthropicSettings) -> dict[str, str]:
+    ttl = {"ttl": settings.prompt_cache} if isinstance(settings.prompt_cache, str) else {}
+    return {"type": "ephemeral", **ttl}
+
+
+def _thinking_and_output(request: ModelRequest, settings: AnthropicSettings) -> dict[str, Any]:
+    thinking, config = settings.thinking, {}
+    if settings.reasoning_effort == "none":
+        thinking = thinking or {"type": "disabled"}
+    elif settings.reasoning_effort is not None:
+        thinking = thinking or {"type": "adaptive"}
+        config["effort"] = settings.reasoning_effort
+    found: dict[str, Any] = {} if thinking is None else {"thinking": thinking}
+    if request.output is not None and takes_schema(request):
+        form: Any = {"type": "json_schema", "schema": _closed(request.output.schema)}
+        config["format"] = form
+    return found | ({"output_config": config} if config else {})
+
+
+def _closed(schema: Any) -> Any:
+    """The schema with `additionalProperties: false` wherever an object says nothing of it: the wire asks for that."""
+    if isinstance(schema, list):
+        return [_closed(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    closed = {name: _closed(value) for name, value in schema.items()}
+    if closed.get("type") == "object":
+        closed.setdefault("additionalProperties", False)
+    return closed
+
+
+def _tool(spec: ToolSpec, *, is_strict: bool) -> dict[str, Any]:
+    tool: dict[str, Any] = {"name": spec.name, "input_schema": spec.parameters}
+    if spec.description:
+        tool["description"] = spec.description
+    if is_strict:
+        tool["strict"] = True
+    return tool
+
+
+def _tool_choice(settings: AnthropicSettings) -> dict[str, Any] | None:
+    given = settings.tool_choice
+    if given is None and settings.parallel_tool_calls is None:
+        return None
+    if isinstance(given, dict):
+        choice = dict(given)
+    else:
+        word = given or "auto"
+        choice = {"type": _CHOICES[word]} if word in _CHOICES else {"type": "tool", "name": word}
+    if settings.parallel_tool_calls is not None and choice.get("type") != "none":
+        choice["disable_parallel_tool_use"] = not settings.parallel_tool_calls
+    return choice
+
+
+class _Transcript:
+    """The messages of one request, and the ids that its calls have on the wire."""
+
+    def __init__(self, request: ModelRequest, settings: AnthropicSettings, provider: str) -> None:
+        self._request = request
+        self._provider = provider
+        self._origin = Origin(api=settings.api, model=request.model)
+        self._ids: dict[str, str] = {}  # by our call id
+        self._taken: set[str] = set()
+        self._wire: list[dict[str, Any]] = []
+
+    def messages(self) -> list[dict[str, Any]]:
+        for message in self._request.messages:
+            match message.role:
+                case Role.USER:
+                    self._add("user", self._content(message))
+                case Role.SYSTEM:
+                    # Only the newest models take a system message here.
+                    self._add("user", [_text(message.text)])
+                case Role.ASSISTANT:
+                    self._add("assistant", list(self._reply(message)))
+                case Role.TOOL:
+                    self._add("user", [self._result(result) for result in message.tool_results])
+        return self._wire
+
+    def _add(self, role: str, content: list[dict[str, Any]]) -> None:
+        """Add blocks, to the message before where it has the same role: results go before any other words."""
+        if not content:
+            return
+        if self._wire and self._wire[-1]["role"] == role:
+            self._wire[-1]["content"].extend(content)
+        else:
+            self._wire.append({"role": role, "content": content})
+
+    def _reply(self, message: Message) -> Iterator[dict[str, Any]]:
+        is_ours = message.origin == self._origin
+        if not message.tool_calls and not message.text.strip():
+            return  # nothing but thinking: the server wants something that it leads to
+        for part in message.parts:
+            match part:
+                case TextPart() if part.text.strip():
+                    yield _text(part.text)
+                case ReasoningPart() if not is_ours:
+                    pass  # it means something to whoever thought it
+                case ReasoningPart() if part.native and REDACTED in part.native:
+                    yield {"type": "redacted_thinking", "data": part.native[REDACTED]}
+                case ReasoningPart() if part.signature is not None:
+                    yield {"type": "thinking", "thinking": part.text, "signature": part.signature}
+                case ToolCallPart():
+                    name, call_id = part.name, self._id_of(part.call_id, part.provider_call_id)
+                    yield {"type": "tool_use", "id": call_id, "name": name, "input": part.arguments}
+
+    def _result(self, result: ToolResultPart) -> dict[str, Any]:
+        block: dict[str, Any] = {
+            "type": "tool_result",
+            "tool_use_id": self._id_of(result.call_id, result.provider_call_id),
+        }
+        if result.content:
+            block["content"] = result.content
+        if result.is_error:
+            block["is_error"] = True
+        return block
+
+    def _id_of(self, call_id: str, provider_call_id: str | None) -> str:
+        """The server's own id of a call, or one made of ours where it has none, or one that this server refuses."""
+        if call_id not in self._ids:
+            wire = provider_call_id or ""
+            if not _CALL_ID.fullmatch(wire) or wire in self._taken:
+                wire = call_id.replace(".", "-")
+            self._taken.add(wire)
+            self._ids[call_id] = wire
+        return self._ids[call_id]
+
+    # --- files
+
+    def _content(self, message: Message) -> list[dict[str, Any]]:
+        blocks: list[dict[str, Any]] = []
+        for part in message.parts:
+            match part:
+                case TextPart() if part.text.strip():
+                    blocks.append(_text(part.text))
+                case FilePart():
+                    blocks.append(self._file(part))
+        return blocks
+
+    def _file(self, file: FilePart) -> dict[str, Any]:
+        source: dict[str, Any]
+        if file.digest is None:
+            source = {"type": "url", "url": file.url}
+        elif is_text(file):
+            return _text(as_text(file, content_of(file, self._request, self._provider)))
+        else:
+            data = in_base64(content_of(file, self._request, self._provider))
+            source = {"type": "base64", "media_type": file.media_type, "data": data}
+        if file.media_type in _IMAGES or (file.digest is None and file.media_type.startswith("image/")):
+            return {"type": "image", "source": source}
+        if file.media_type == "application/pdf":
+            return {"type": "document", "source": source} | ({"title": file.name} if file.name else {})
+        if file.digest is None:
+            raise no_form(file, self._provider, "by URL it takes images and PDFs; attach the file itself")
+        raise no_form(file, self._provider, f"it takes {', '.join(MEDIA_TYPES)}")
+
+
+def _text(text: str) -> dict[str, Any]:
+    return {"type": "text", "text": text}

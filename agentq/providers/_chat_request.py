@@ -82,7 +82,8 @@ def takes_schema(dialect: Dialect, request: ModelRequest) -> bool:
 
 
 def _response_format(output: OutputFormat) -> dict[str, Any]:
-    asked: dict[str, Any] = {"name": _NOT_IN_A_NAME.sub("_", output.name)[:64] or "answer", "schema": output.schema}
+    name = _NOT_IN_A_NAME.sub("_", output.name)[:64] or "answer"
+    asked: dict[str, Any] = {"name": name, "schema": dict(output.schema)}
     if is_strict(output.schema):
         asked["strict"] = True
     return {"type": "json_schema", "json_schema": asked}

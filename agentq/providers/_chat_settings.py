@@ -55,7 +55,7 @@ class ChatSettings(_settings.HttpSettings):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Where calls go and how. `origin` tells its replies from those of others.
+    """Where calls go and how.
 
     `key_source` says, for people, where the key comes from, None: there is none; `key_name` where one is expected.
     """
@@ -133,12 +133,14 @@ def vendor_server_of(vendor: Vendor, settings: ChatSettings) -> Server:
             "model_settings={'api_key_env': ...}",
             field=vendor.key,
         )
-    sent = f"Bearer {key}" if vendor.key_header == "Authorization" else key
+    sent = {}
+    if key is not None and not brings_key:
+        sent[vendor.key_header] = f"Bearer {key}" if vendor.key_header == "Authorization" else key
     return Server(
         f"{base}{_ENDPOINT}",
-        headers_of(settings, {} if key is None or sent is None else {vendor.key_header: sent}),
+        headers_of(settings, sent),
         "extra_headers" if brings_key else source,
-        vendor.key,
+        vendor.key if is_theirs else "model_settings.api_key",
         vendor.dialect,
     )
 

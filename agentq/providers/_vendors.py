@@ -64,7 +64,7 @@ class Vendor:
     dialect: Dialect = COMMON
 
 
-# Open models behind a grammar: one for the answer would keep the model from calling a tool.
+# A server that keeps an open model to a grammar for the answer keeps it from calling a tool.
 _LOCAL = Dialect(json_schema="without tools")
 
 VENDORS = {
@@ -83,7 +83,7 @@ VENDORS = {
         "DeepSeek",
         "https://api.deepseek.com",
         "DEEPSEEK_API_KEY",
-        "deepseek-chat",
+        "deepseek-v4-flash",
         dialect=Dialect(reasoning_fields=("reasoning_content",), json_schema="never"),
     ),
     "fireworks": Vendor(
@@ -98,7 +98,7 @@ VENDORS = {
         "https://api.groq.com/openai/v1",
         "GROQ_API_KEY",
         "openai/gpt-oss-120b",
-        # Groq takes no schema together with tools or with streaming.
+        # Not all of its models take a schema.
         dialect=Dialect(max_tokens_field="max_completion_tokens", json_schema="never"),
     ),
     "litellm": Vendor(

@@ -66,7 +66,7 @@ class TestWhere:
         monkeypatch.setenv(vendor.key, "sk-own")
         found = server(name)
         assert (found.url, found.headers["Authorization"]) == (f"{vendor.base_url}/chat/completions", "Bearer sk-own")
-        assert found.key_source == vendor.key
+        assert (found.key_source, found.key_name) == (vendor.key, vendor.key)
 
     @pytest.mark.parametrize("name", LOCAL)
     def test_a_local_server_needs_none(self, name: str, monkeypatch: pytest.MonkeyPatch):
@@ -156,6 +156,7 @@ class TestWhere:
         assert "Authorization" not in found.headers
         signed = server("azure", extra_headers={"Authorization": "Bearer entra"})
         assert signed.key_source == "extra_headers"
+        assert "api-key" not in signed.headers
         assert server("azure", base_url="https://gateway/openai/v1").key_source is None
 
     def test_the_origin_of_replies_is_the_server(self):
@@ -227,7 +228,9 @@ class TestRuns:
         provider = OpenAIChat("openrouter", vendor=VENDORS["openrouter"], connections=Connections())
         model_server.answers(fails(401, {"error": {"message": "Wrong key."}}))
         request = ModelRequest("m", (user_message("Hi"),), settings={"base_url": model_server.url})
-        with pytest.raises(ProviderError, match="openrouter answered 401: Wrong key; no key was sent: set OPENROUTER_"):
+        with pytest.raises(
+            ProviderError, match=r"openrouter answered 401: Wrong key; no key was sent: set model_settings\.api_key, or"
+        ):
             [each async for each in provider.stream(request)]
         await provider.aclose()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any
 
 from agentq import _json
@@ -16,11 +15,13 @@ from agentq.messages import (
     ToolResultPart,
 )
 from agentq.providers._files import as_text, content_of, data_url, is_text, no_form
+from agentq.providers._openai_server import cache_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from agentq.providers._chat_settings import ChatSettings, Server
+    from agentq.providers._chat_settings import ChatSettings
+    from agentq.providers._openai_server import Server
     from agentq.providers.base import ModelRequest
     from agentq.tools.spec import ToolSpec
 
@@ -63,20 +64,14 @@ def request_body(request: ModelRequest, settings: ChatSettings, server: Server, 
             body["tool_choice"] = _tool_choice(settings.tool_choice)
         if settings.parallel_tool_calls is not None:
             body["parallel_tool_calls"] = settings.parallel_tool_calls
-    if cache_key := settings.prompt_cache_key or (_cache_key(request) if server.is_openai else None):
-        body["prompt_cache_key"] = cache_key
+    if shared := settings.prompt_cache_key or (cache_key(request) if server.is_openai else None):
+        body["prompt_cache_key"] = shared
     return body | settings.extra_body
 
 
 def _max_tokens_field(server: Server) -> str:
     # OpenAI's reasoning models refuse the old name, most other servers do not know the new one.
     return "max_completion_tokens" if server.is_openai else "max_tokens"
-
-
-def _cache_key(request: ModelRequest) -> str | None:
-    """What requests with the same beginning share. A session's id may tell who somebody is; its hash does not."""
-    name = request.session_id or request.run_id
-    return f"agentq-{hashlib.sha256(name.encode()).hexdigest()[:32]}" if name else None
 
 
 def _tool(spec: ToolSpec, *, is_strict: bool) -> dict[str, Any]:

@@ -48,15 +48,22 @@ class Reader(Protocol):
 
 
 async def reply(
-    connections: _http.Connections, post: _http.Post, reader: Reader, *, key_source: str | None, key_name: str
+    connections: _http.Connections,
+    post: _http.Post,
+    reader: Reader,
+    *,
+    key_source: str | None,
+    key_name: str,
+    not_there: str = "",
 ) -> AsyncGenerator[Chunk]:
     """Send a request and yield its reply, `ReplyEnd` last. Raises `ProviderError`.
 
-    `key_source` says, for people, where the key that was sent comes from, and `key_name` where one is expected.
+    `key_source` says, for people, where the key that was sent comes from, and `key_name` where one is expected;
+    `not_there` what to do where the server does not have this API.
     """
     async with connections.post(post) as answer:
         if answer.status != 200:
-            hint = _hint(answer.status, post.url, key_source, key_name)
+            hint = _hint(answer.status, post.url, key_source, key_name, not_there)
             raise refused(post.provider, answer.status, answer.headers, await answer.error_body(), hint=hint)
         try:
             async with aclosing(_chunks(answer, reader, post.provider)) as chunks:
@@ -89,11 +96,11 @@ async def _chunks(answer: _http.Answer, reader: Reader, provider: str) -> AsyncG
                 answer.hurry(_END_S if reader.is_done else _USAGE_S)
 
 
-def _hint(status: int, url: str, key_source: str | None, key_name: str) -> str:
+def _hint(status: int, url: str, key_source: str | None, key_name: str, not_there: str) -> str:
     if status in (401, 403):
         if key_source:
             return f"the key is the one in {key_source}"
         return f"no key was sent: set {key_name}, or api_key_env in model_settings"
-    if status == 404 or 300 <= status < 400:
-        return f"asked was {url}"
+    if status in (404, 405) or 300 <= status < 400:
+        return f"asked was {url}{f'; {not_there}' if not_there and status >= 400 else ''}"
     return ""

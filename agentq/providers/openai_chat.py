@@ -1,7 +1,4 @@
-"""OpenAI's Chat Completions, and every server that speaks it: Ollama, vLLM, llama.cpp, OpenRouter and many more.
-
-`openai` names this adapter too, until the one for OpenAI's Responses is there.
-"""
+"""OpenAI's Chat Completions, and every server that speaks it: Ollama, vLLM, llama.cpp, OpenRouter and many more."""
 
 from __future__ import annotations
 
@@ -11,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from agentq import _json
 from agentq.providers import _http
 from agentq.providers._chat_request import MEDIA_TYPES, request_body
-from agentq.providers._chat_settings import OPENAI_KEY, ChatSettings, Server, read_settings, server_of
+from agentq.providers._chat_settings import ChatSettings, read_settings, server_of
 from agentq.providers._chat_stream import ChatReader
+from agentq.providers._openai_server import OPENAI_KEY, Server
 from agentq.providers._settings import check_model
 from agentq.providers._streaming import reply
 from agentq.settings import OpenAIEnvironment
@@ -38,12 +36,12 @@ class OpenAIChat:
     def check(self, model: str, settings: Mapping[str, Any]) -> None:
         """Raise `InvalidInput` where the name of the model, its settings or the key are not usable."""
         check_model(self.name, model, "gpt-4o-mini")
-        server_of(self.name, read_settings(self.name, settings), OpenAIEnvironment.load())
+        server_of(read_settings(self.name, settings), OpenAIEnvironment.load())
 
     async def stream(self, request: ModelRequest) -> AsyncIterator[Chunk]:
         """Yield the reply. Raises `ProviderError`, and `InvalidInput` as `check` does."""
         settings = read_settings(self.name, request.settings)
-        server = server_of(self.name, settings, OpenAIEnvironment.load())
+        server = server_of(settings, OpenAIEnvironment.load())
         post = self._post(settings, server, request_body(request, settings, server, provider=self.name))
         answer = reply(
             self._connections, post, ChatReader(self.name), key_source=server.key_source, key_name=OPENAI_KEY
@@ -68,8 +66,3 @@ class OpenAIChat:
             idle_s=settings.idle_s,
             timeout_s=settings.timeout_s,
         )
-
-
-def openai() -> OpenAIChat:
-    """The provider of `openai:` models."""
-    return OpenAIChat("openai")

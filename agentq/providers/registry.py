@@ -22,7 +22,7 @@ _HOW_TO_WRITE = "write 'provider:model', such as 'openai:gpt-4o-mini'"
 # start-up time.
 _BUILT_IN = {
     "mock": ("agentq.providers.mock", "MockProvider"),
-    "openai": ("agentq.providers.openai_chat", "openai"),
+    "openai": ("agentq.providers.openai", "OpenAI"),
     "openai-chat": ("agentq.providers.openai_chat", "OpenAIChat"),
 }
 _PLANNED = frozenset({"anthropic", "google"})

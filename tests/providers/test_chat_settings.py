@@ -17,7 +17,7 @@ KEY = OpenAIEnvironment(api_key="sk-env", organization="org-1", project="proj-1"
 
 
 def server(environment: OpenAIEnvironment = KEY, **settings: Any):
-    return server_of("openai-chat", read_settings("openai-chat", settings), environment)
+    return server_of(read_settings("openai-chat", settings), environment)
 
 
 class TestSettings:

@@ -10,6 +10,7 @@ import pytest
 from agentq.errors import InvalidInput, UnknownProvider
 from agentq.providers import registry
 from agentq.providers.mock import MockProvider
+from agentq.providers.openai import OpenAI
 from agentq.providers.openai_chat import OpenAIChat
 from agentq.providers.registry import parse_model, register, resolve
 from agentq.testing.models import ScriptedModel
@@ -89,10 +90,10 @@ def test_registered_providers_are_found():
     assert resolve("scripted") == (second, "")
 
 
-@pytest.mark.parametrize("name", ["openai", "openai-chat"])
-def test_openai_is_spoken_by_one_adapter(name: str):
+@pytest.mark.parametrize(("name", "kind"), [("openai", OpenAI), ("openai-chat", OpenAIChat)])
+def test_openai_is_spoken_in_two_ways(name: str, kind: type[OpenAI | OpenAIChat]):
     provider, model = resolve(f"{name}:gpt-4o-mini")
-    assert isinstance(provider, OpenAIChat)
+    assert isinstance(provider, kind)
     assert (provider.name, model) == (name, "gpt-4o-mini")
 
 

@@ -34,6 +34,8 @@ call square_root {"x": "$2"}
 say The answer is $3."""
 QUESTION = "Take 7 + 9, times 12, and the square root of that. Use a tool for each step, and end with the answer."
 _MODEL = "openai:gpt-4o-mini"
+# Chat Completions is what a server that is not OpenAI's has, and OpenAI has it too.
+_MODEL_OF_A_SERVER = "openai-chat:gpt-4o-mini"
 _NARROW = 68
 # Of the models that agentq is going to speak to.
 _KEYS_TO_COME = ("ANTHROPIC_API_KEY", "GEMINI_API_KEY")
@@ -51,7 +53,7 @@ class Model:
 def model_of(environ: Mapping[str, str]) -> Model:
     """The model that the environment has a key or a server for: the one that AGENTQ_MODEL names; else the mock."""
     has_key, has_server = bool(environ.get("OPENAI_API_KEY")), bool(environ.get("OPENAI_BASE_URL"))
-    name = environ.get("AGENTQ_MODEL") or (_MODEL if has_key else "mock")
+    name = environ.get("AGENTQ_MODEL") or ((_MODEL_OF_A_SERVER if has_server else _MODEL) if has_key else "mock")
     if not name.startswith("openai") or not (has_key or has_server):
         return Model("mock", SCRIPT, "mock: built in, plays the script in the prompt; no key, no network")
     by = "OPENAI_API_KEY" if has_key else "OPENAI_BASE_URL"

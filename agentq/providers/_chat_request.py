@@ -19,12 +19,14 @@ from agentq.messages import (
 )
 from agentq.providers._chat_details import detail_of
 from agentq.providers._files import as_text, content_of, data_url, is_text, no_form
+from agentq.providers._openai_server import cache_key
 from agentq.providers._strict_schema import is_strict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from agentq.providers._chat_settings import ChatSettings, Server
+    from agentq.providers._chat_settings import ChatSettings
+    from agentq.providers._openai_server import Server
     from agentq.providers._vendors import Dialect
     from agentq.providers.base import ModelRequest, OutputFormat
     from agentq.tools.spec import ToolSpec
@@ -71,8 +73,8 @@ def request_body(request: ModelRequest, settings: ChatSettings, server: Server, 
             body["tool_choice"] = _tool_choice(settings.tool_choice)
         if settings.parallel_tool_calls is not None:
             body["parallel_tool_calls"] = settings.parallel_tool_calls
-    if cache_key := settings.prompt_cache_key or (_cache_key(request) if dialect.has_cache_key else None):
-        body["prompt_cache_key"] = cache_key
+    if shared := settings.prompt_cache_key or (cache_key(request) if dialect.has_cache_key else None):
+        body["prompt_cache_key"] = shared
     return body | settings.extra_body
 
 
@@ -87,12 +89,6 @@ def _response_format(output: OutputFormat) -> dict[str, Any]:
     if is_strict(output.schema):
         asked["strict"] = True
     return {"type": "json_schema", "json_schema": asked}
-
-
-def _cache_key(request: ModelRequest) -> str | None:
-    """What requests with the same beginning share. A session's id may tell who somebody is; its hash does not."""
-    name = request.session_id or request.run_id
-    return f"agentq-{hashlib.sha256(name.encode()).hexdigest()[:32]}" if name else None
 
 
 def _tool(spec: ToolSpec, *, is_strict: bool) -> dict[str, Any]:
@@ -119,7 +115,7 @@ class _Transcript:
         self._provider = provider
         dialect = server.dialect
         self._dialect = dialect
-        self._origin = Origin(api=server.api, model=request.model)
+        self._origin = Origin(api=server.chat_api, model=request.model)
         self._system_role = settings.system_role or dialect.system_role
         self._note_role = settings.note_role or ("user" if dialect.note_role == "user" else self._system_role)
         fields = (settings.send_reasoning,) if settings.send_reasoning else dialect.reasoning_fields

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from agentq.errors import InvalidInput
-from agentq.providers import _settings
-from agentq.providers._vendors import COMMON, OLLAMA_HOST, OPENAI, Dialect, Vendor, dialect_of
+from agentq.providers import _openai_server, _settings
+from agentq.providers._openai_server import OpenAISettings, Server, checked_base, headers_of
+from agentq.providers._vendors import OLLAMA_HOST
 from agentq.settings import variable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from agentq.providers._vendors import Vendor
     from agentq.settings import OpenAIEnvironment
 
-OPENAI_BASE_URL = "https://api.openai.com/v1"
-OPENAI_KEY = "OPENAI_API_KEY"
 # A reasoning model may think for minutes before the first word, and this wire has no event to tell of it.
 _FIRST_S = 300.0
 _OURS = frozenset({"messages", "stream", "tools"})
@@ -28,18 +27,13 @@ _PLACE = re.compile(r"(?P<name>\[[^]]*\]|[^:]*)(:(?P<port>\d*))?")
 _ANYWHERE = ("", "0.0.0.0", "[::]")  # noqa: S104
 
 
-class ChatSettings(_settings.HttpSettings):
+class ChatSettings(OpenAISettings):
     """`model_settings` of an agent whose model is `openai-chat:…`. Documented in docs/guide/models.md."""
 
-    organization: str | None = None
-    project: str | None = None
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
     seed: int | None = None
-    verbosity: str | None = None
-    service_tier: str | None = None
     response_format: dict[str, Any] | None = None
-    prompt_cache_key: str | None = None
     # How the server wants it
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = None
     system_role: Literal["system", "developer"] | None = None
@@ -53,70 +47,20 @@ class ChatSettings(_settings.HttpSettings):
         return self.idle_timeout_s or _FIRST_S
 
 
-@dataclass(frozen=True, slots=True)
-class Server:
-    """Where calls go and how.
-
-    `key_source` says, for people, where the key comes from, None: there is none; `key_name` where one is expected.
-    """
-
-    url: str
-    headers: Mapping[str, str]
-    key_source: str | None
-    key_name: str = OPENAI_KEY
-    dialect: Dialect = COMMON
-
-    @property
-    def api(self) -> str:
-        """The wire format and whose it is: other servers do not understand what this one wants back."""
-        return f"openai-chat/{urlsplit(self.url).netloc.lower()}"
-
-    @property
-    def is_openai(self) -> bool:
-        return self.dialect is OPENAI
-
-
 def read_settings(provider: str, given: Mapping[str, Any]) -> ChatSettings:
     """Check the settings of an agent. Raises `InvalidInput` that names the field."""
     return _settings.read(provider, ChatSettings, given, ours=_OURS)
 
 
-def server_of(provider: str, settings: ChatSettings, environment: OpenAIEnvironment) -> Server:
+def server_of(settings: ChatSettings, environment: OpenAIEnvironment) -> Server:
     """Where to send a call. Raises `InvalidInput` for an address or a key that cannot be used, or is missing."""
-    base = checked_base(
-        settings.base_url or environment.base_url or OPENAI_BASE_URL,
-        "model_settings.base_url" if settings.base_url else "OPENAI_BASE_URL",
-    )
-    dialect = dialect_of(urlsplit(base).hostname or "")
-    is_openai = dialect is OPENAI
-    # What the environment says belongs to the server that it names: no other is told OpenAI's key.
-    is_theirs = is_openai or settings.base_url in (None, environment.base_url)
-    key, source = _settings.find_key(settings, {OPENAI_KEY: environment.api_key if is_theirs else None})
-    brings_key = _settings.brings(settings, "authorization")
-    if key is None and is_openai and not brings_key:
-        raise InvalidInput(
-            f"{OPENAI_KEY} is not set: put a key of OpenAI into the environment, or name another server with "
-            "OPENAI_BASE_URL or model_settings={'base_url': ...}; the model `mock` needs no key",
-            field=OPENAI_KEY,
-        )
-    return Server(
-        f"{base}{_ENDPOINT}",
-        headers_of(
-            settings,
-            {} if key is None else {"Authorization": f"Bearer {key}"},
-            organization=environment.organization if is_theirs else None,
-            project=environment.project if is_theirs else None,
-        ),
-        "extra_headers" if brings_key else source,
-        OPENAI_KEY,
-        dialect,
-    )
+    return _openai_server.server_of(settings, environment, endpoint=_ENDPOINT)
 
 
 def vendor_server_of(vendor: Vendor, settings: ChatSettings) -> Server:
     """Where to send a call to a vendor with a name of its own. Raises `InvalidInput` as `server_of` does."""
     own = _own_base(vendor)
-    base = checked_base(settings.base_url, "model_settings.base_url") if settings.base_url else own
+    base = checked_base(settings.base_url, "model_settings.base_url", endpoint=_ENDPOINT) if settings.base_url else own
     if base is None:
         raise InvalidInput(
             f"{vendor.base_variable} is not set: put the address of {vendor.title} there, or into "
@@ -145,31 +89,13 @@ def vendor_server_of(vendor: Vendor, settings: ChatSettings) -> Server:
     )
 
 
-def headers_of(
-    settings: ChatSettings, key: Mapping[str, str], *, organization: str | None = None, project: str | None = None
-) -> dict[str, str]:
-    """All headers of a call; the organization and the project are those of the environment."""
-    headers = {"Content-Type": "application/json", "Accept": "text/event-stream, application/json", **key}
-    for header, value in (
-        ("OpenAI-Organization", settings.organization or organization),
-        ("OpenAI-Project", settings.project or project),
-    ):
-        if value:
-            headers[header] = _settings.checked_header(value, header)
-    return _settings.with_extras(headers, settings)
-
-
-def checked_base(base: str, field: str) -> str:
-    """The base URL as calls use it. Raises `InvalidInput` that names `field`."""
-    return _settings.checked_base(base, field, example="http://127.0.0.1:11434/v1", endpoint=_ENDPOINT)
-
-
 def _own_base(vendor: Vendor) -> str | None:
     """Where the vendor is: by its own variable, else where everybody finds it."""
     given = variable(vendor.base_variable) if vendor.base_variable else None
     if given is None or vendor.base_variable is None:
         return vendor.base_url
-    base = checked_base(_ollama_url(given) if vendor.base_variable == OLLAMA_HOST else given, vendor.base_variable)
+    given = _ollama_url(given) if vendor.base_variable == OLLAMA_HOST else given
+    base = checked_base(given, vendor.base_variable, endpoint=_ENDPOINT)
     return base.removesuffix(vendor.base_path).rstrip("/") + vendor.base_path
 
 

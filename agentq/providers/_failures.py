@@ -35,7 +35,32 @@ _MONEY = frozenset(
 _REQUEST_IDS = ("x-request-id", "request-id", "x-goog-request-id")
 # Errors inside a stream come without a status; these say that the request is at fault.
 _OUR_FAULT = frozenset(
-    {"authentication_error", "invalid_request_error", "not_found_error", "permission_error", "request_too_large"}
+    {
+        "authentication_error",
+        "invalid_request_error",
+        "not_found_error",
+        "permission_error",
+        "request_too_large",
+        # of OpenAI's Responses
+        "bio_policy",
+        "context_length_exceeded",
+        "data_residency_mismatch",
+        "empty_image_file",
+        "image_content_policy_violation",
+        "image_file_not_found",
+        "image_file_too_large",
+        "image_parse_error",
+        "image_too_large",
+        "image_too_small",
+        "invalid_base64_image",
+        "invalid_image",
+        "invalid_image_format",
+        "invalid_image_mode",
+        "invalid_image_url",
+        "invalid_prompt",
+        "misalignment_policy_violation",
+        "unsupported_image_media_type",
+    }
 )
 # Longer than a day is a daily quota or a mistake; the run looks again after a day.
 _LONGEST_WAIT_S = 86_400.0

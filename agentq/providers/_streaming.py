@@ -7,6 +7,7 @@ import itertools
 import time
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from agentq.errors import ProviderError
@@ -61,18 +62,20 @@ async def reply(
     retry: Retry,
     key_source: str | None,
     key_name: str,
+    not_there: str = "",
 ) -> AsyncGenerator[Chunk]:
     """Send a request and yield its reply, `ReplyEnd` last; again as `retry` says, if nothing of a reply came.
 
-    Raises `ProviderError`. `key_source` says, for people, where the key that was sent comes from, and `key_name` where
-    one is expected. The `timeout_s` of the post holds for all attempts together.
+    Raises `ProviderError`. `key_source` says, for people, where the key that was sent comes from, `key_name` where one
+    is expected, and `not_there` what to do where the server does not have this API. The `timeout_s` of the post holds
+    for all attempts together.
     """
+    hint = partial(_hint, url=post.url, key_source=key_source, key_name=key_name, not_there=not_there)
     until = None if post.timeout_s is None else time.monotonic() + post.timeout_s
     for attempt in itertools.count(1):
         has_begun = False
         try:
-            once = _reply_once(connections, post, make_reader(), key_source=key_source, key_name=key_name)
-            async with aclosing(once) as chunks:
+            async with aclosing(_reply_once(connections, post, make_reader(), hint)) as chunks:
                 async for chunk in chunks:
                     has_begun = True
                     yield chunk
@@ -92,12 +95,12 @@ async def reply(
 
 
 async def _reply_once(
-    connections: _http.Connections, post: _http.Post, reader: Reader, *, key_source: str | None, key_name: str
+    connections: _http.Connections, post: _http.Post, reader: Reader, hint: Callable[[int], str]
 ) -> AsyncGenerator[Chunk]:
     async with connections.post(post) as answer:
         if answer.status != 200:
-            hint = _hint(answer.status, post.url, key_source, key_name)
-            raise refused(post.provider, answer.status, answer.headers, await answer.error_body(), hint=hint)
+            body = await answer.error_body()
+            raise refused(post.provider, answer.status, answer.headers, body, hint=hint(answer.status))
         try:
             async with aclosing(_chunks(answer, reader, post.provider)) as chunks:
                 async for chunk in chunks:
@@ -129,11 +132,11 @@ async def _chunks(answer: _http.Answer, reader: Reader, provider: str) -> AsyncG
                 answer.hurry(_END_S if reader.is_done else _USAGE_S)
 
 
-def _hint(status: int, url: str, key_source: str | None, key_name: str) -> str:
+def _hint(status: int, *, url: str, key_source: str | None, key_name: str, not_there: str) -> str:
     if status in (401, 403):
         if key_source:
             return f"the key is the one in {key_source}"
         return f"no key was sent: set {key_name}, or api_key_env in model_settings"
-    if status == 404 or 300 <= status < 400:
-        return f"asked was {url}"
+    if status in (404, 405) or 300 <= status < 400:
+        return f"asked was {url}{f'; {not_there}' if not_there and status >= 400 else ''}"
     return ""

@@ -1,7 +1,4 @@
-"""OpenAI's Chat Completions, and every server that speaks it: Ollama, vLLM, llama.cpp, OpenRouter and many more.
-
-`openai` names this adapter too, until the one for OpenAI's Responses is there.
-"""
+"""OpenAI's Chat Completions, and every server that speaks it: Ollama, vLLM, llama.cpp, OpenRouter and many more."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from agentq import _json
 from agentq.messages import Origin
 from agentq.providers import _http
 from agentq.providers._chat_request import MEDIA_TYPES, request_body, takes_schema
-from agentq.providers._chat_settings import ChatSettings, Server, read_settings, server_of, vendor_server_of
+from agentq.providers._chat_settings import ChatSettings, read_settings, server_of, vendor_server_of
 from agentq.providers._chat_stream import ChatReader
 from agentq.providers._settings import check_model
 from agentq.providers._streaming import reply
@@ -22,6 +19,7 @@ from agentq.settings import OpenAIEnvironment
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
+    from agentq.providers._openai_server import Server
     from agentq.providers._vendors import Vendor
     from agentq.providers.base import Chunk, ModelRequest
 
@@ -57,7 +55,7 @@ class OpenAIChat:
         settings = read_settings(self.name, request.settings)
         server = self._server(settings)
         post = self._post(settings, server, request_body(request, settings, server, provider=self.name))
-        origin = Origin(api=server.api, model=request.model)
+        origin = Origin(api=server.chat_api, model=request.model)
         answer = reply(
             self._connections,
             post,
@@ -77,7 +75,7 @@ class OpenAIChat:
     def _server(self, settings: ChatSettings) -> Server:
         if self._vendor is not None:
             return vendor_server_of(self._vendor, settings)
-        return server_of(self.name, settings, OpenAIEnvironment.load())
+        return server_of(settings, OpenAIEnvironment.load())
 
     def _post(self, settings: ChatSettings, server: Server, body: dict[str, Any]) -> _http.Post:
         return _http.Post(
@@ -91,11 +89,6 @@ class OpenAIChat:
             idle_s=settings.idle_s,
             timeout_s=settings.timeout_s,
         )
-
-
-def openai() -> OpenAIChat:
-    """The provider of `openai:` models."""
-    return OpenAIChat("openai")
 
 
 def vendor(name: str) -> OpenAIChat:

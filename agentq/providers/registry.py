@@ -25,7 +25,7 @@ _HOW_TO_WRITE = "write 'provider:model', such as 'openai:gpt-4o-mini'"
 _BUILT_IN = {
     "anthropic": ("agentq.providers.anthropic", "Anthropic"),
     "mock": ("agentq.providers.mock", "MockProvider"),
-    "openai": ("agentq.providers.openai_chat", "openai"),
+    "openai": ("agentq.providers.openai", "OpenAI"),
     "openai-chat": ("agentq.providers.openai_chat", "OpenAIChat"),
 }
 # … and those that go by a vendor's name, which is what they are made from.

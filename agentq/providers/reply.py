@@ -167,7 +167,7 @@ def _is_another(call: _Call, chunk: ToolCallChunk) -> bool:
 
 
 def _call_part(call: _Call, call_id: str, *, is_cut: bool) -> ToolCallPart:
-    arguments, error = _parse_arguments("".join(call.pieces))
+    arguments, error = parse_arguments("".join(call.pieces))
     if is_cut and (error or not any(piece.strip() for piece in call.pieces)):
         # No arguments at all may be the beginning of some, which must not be taken for a call without any.
         error = CUT
@@ -188,7 +188,7 @@ def _is_theirs(part: Part) -> bool:
     return getattr(part, "native", None) is not None or getattr(part, "signature", None) is not None
 
 
-def _parse_arguments(text: str) -> tuple[dict[str, Any], str | None]:
+def parse_arguments(text: str) -> tuple[dict[str, Any], str | None]:
     """The arguments, and what is wrong with them. NaN and infinity are refused: they could not be stored."""
     if not text or text.isspace():
         return {}, None

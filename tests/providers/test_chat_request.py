@@ -81,7 +81,7 @@ def body_of(
 ) -> dict[str, Any]:
     """The body as it goes over the wire, of the SDK's type but for the words that only other servers know."""
     checked = read_settings("openai", settings)
-    server = server_of("openai", checked, environment)
+    server = server_of(checked, environment)
     asked = ModelRequest("gpt-x", messages or (user_message("Hi"),), files=FILES, **(request or {}))
     body: dict[str, Any] = json.loads(json.dumps(request_body(asked, checked, server, provider="openai")))
     if not settings.get("extra_body"):

@@ -17,7 +17,7 @@ KEY = OpenAIEnvironment(api_key="sk-env", organization="org-1", project="proj-1"
 
 
 def server(environment: OpenAIEnvironment = KEY, **settings: Any):
-    return server_of("openai-chat", read_settings("openai-chat", settings), environment)
+    return server_of(read_settings("openai-chat", settings), environment)
 
 
 class TestSettings:
@@ -111,7 +111,7 @@ class TestServer:
     def test_the_key_may_come_from_a_function_that_each_call_asks(self):
         keys = iter(["sk-1", " sk-2 "])
         settings = read_settings("openai-chat", {"base_url": "http://host/v1", "api_key": lambda: next(keys)})
-        given = [server_of("openai-chat", settings, OpenAIEnvironment()).headers["Authorization"] for _ in range(2)]
+        given = [server_of(settings, OpenAIEnvironment()).headers["Authorization"] for _ in range(2)]
         assert given == ["Bearer sk-1", "Bearer sk-2"]
 
     @pytest.mark.parametrize(

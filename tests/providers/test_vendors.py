@@ -24,7 +24,7 @@ from tests.providers.strict import check
 from tests.providers.test_chat_request import WEATHER, calls, results, without_words_of_others
 
 if TYPE_CHECKING:
-    from agentq.providers._chat_settings import Server
+    from agentq.providers._openai_server import Server
     from agentq.providers._vendors import Vendor
     from tests.providers.faults import FaultServer
 
@@ -160,8 +160,8 @@ class TestWhere:
         assert server("azure", base_url="https://gateway/openai/v1").key_source is None
 
     def test_the_origin_of_replies_is_the_server(self):
-        assert server("openrouter", api_key="k").api == "openai-chat/openrouter.ai"
-        assert server("vllm").api == "openai-chat/127.0.0.1:8000"
+        assert server("openrouter", api_key="k").chat_api == "openai-chat/openrouter.ai"
+        assert server("vllm").chat_api == "openai-chat/127.0.0.1:8000"
 
 
 class TestWords:

@@ -202,6 +202,7 @@ def test_a_key_of_a_model_to_come_is_not_passed_over_in_silence(environ: dict[st
         ({"AGENTQ_MODEL": "openai:gpt-4o"}, "mock"),
         ({"OPENAI_API_KEY": "k"}, "openai:gpt-4o-mini"),
         ({"OPENAI_API_KEY": "k", "AGENTQ_MODEL": "openai:gpt-4o"}, "openai:gpt-4o"),
+        ({"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": "http://h/v1"}, "openai-chat:gpt-4o-mini"),
         ({"OPENAI_API_KEY": "k", "AGENTQ_MODEL": "mock"}, "mock"),
         ({"OPENAI_BASE_URL": "http://127.0.0.1:11434/v1"}, "mock"),
         ({"OPENAI_BASE_URL": "http://h/v1", "AGENTQ_MODEL": "openai-chat:llama3.2"}, "openai-chat:llama3.2"),
@@ -228,7 +229,7 @@ async def test_with_a_key_a_real_model_is_asked(environ: dict[str, str], model_s
     ours = {"OPENAI_API_KEY": "sk-test", "OPENAI_BASE_URL": model_server.url}
     code, out, err = await asyncio.to_thread(play, {**environ, **ours})
     assert (code, err) == (0, "")
-    assert "openai:gpt-4o-mini, by your OPENAI_API_KEY" in out
+    assert "openai-chat:gpt-4o-mini, by your OPENAI_API_KEY" in out
     assert f"The answer is {ANSWER}." in out.splitlines()
     assert "sk-test" not in out
     assert [asked.headers["authorization"] for asked in model_server.asked] == ["Bearer sk-test"] * 4

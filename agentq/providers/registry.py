@@ -21,11 +21,12 @@ _HOW_TO_WRITE = "write 'provider:model', such as 'openai:gpt-4o-mini'"
 # Where each built-in provider lives. The module is imported when a model of it is first used: an HTTP client costs
 # start-up time.
 _BUILT_IN = {
+    "google": ("agentq.providers.google", "Google"),
     "mock": ("agentq.providers.mock", "MockProvider"),
     "openai": ("agentq.providers.openai_chat", "openai"),
     "openai-chat": ("agentq.providers.openai_chat", "OpenAIChat"),
 }
-_PLANNED = frozenset({"anthropic", "google"})
+_PLANNED = frozenset({"anthropic"})
 
 _providers: dict[str, Provider] = {}
 

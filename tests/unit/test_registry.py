@@ -60,10 +60,10 @@ def test_mock_is_built_once():
     assert resolve("mock:anything") == (provider, "anything")
 
 
-@pytest.mark.parametrize("model", ["anthropic:x", "google:x", "google"])
+@pytest.mark.parametrize("model", ["anthropic:x", "anthropic"])
 def test_adapters_to_come_are_named_as_such(model):
     with pytest.raises(
-        UnknownProvider, match=r"this version of agentq has no adapter for .* yet; it has: mock, openai, openai-chat"
+        UnknownProvider, match=r"this version of agentq has no adapter for .* yet; it has: .*mock, openai, openai-chat"
     ) as caught:
         resolve(model)
     assert caught.value.field == "model"
@@ -71,7 +71,7 @@ def test_adapters_to_come_are_named_as_such(model):
 
 def test_an_unknown_provider_is_told_which_there_are():
     register("local", ScriptedModel([]))
-    with pytest.raises(UnknownProvider, match="no model provider is called 'opnai'; it has: local, mock, openai,"):
+    with pytest.raises(UnknownProvider, match="no model provider is called 'opnai'; it has: .*local, mock, openai,"):
         resolve("opnai:gpt-4o-mini")
 
 

@@ -71,7 +71,7 @@ def test_adapters_to_come_are_named_as_such(model):
 
 def test_an_unknown_provider_is_told_which_there_are():
     register("local", ScriptedModel([]))
-    with pytest.raises(UnknownProvider, match="no model provider is called 'opnai'; it has: .*local, mock, openai,"):
+    with pytest.raises(UnknownProvider, match=r"no model provider is called 'opnai'; it has: .*local, mock, openai,"):
         resolve("opnai:gpt-4o-mini")
 
 

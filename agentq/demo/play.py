@@ -33,12 +33,15 @@ call multiply_numbers {"a": "$1", "b": 12}
 call square_root {"x": "$2"}
 say The answer is $3."""
 QUESTION = "Take 7 + 9, times 12, and the square root of that. Use a tool for each step, and end with the answer."
-_MODEL = "openai:gpt-4o-mini"
-# Chat Completions is what a server that is not OpenAI's has, and OpenAI has it too.
+# Chat Completions is what a server that is not OpenAI's has.
 _MODEL_OF_A_SERVER = "openai-chat:gpt-4o-mini"
+# A cheap model of each vendor, by the variable of its key.
+_MODELS = {
+    "OPENAI_API_KEY": "openai:gpt-4o-mini",
+    "ANTHROPIC_API_KEY": "anthropic:claude-haiku-5-5",
+    "GEMINI_API_KEY": "google:gemini-3-flash",
+}
 _NARROW = 68
-# Of the models that agentq is going to speak to.
-_KEYS_TO_COME = ("ANTHROPIC_API_KEY", "GEMINI_API_KEY")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +54,18 @@ class Model:
 
 
 def model_of(environ: Mapping[str, str]) -> Model:
-    """The model that the environment has a key or a server for: the one that AGENTQ_MODEL names; else the mock."""
-    has_key, has_server = bool(environ.get("OPENAI_API_KEY")), bool(environ.get("OPENAI_BASE_URL"))
-    name = environ.get("AGENTQ_MODEL") or ((_MODEL_OF_A_SERVER if has_server else _MODEL) if has_key else "mock")
-    if not name.startswith("openai") or not (has_key or has_server):
+    """The model that AGENTQ_MODEL names, else one that the environment has a key for; else the mock."""
+    by = next((name for name in _MODELS if environ.get(name)), None)
+    has_server = bool(environ.get("OPENAI_BASE_URL"))
+    name = environ.get("AGENTQ_MODEL") or (_MODELS[by] if by else "mock")
+    if by == "OPENAI_API_KEY" and has_server and not environ.get("AGENTQ_MODEL"):
+        name = _MODEL_OF_A_SERVER
+    if name.startswith("openai") and has_server and by is None:
+        by = "OPENAI_BASE_URL"
+    if name.partition(":")[0] == "mock" or by is None:
         return Model("mock", SCRIPT, "mock: built in, plays the script in the prompt; no key, no network")
-    by = "OPENAI_API_KEY" if has_key else "OPENAI_BASE_URL"
-    return Model(name, QUESTION, f"{name}, by your {by}{'' if has_server else '; its calls cost a little'}")
+    costs = "" if name.startswith("openai") and has_server else "; its calls cost a little"
+    return Model(name, QUESTION, f"{name}, by your {by}{costs}")
 
 
 async def play(out: Output, environ: Mapping[str, str]) -> ExitCode:
@@ -81,8 +89,8 @@ async def play(out: Output, environ: Mapping[str, str]) -> ExitCode:
                 await workers.ready(are_ready)
                 _fact(out, "workers", f"{COUNT} processes: agentq worker -q {queue}")
                 _fact(out, "model", model.about)
-                if model.name == "mock":
-                    _tell_of_keys(out, environ)
+                if model.name == "mock" and not any(environ.get(name) for name in _MODELS):
+                    _fact(out, "", f"with {' or '.join(_MODELS)} set, it is a real one")
                 out.line()
                 run = await client.enqueue(AGENT, model.prompt, queue=queue)
                 watch = Watch(Options(redis_url=here.settings.redis_url), Look())
@@ -94,15 +102,6 @@ async def play(out: Output, environ: Mapping[str, str]) -> ExitCode:
     elif model.name != "mock":
         out.line("\nWithout a key, or with AGENTQ_MODEL=mock, the built-in model plays the demo.")
     return code
-
-
-def _tell_of_keys(out: Output, environ: Mapping[str, str]) -> None:
-    unused = next((name for name in _KEYS_TO_COME if environ.get(name)), None)
-    if unused:
-        # The adapters come later; until then nobody looks at the key.
-        _fact(out, "", f"{unused} is set, but this version has no such model yet")
-    if not environ.get("OPENAI_API_KEY"):
-        _fact(out, "", "with OPENAI_API_KEY set, the demo asks a real model")
 
 
 def _checkout() -> Path:

@@ -68,6 +68,9 @@ _EXCERPT_CHARS = 500
 _BLANKS = re.compile(r"\s+")
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 _NUMBER = re.compile(r"\d{1,9}(\.\d*)?")
+# Google's limits of a day, and of nothing at all: a wait of hours, whatever the error asks for.
+_LONG_DELAY_S = 3_600.0
+_NO_LIMIT_LEFT = re.compile(r"\blimit: 0(?!\.?\d)")
 
 
 def refused(provider: str, status: int, headers: Mapping[str, str], body: bytes, *, hint: str = "") -> ProviderError:
@@ -76,15 +79,16 @@ def refused(provider: str, status: int, headers: Mapping[str, str], body: bytes,
     told = " ".join(part for part in (f"{provider} answered {status}", f"({code})" if code else "") if part)
     text = f"{told}: {message}" if message else told
     wait_s = retry_after_s(headers)
+    error = _google_error(body)
     if wait_s is None:
-        wait_s = retry_delay_s(body)
+        wait_s = _delay_s(error)
     request_id = next((headers[name] for name in _REQUEST_IDS if headers.get(name)), "")
     notes = [note for note in (hint, f"request {request_id}" if request_id else "") if note]
     return ProviderError(
         f"{text.rstrip('.')}; {'; '.join(notes)}" if notes else text,
         provider=provider,
         status=status,
-        retryable=_is_retryable(status, headers, code),
+        retryable=_is_retryable(status, headers, code) and not _is_used_up(error),
         retry_after_s=wait_s,
         code=code,
         request_id=request_id,
@@ -99,7 +103,12 @@ def told_in_stream(provider: str, error: Any) -> ProviderError:
     is_retryable = code not in _MONEY | _OUR_FAULT and (status is None or is_worth_another_try(status))
     told = f"{provider} broke the reply off{f' ({code})' if code else ''}"
     return ProviderError(
-        f"{told}: {message}" if message else told, provider=provider, status=status, retryable=is_retryable, code=code
+        f"{told}: {message}" if message else told,
+        provider=provider,
+        status=status,
+        retryable=is_retryable and not _is_used_up(error),
+        retry_after_s=_delay_s(error),
+        code=code,
     )
 
 
@@ -129,21 +138,43 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     return None if seconds is None else min(max(seconds, 0.0), _LONGEST_WAIT_S)
 
 
-def retry_delay_s(body: bytes) -> float | None:
-    """How long Google asks to wait: it sends `google.rpc.RetryInfo` in the body in place of a header."""
+def _google_error(body: bytes) -> Any:
     try:
         value = _json.loads(body)
     except ValueError:
         return None
     if isinstance(value, list) and value:
         value = value[0]
-    error = value.get("error") if isinstance(value, dict) else None
-    details = error.get("details") if isinstance(error, dict) else None
-    for detail in details if isinstance(details, list) else ():
-        delay = detail.get("retryDelay") if isinstance(detail, dict) else None
+    return value.get("error") if isinstance(value, dict) else None
+
+
+def _delay_s(error: Any) -> float | None:
+    """How long Google asks to wait: it sends `google.rpc.RetryInfo` in the body in place of a header."""
+    for detail in _details(error):
+        delay = detail.get("retryDelay")
         if isinstance(delay, str) and (seconds := _number(delay.removesuffix("s"))) is not None:
             return min(seconds, _LONGEST_WAIT_S)
     return None
+
+
+def _is_used_up(error: Any) -> bool:
+    """Whether a quota of a day is used up, or is 0: the delay that Google asks for may be a minute all the same."""
+    if (_delay_s(error) or 0.0) >= _LONG_DELAY_S:
+        return True
+    for detail in _details(error):
+        violations = detail.get("violations")
+        for violation in violations if isinstance(violations, list) else ():
+            if isinstance(violation, dict) and (
+                "PerDay" in _text(violation.get("quotaId")) or _text(violation.get("quotaValue")) == "0"
+            ):
+                return True
+    return bool(_details(error)) and _NO_LIMIT_LEFT.search(_text(error.get("message"))) is not None
+
+
+def _details(error: Any) -> list[dict[str, Any]]:
+    """What Google says of an error beside its message."""
+    details = error.get("details") if isinstance(error, dict) else None
+    return [each for each in details if isinstance(each, dict)] if isinstance(details, list) else []
 
 
 def _number(text: str | None) -> float | None:
@@ -180,6 +211,8 @@ def _fields(error: Any) -> tuple[str, str]:
     for detail in details.values() if isinstance(details, dict) else ():
         if isinstance(detail, str) and detail in _MONEY:
             code, kind = "", detail
+    if not kind and isinstance(status := error.get("status"), str) and status.isupper():
+        kind = status  # Google's word, such as RESOURCE_EXHAUSTED
     # An HTTP status as the code says nothing new beside a type that has a name.
     if kind and (not code or code.isdecimal() or kind in _MONEY):
         code = kind

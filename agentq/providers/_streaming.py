@@ -95,12 +95,12 @@ async def reply(
 
 
 async def _reply_once(
-    connections: _http.Connections, post: _http.Post, reader: Reader, hint: Callable[[int], str]
+    connections: _http.Connections, post: _http.Post, reader: Reader, hint: Callable[[int, bytes], str]
 ) -> AsyncGenerator[Chunk]:
     async with connections.post(post) as answer:
         if answer.status != 200:
             body = await answer.error_body()
-            raise refused(post.provider, answer.status, answer.headers, body, hint=hint(answer.status))
+            raise refused(post.provider, answer.status, answer.headers, body, hint=hint(answer.status, body))
         try:
             async with aclosing(_chunks(answer, reader, post.provider)) as chunks:
                 async for chunk in chunks:
@@ -132,8 +132,9 @@ async def _chunks(answer: _http.Answer, reader: Reader, provider: str) -> AsyncG
                 answer.hurry(_END_S if reader.is_done else _USAGE_S)
 
 
-def _hint(status: int, *, url: str, key_source: str | None, key_name: str, not_there: str) -> str:
-    if status in (401, 403):
+def _hint(status: int, body: bytes, *, url: str, key_source: str | None, key_name: str, not_there: str) -> str:
+    # Google answers 400 to a key that it does not know.
+    if status in (401, 403) or (status == 400 and b"API_KEY_INVALID" in body):
         if key_source:
             return f"the key is the one in {key_source}"
         return f"no key was sent: set {key_name}, or api_key_env in model_settings"

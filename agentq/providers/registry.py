@@ -24,13 +24,13 @@ _HOW_TO_WRITE = "write 'provider:model', such as 'openai:gpt-4o-mini'"
 # start-up time.
 _BUILT_IN = {
     "anthropic": ("agentq.providers.anthropic", "Anthropic"),
+    "google": ("agentq.providers.google", "Google"),
     "mock": ("agentq.providers.mock", "MockProvider"),
     "openai": ("agentq.providers.openai", "OpenAI"),
     "openai-chat": ("agentq.providers.openai_chat", "OpenAIChat"),
 }
 # … and those that go by a vendor's name, which is what they are made from.
 _VENDORS = ("agentq.providers.openai_chat", "vendor")
-_PLANNED = frozenset({"google"})
 
 _providers: dict[str, Provider] = {}
 
@@ -94,9 +94,7 @@ def _installed() -> ModuleType:
 
 def _unknown(name: str, model: str) -> UnknownProvider:
     known = ", ".join(sorted({*_BUILT_IN, *VENDORS, *_installed().names(), *_providers}))
-    if name in _PLANNED:
-        reason = f"this version of agentq has no adapter for {name!r} yet"
-    elif ":" in model:
+    if ":" in model:
         reason = f"no model provider is called {name!r}"
     else:
         reason = f"{model!r} names no provider; {_HOW_TO_WRITE}"

@@ -123,7 +123,7 @@ class GoogleReader:
         if feedback := response.get("promptFeedback"):
             self._feedback(feedback, chunks)
         if self._stop_reason is not None:
-            self._has_last_usage = bool(usage)
+            self._has_last_usage = self._has_last_usage or bool(usage)
             # Old models say STOP with every response. Then only the end of the stream is one.
             self._goes_on = self._goes_on or (is_after_end and bool(chunks))
         return chunks

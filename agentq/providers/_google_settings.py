@@ -51,11 +51,18 @@ class GoogleEnvironment:
     gemini_key: str | None = None
     google_key: str | None = None
     base_url: str | None = None
+    base_name: str = "GEMINI_BASE_URL"
 
     @classmethod
     def load(cls) -> GoogleEnvironment:
-        """Read GEMINI_API_KEY, GOOGLE_API_KEY and GEMINI_BASE_URL."""
-        return cls(variable(GEMINI_KEY), variable(GOOGLE_KEY), variable("GEMINI_BASE_URL"))
+        """Read GEMINI_API_KEY, GOOGLE_API_KEY and GEMINI_BASE_URL, or what Google's SDK reads in place of the last."""
+        keys = (variable(GEMINI_KEY), variable(GOOGLE_KEY))
+        if base := variable("GEMINI_BASE_URL"):
+            return cls(*keys, base)
+        if base := variable("GOOGLE_GEMINI_BASE_URL"):
+            # The SDK adds the version itself.
+            return cls(*keys, f"{base.rstrip('/')}/v1beta", "GOOGLE_GEMINI_BASE_URL")
+        return cls(*keys)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +114,7 @@ def server_of(provider: str, settings: GoogleSettings, environment: GoogleEnviro
     """Where to send a call. Raises `InvalidInput` for an address or a key that cannot be used, or is missing."""
     base = _settings.checked_base(
         settings.base_url or environment.base_url or GOOGLE_BASE_URL,
-        "model_settings.base_url" if settings.base_url else "GEMINI_BASE_URL",
+        "model_settings.base_url" if settings.base_url else environment.base_name,
         example=GOOGLE_BASE_URL,
         endpoint="/models",
     )

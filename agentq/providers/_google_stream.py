@@ -69,11 +69,16 @@ class GoogleReader:
         self._is_open: type[TextChunk | ReasoningChunk] | None = None  # what the last part is, if more may follow
         self._has_text = False
         self._calls = 0
-        self.is_done = False
+        self._goes_on = False
+        self._has_last_usage = False
 
     @property
     def has_ended(self) -> bool:
-        return self._stop_reason is not None
+        return self._stop_reason is not None and not self._goes_on
+
+    @property
+    def is_done(self) -> bool:
+        return self._has_last_usage and self.has_ended
 
     def read(self, frame: Frame) -> Sequence[Chunk]:
         """The chunks of one frame. Raises `ProviderError`, also for an error that the server tells in the stream."""
@@ -103,6 +108,7 @@ class GoogleReader:
     def _read(self, response: dict[str, Any]) -> list[Chunk]:
         if error := response.get("error"):
             raise told_in_stream(self._provider, error)
+        is_after_end = self._stop_reason is not None
         chunks: list[Chunk] = []
         if isinstance(model := response.get("modelVersion"), str) and model:
             self._model = model
@@ -116,8 +122,10 @@ class GoogleReader:
                 self._candidate(candidate, chunks)
         if feedback := response.get("promptFeedback"):
             self._feedback(feedback, chunks)
-        if self._stop_reason is not None and usage:
-            self.is_done = True
+        if self._stop_reason is not None:
+            self._has_last_usage = self._has_last_usage or bool(usage)
+            # Old models say STOP with every response. Then only the end of the stream is one.
+            self._goes_on = self._goes_on or (is_after_end and bool(chunks))
         return chunks
 
     def _candidate(self, candidate: dict[str, Any], chunks: list[Chunk]) -> None:

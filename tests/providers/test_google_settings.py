@@ -92,6 +92,19 @@ class TestServer:
         found = server(environment)
         assert (found.key_source, found.headers["x-goog-api-key"]) == (source, key)
 
+    def test_the_environment_is_read_under_googles_own_names(self, monkeypatch: pytest.MonkeyPatch):
+        """Its SDK adds the version to its base; ours stands as it is, and comes first."""
+        assert GoogleEnvironment.load() == GoogleEnvironment()
+        monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", "http://proxy/")
+        assert server_of("google", read_settings("google", {}), GoogleEnvironment.load()).base == "http://proxy/v1beta"
+        monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", "proxy")
+        with pytest.raises(InvalidInput, match="GOOGLE_GEMINI_BASE_URL must be a URL"):
+            server(GoogleEnvironment.load())
+        monkeypatch.setenv("GEMINI_BASE_URL", "http://ours/v1")
+        monkeypatch.setenv("GOOGLE_API_KEY", "b")
+        monkeypatch.setenv("GEMINI_API_KEY", "a")
+        assert GoogleEnvironment.load() == GoogleEnvironment("a", "b", "http://ours/v1")
+
     def test_the_key_never_stands_in_the_address(self):
         assert "key-env" not in server().url("gemini-x")
 

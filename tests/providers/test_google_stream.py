@@ -147,6 +147,14 @@ class TestReplies:
         reply = read(odd, response(text("yes")), odd, end(), odd)
         assert (reply.text, reply.stop_reason) == ("yes", StopReason.END)
 
+    def test_a_model_that_says_stop_with_every_response_is_read_to_the_end(self):
+        reader = GoogleReader("google", "gemini-x")
+        frames = [Frame(json.dumps(end(text(word))).encode()) for word in ("1", "6")]
+        assert (len(reader.read(frames[0])), reader.has_ended, reader.is_done) == (1, True, True)
+        assert (len(reader.read(frames[1])), reader.has_ended, reader.is_done) == (1, False, False)
+        assert reader.end().stop_reason is StopReason.END
+        assert read(*(frame.data for frame in frames)).text == "16"
+
     def test_keys_that_say_nothing_do_not_part_a_text(self):
         """Servers in between write every key of the type."""
         null = {"thought": None, "thoughtSignature": None, "functionCall": None}
@@ -207,6 +215,11 @@ class TestFailures:
         with pytest.raises(ProviderError, match="cut before the reply was complete") as caught:
             read(*TURN[:-1])
         assert caught.value.retryable
+
+    def test_an_error_in_lines_of_its_own_breaks_the_stream_off(self):
+        """Not as an event: Google sends some errors so."""
+        with pytest.raises(ProviderError, match="cut before the reply was complete"):
+            read_bytes(encoded(TURN[:2], done=False), b'{\n  "error": {\n    "code": 503\n  }\n}\n')
 
     @pytest.mark.parametrize(
         ("reason", "retryable", "words"),

@@ -34,6 +34,10 @@ class AIMock:
     def openai(self) -> str:
         return f"{self.address}/v1"
 
+    @property
+    def google(self) -> str:
+        return f"{self.address}/v1beta"
+
     def answers(self, *fixtures: dict[str, Any]) -> None:
         """Forget all fixtures and requests; the first of these fixtures that matches a request answers it."""
         self._ask("/__aimock/reset", {})

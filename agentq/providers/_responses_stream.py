@@ -36,7 +36,8 @@ _SAY_NOTHING_NEW = frozenset(
         "response.refusal.done",
     }
 )
-_TERMINAL = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
+_ENDS = frozenset({"completed", "incomplete", "failed", "cancelled"})
+_TERMINAL = frozenset(f"response.{status}" for status in _ENDS)
 _KIND_OF = {"output_text": "message", "refusal": "message", "summary": "reasoning", "content": "reasoning"}
 
 
@@ -92,7 +93,7 @@ class ResponsesReader:
             raise self._told_error(reply["error"])
         if not isinstance(reply.get("output"), list) or reply.get("status") in ("queued", "in_progress"):
             raise self._problem(f"sent no reply: {excerpt(body.decode('utf-8', 'replace'))}", retryable=False)
-        yield from self._ends(reply, str(reply.get("status") or "completed"))
+        yield from self._ends(reply, "completed")
 
     def end(self) -> ReplyEnd:
         """The end of the reply. Raises `ProviderError` when the stream was cut before it."""
@@ -216,6 +217,8 @@ class ResponsesReader:
     # --- the end
 
     def _ends(self, response: dict[str, Any], status: str) -> Iterator[Chunk]:
+        if response.get("status") in _ENDS:
+            status = response["status"]  # the name of the event may say "completed" all the same
         if status in ("failed", "cancelled"):
             raise self._told_error(response.get("error") or f"the response has {status}")
         output = response.get("output")

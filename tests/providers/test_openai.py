@@ -183,7 +183,7 @@ class TestRuns:
         model_server.answers(play, replies(message("16")))
         assert (await make_app().run("writer", "7 + 9?")).output == "16"
         assert len(model_server.asked) == 2
-        assert model_server.asked[1].body["input"][0]["content"] == "7 + 9?"
+        assert model_server.asked[1].body["input"][0]["content"].startswith("7 + 9?\n\n")
 
     @pytest.mark.parametrize(
         ("play", "words"),

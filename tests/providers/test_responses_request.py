@@ -295,14 +295,11 @@ class TestReplies:
     @pytest.mark.parametrize("origin", [origin_of("gpt-y"), Origin(api="anthropic/2023-06-01", model="gpt-x")])
     def test_of_another_model_or_vendor_only_what_it_says_goes_back(self, origin: Origin):
         foreign = OWN.model_copy(update={"origin": origin})
-        assert (
-            input_of(user_message("Hi"), foreign, results(*ONE))[1:]
-            == [
-                {"type": "message", "role": "assistant", "content": "Looking."},
-                {"type": "function_call", "call_id": "call_1", "name": "get_weather", "arguments": '{"city":"Oslo"}'},
-                {"type": "function_call_output", "call_id": "call_1", "output": "rain"},
-            ]
-        )
+        assert input_of(user_message("Hi"), foreign, results(*ONE))[1:] == [
+            {"type": "message", "role": "assistant", "content": "Looking."},
+            {"type": "function_call", "call_id": "call_1", "name": "get_weather", "arguments": '{"city":"Oslo"}'},
+            {"type": "function_call_output", "call_id": "call_1", "output": "rain"},
+        ]
 
     @pytest.mark.parametrize(
         "ids",
@@ -357,12 +354,18 @@ class TestReplies:
     def test_a_reply_that_says_nothing_is_left_out(self):
         assert len(input_of(user_message("Hi"), says(ReasoningPart(text="hm")), user_message("?"))) == 2
 
-    @pytest.mark.parametrize(("environment", "role"), [(OPENAI, "developer"), (VLLM, "user")])
-    def test_notes_are_of_the_developer_at_openai_and_the_users_elsewhere(
-        self, environment: OpenAIEnvironment, role: str
-    ):
-        sent = input_of(user_message("Hi"), note_message("Go on.", NoteKind.REFUSED), environment=environment)
-        assert sent[-1] == {"type": "message", "role": role, "content": "Go on."}
+    def test_notes_are_of_the_developer_at_openai(self):
+        sent = input_of(user_message("Hi"), note_message("Go on.", NoteKind.REFUSED))
+        assert sent[-1] == {"type": "message", "role": "developer", "content": "Go on."}
+
+    def test_notes_are_the_users_elsewhere_and_roles_alternate(self):
+        """Templates of open models take a system message at the beginning only, and no two of the user in a row."""
+        note = note_message("Go on.", NoteKind.PROVIDER_ERROR)
+        assert input_of(user_message("Hi"), note, note, environment=VLLM) == [
+            {"type": "message", "role": "user", "content": "Hi\n\nGo on.\n\nGo on."}
+        ]
+        (sent,) = input_of(asks(stored(PNG, "image/png")), note, environment=VLLM)
+        assert [part["type"] for part in sent["content"]] == ["input_image", "input_text"]
 
 
 class TestFiles:

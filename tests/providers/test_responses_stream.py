@@ -109,6 +109,10 @@ class TestReplies:
     def test_why_the_model_stopped(self, status: str, more: Any, expected: StopReason):
         assert reply(message("x"), status=status, **more).stop_reason is expected
 
+    def test_a_response_that_is_incomplete_may_end_with_the_wrong_event(self):
+        end = {"type": "response.completed", "response": response(message("x"), status="incomplete")}
+        assert read(*told(0, message("x")), end).stop_reason is StopReason.MAX_TOKENS
+
     def test_a_refusal_is_one_although_the_response_is_completed(self):
         got = reply(refusal("I can't ", "do that."))
         assert (got.text, got.stop_reason) == ("I can't do that.", StopReason.REFUSAL)

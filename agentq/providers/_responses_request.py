@@ -33,15 +33,16 @@ def request_body(
     request: ModelRequest, settings: ResponsesSettings, server: Server, *, provider: str
 ) -> dict[str, Any]:
     """The body to send as JSON. Raises `ProviderError`, not retryable, for a file that has no form on this wire."""
+    is_encrypted = settings.has_encrypted_reasoning(request.model)
     body: dict[str, Any] = {
         "model": request.model,
-        "input": _Transcript(request, server, provider).items(),
+        "input": _Transcript(request, server, provider, is_encrypted=is_encrypted).items(),
         "stream": True,
         "store": False,
     }
     if request.instructions:
         body["instructions"] = request.instructions
-    if settings.has_encrypted_reasoning(request.model):
+    if is_encrypted:
         body["include"] = ["reasoning.encrypted_content"]
     for name in _SENT_AS_THEY_ARE:
         if (value := getattr(settings, name)) is not None:
@@ -91,11 +92,12 @@ def _tool_choice(choice: str | Mapping[str, Any]) -> Any:
 class _Transcript:
     """The messages of one request, and the ids that its calls have on the wire."""
 
-    def __init__(self, request: ModelRequest, server: Server, provider: str) -> None:
+    def __init__(self, request: ModelRequest, server: Server, provider: str, *, is_encrypted: bool) -> None:
         self._request = request
         self._provider = provider
         self._origin = origin_of(request.model)
         self._is_openai = server.is_openai
+        self._is_encrypted = is_encrypted
         self._ids: dict[str, str] = {}  # by our call id
         self._taken: set[str] = set()
         self._wire: list[dict[str, Any]] = []
@@ -111,7 +113,9 @@ class _Transcript:
                     # Other servers put open models behind this API; their templates take no later word of the system.
                     self._add_user(message.text)
                 case Role.ASSISTANT if message.origin == self._origin:
-                    self._wire.extend(items_of(message, self._id_of, is_exact=self._is_openai))
+                    self._wire.extend(
+                        items_of(message, self._id_of, is_exact=self._is_openai, is_encrypted=self._is_encrypted)
+                    )
                 case Role.ASSISTANT:
                     self._wire.extend(plain_items(neutral(message), self._id_of))
                 case Role.TOOL:

@@ -209,15 +209,15 @@ class ResponsesReader:
             yield from self._interrupt()
         yield from item.ends(given)
         self._is_refusal = self._is_refusal or item.is_refusal
-        if given.get("id"):
-            self._by_id[given["id"]] = item
+        if item_id := some_text(given.get("id")):
+            self._by_id[item_id] = item
         if self._open is item:
             self._open = None
 
     # --- the end
 
     def _ends(self, response: dict[str, Any], status: str) -> Iterator[Chunk]:
-        if response.get("status") in _ENDS:
+        if text_or_empty(response.get("status")) in _ENDS:
             status = response["status"]  # the name of the event may say "completed" all the same
         if status in ("failed", "cancelled"):
             raise self._told_error(response.get("error") or f"the response has {status}")

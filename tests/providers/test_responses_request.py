@@ -292,6 +292,12 @@ class TestReplies:
     def test_a_reply_of_this_model_goes_back_as_it_came(self):
         assert input_of(user_message("Hi"), OWN, results(*ONE))[1:4] == OWN_ITEMS
 
+    def test_encrypted_reasoning_that_is_not_wanted_is_left_out_with_the_ids_that_hang_on_it(self):
+        assert input_of(user_message("Hi"), OWN, results(*ONE), encrypted_reasoning=False)[1:3] == [
+            {"type": "message", "role": "assistant", "content": "Looking.", "phase": "commentary"},
+            {"type": "function_call", "call_id": "call_1", "name": "get_weather", "arguments": '{"city":"Oslo"}'},
+        ]
+
     @pytest.mark.parametrize("origin", [origin_of("gpt-y"), Origin(api="anthropic/2023-06-01", model="gpt-x")])
     def test_of_another_model_or_vendor_only_what_it_says_goes_back(self, origin: Origin):
         foreign = OWN.model_copy(update={"origin": origin})
@@ -352,7 +358,8 @@ class TestReplies:
         assert input_of(user_message("Hi"), partial)[1:] == [{"type": "message", "role": "assistant", "content": "It"}]
 
     def test_a_reply_that_says_nothing_is_left_out(self):
-        assert len(input_of(user_message("Hi"), says(ReasoningPart(text="hm")), user_message("?"))) == 2
+        sent = input_of(user_message("Hi"), says(ReasoningPart(text="hm")), user_message("?"))
+        assert [item["content"] for item in sent] == ["Hi\n\n?"]
 
     def test_notes_are_of_the_developer_at_openai(self):
         sent = input_of(user_message("Hi"), note_message("Go on.", NoteKind.REFUSED))

@@ -109,12 +109,14 @@ def _lengths(parts: list[dict[str, Any]], text: str | None) -> dict[str, Any]:
 # --- from parts to items
 
 
-def items_of(message: Message, call_id_of: Callable[[ToolCallPart], str], *, is_exact: bool) -> list[dict[str, Any]]:
+def items_of(
+    message: Message, call_id_of: Callable[[ToolCallPart], str], *, is_exact: bool, is_encrypted: bool
+) -> list[dict[str, Any]]:
     """The items of a reply that this API and model sent.
 
     Reasoning is only taken together with the item that followed it, and the ids of those only with the reasoning:
     where some cannot be sent, the whole reply goes as what it says. `is_exact`: also arguments that are not JSON go as
-    they came; not every server bears that.
+    they came; not every server bears that. `is_encrypted`: encrypted reasoning is sent.
     """
     items: list[dict[str, Any]] = []
     begun: list[TextPart] = []
@@ -123,7 +125,7 @@ def items_of(message: Message, call_id_of: Callable[[ToolCallPart], str], *, is_
             case ReasoningPart(native={"goes_on": True}):
                 pass
             case ReasoningPart():
-                item = _reasoning(part)
+                item = _reasoning(part, is_encrypted=is_encrypted)
                 if item is None:
                     return plain_items(message, call_id_of)
                 items.append(item)
@@ -179,9 +181,11 @@ def content_part(text: str, native: dict[str, Any] | None) -> dict[str, Any]:
     return {"type": "output_text", "text": text, **rest}
 
 
-def _reasoning(part: ReasoningPart) -> dict[str, Any] | None:
+def _reasoning(part: ReasoningPart, *, is_encrypted: bool) -> dict[str, Any] | None:
     """The item; None where it cannot be sent, since the server has kept nothing of it."""
     native = dict(part.native or {})
+    if not is_encrypted:
+        native.pop("encrypted_content", None)
     if _ITEM in native:
         whole: dict[str, Any] = native[_ITEM]
         return whole

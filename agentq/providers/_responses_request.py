@@ -33,15 +33,16 @@ def request_body(
     request: ModelRequest, settings: ResponsesSettings, server: Server, *, provider: str
 ) -> dict[str, Any]:
     """The body to send as JSON. Raises `ProviderError`, not retryable, for a file that has no form on this wire."""
+    is_encrypted = settings.has_encrypted_reasoning(request.model)
     body: dict[str, Any] = {
         "model": request.model,
-        "input": _Transcript(request, server, provider).items(),
+        "input": _Transcript(request, server, provider, is_encrypted=is_encrypted).items(),
         "stream": True,
         "store": False,
     }
     if request.instructions:
         body["instructions"] = request.instructions
-    if settings.has_encrypted_reasoning(request.model):
+    if is_encrypted:
         body["include"] = ["reasoning.encrypted_content"]
     for name in _SENT_AS_THEY_ARE:
         if (value := getattr(settings, name)) is not None:
@@ -91,31 +92,45 @@ def _tool_choice(choice: str | Mapping[str, Any]) -> Any:
 class _Transcript:
     """The messages of one request, and the ids that its calls have on the wire."""
 
-    def __init__(self, request: ModelRequest, server: Server, provider: str) -> None:
+    def __init__(self, request: ModelRequest, server: Server, provider: str, *, is_encrypted: bool) -> None:
         self._request = request
         self._provider = provider
         self._origin = origin_of(request.model)
         self._is_openai = server.is_openai
-        # Other servers put open models behind this API, whose templates take no second word of the system.
-        self._note_role = "developer" if server.is_openai else "user"
+        self._is_encrypted = is_encrypted
         self._ids: dict[str, str] = {}  # by our call id
         self._taken: set[str] = set()
+        self._wire: list[dict[str, Any]] = []
 
     def items(self) -> list[dict[str, Any]]:
-        wire: list[dict[str, Any]] = []
         for message in self._request.messages:
             match message.role:
                 case Role.USER:
-                    wire.append(_message("user", self._content(message)))
+                    self._add_user(self._content(message))
+                case Role.SYSTEM if self._is_openai:
+                    self._wire.append(_message("developer", message.text))
                 case Role.SYSTEM:
-                    wire.append(_message(self._note_role, message.text))
+                    # Other servers put open models behind this API; their templates take no later word of the system.
+                    self._add_user(message.text)
                 case Role.ASSISTANT if message.origin == self._origin:
-                    wire.extend(items_of(message, self._id_of, is_exact=self._is_openai))
+                    self._wire.extend(
+                        items_of(message, self._id_of, is_exact=self._is_openai, is_encrypted=self._is_encrypted)
+                    )
                 case Role.ASSISTANT:
-                    wire.extend(plain_items(neutral(message), self._id_of))
+                    self._wire.extend(plain_items(neutral(message), self._id_of))
                 case Role.TOOL:
-                    wire.extend(self._result(result) for result in message.tool_results)
-        return wire
+                    self._wire.extend(self._result(result) for result in message.tool_results)
+        return self._wire
+
+    def _add_user(self, content: str | list[dict[str, Any]]) -> None:
+        """Add what the user says, to the message before where that is the user's too: templates ask for it."""
+        last = self._wire[-1] if self._wire else {}
+        if last.get("role") != "user":
+            self._wire.append(_message("user", content))
+        elif isinstance(last["content"], str) and isinstance(content, str):
+            last["content"] = f"{last['content']}\n\n{content}"
+        else:
+            last["content"] = [*_as_parts(last["content"]), *_as_parts(content)]
 
     def _result(self, result: ToolResultPart) -> dict[str, Any]:
         # The wire knows no failed result. The others explain themselves.
@@ -167,6 +182,10 @@ def _message(role: str, content: str | list[dict[str, Any]]) -> dict[str, Any]:
 
 def _text(text: str) -> dict[str, Any]:
     return {"type": "input_text", "text": text}
+
+
+def _as_parts(content: str | list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [_text(content)] if isinstance(content, str) else content
 
 
 def _image(url: str) -> dict[str, Any]:

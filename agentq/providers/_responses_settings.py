@@ -37,7 +37,7 @@ class ResponsesSettings(OpenAISettings):
         return self.idle_timeout_s or _IDLE_S
 
     def has_encrypted_reasoning(self, model: str) -> bool:
-        """Whether to ask for reasoning in the form in which it can be sent back."""
+        """Whether to ask for reasoning in the form in which it can be sent back, and to send it."""
         if self.encrypted_reasoning is not None:
             return self.encrypted_reasoning
         return _WITHOUT_REASONING.match(model.rpartition("/")[2]) is None

@@ -36,7 +36,8 @@ _SAY_NOTHING_NEW = frozenset(
         "response.refusal.done",
     }
 )
-_TERMINAL = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
+_ENDS = frozenset({"completed", "incomplete", "failed", "cancelled"})
+_TERMINAL = frozenset(f"response.{status}" for status in _ENDS)
 _KIND_OF = {"output_text": "message", "refusal": "message", "summary": "reasoning", "content": "reasoning"}
 
 
@@ -92,7 +93,7 @@ class ResponsesReader:
             raise self._told_error(reply["error"])
         if not isinstance(reply.get("output"), list) or reply.get("status") in ("queued", "in_progress"):
             raise self._problem(f"sent no reply: {excerpt(body.decode('utf-8', 'replace'))}", retryable=False)
-        yield from self._ends(reply, str(reply.get("status") or "completed"))
+        yield from self._ends(reply, "completed")
 
     def end(self) -> ReplyEnd:
         """The end of the reply. Raises `ProviderError` when the stream was cut before it."""
@@ -208,14 +209,16 @@ class ResponsesReader:
             yield from self._interrupt()
         yield from item.ends(given)
         self._is_refusal = self._is_refusal or item.is_refusal
-        if given.get("id"):
-            self._by_id[given["id"]] = item
+        if item_id := some_text(given.get("id")):
+            self._by_id[item_id] = item
         if self._open is item:
             self._open = None
 
     # --- the end
 
     def _ends(self, response: dict[str, Any], status: str) -> Iterator[Chunk]:
+        if text_or_empty(response.get("status")) in _ENDS:
+            status = response["status"]  # the name of the event may say "completed" all the same
         if status in ("failed", "cancelled"):
             raise self._told_error(response.get("error") or f"the response has {status}")
         output = response.get("output")

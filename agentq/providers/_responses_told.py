@@ -63,7 +63,8 @@ class Told:
         self.is_done = True
 
     def _message(self, given: dict[str, Any]) -> Iterator[Chunk]:
-        content = [part for part in given.get("content") or () if isinstance(part, dict)]
+        content = given.get("content")
+        content = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
         self.is_refusal = any(part.get("type") == "refusal" for part in content)
         if self.is_broken:
             yield TextChunk("", items.message_native(given, ()))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from openai import omit
 from openai.lib.streaming.responses._responses import ResponseStreamState
 from openai.types.responses import ResponseStreamEvent
+from openai.types.responses.response_create_params import ResponseCreateParamsStreaming
 from pydantic import TypeAdapter
 
 from agentq.errors import ProviderError
@@ -31,17 +32,18 @@ from tests.providers.responses import (
     thought,
     told,
 )
+from tests.providers.strict import check
 
 EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 
 
-def read_bytes(*pieces: bytes, ends: bool = True) -> Message:
+def read_bytes(*pieces: bytes, ends: bool | None = True) -> Message:
     reader, builder, parser = ResponsesReader("openai", "gpt-x"), ReplyBuilder(), SseParser()
     frames = [frame for piece in pieces for frame in parser.feed(piece)]
     for frame in [*frames, *parser.end()]:
         for chunk in reader.read(frame):
             builder.add(chunk)
-    assert reader.has_ended is reader.is_done is ends
+    assert ends is None or reader.has_ended is reader.is_done is ends
     builder.add(reader.end())
     return decode_message(encode_message(builder.finish("RUN", 1)))
 
@@ -55,7 +57,7 @@ def reply(*items: dict[str, Any], status: str = "completed", **more: Any) -> Mes
 
 
 def again(message: Message, *, is_exact: bool = True) -> list[dict[str, Any]]:
-    return items_of(message, lambda part: part.provider_call_id or part.call_id, is_exact=is_exact)
+    return items_of(message, lambda part: part.provider_call_id or part.call_id, is_exact=is_exact, is_encrypted=True)
 
 
 class TestReplies:
@@ -108,6 +110,10 @@ class TestReplies:
     )
     def test_why_the_model_stopped(self, status: str, more: Any, expected: StopReason):
         assert reply(message("x"), status=status, **more).stop_reason is expected
+
+    def test_a_response_that_is_incomplete_may_end_with_the_wrong_event(self):
+        end = {"type": "response.completed", "response": response(message("x"), status="incomplete")}
+        assert read(*told(0, message("x")), end).stop_reason is StopReason.MAX_TOKENS
 
     def test_a_refusal_is_one_although_the_response_is_completed(self):
         got = reply(refusal("I can't ", "do that."))
@@ -253,7 +259,9 @@ class TestReplay:
 
     @given(ITEMS)
     def test_any_reply_comes_back_as_it_was_sent(self, items: list[dict[str, Any]]):
-        assert again(reply(*items)) == without_nulls(items)
+        sent = again(reply(*items))
+        assert sent == without_nulls(items)
+        check(ResponseCreateParamsStreaming, {"model": "gpt-x", "stream": True, "input": sent})
 
     @given(ITEMS, st.lists(st.integers(1, 40), min_size=1, max_size=30))
     def test_any_split_of_the_bytes_gives_the_same_reply(self, items: list[dict[str, Any]], sizes: list[int]):
@@ -402,6 +410,24 @@ class TestTrouble:
 
     def test_a_last_frame_without_its_blank_line_counts(self):
         assert read_bytes(encoded(events(message("Hi"))).rstrip(b"\n")).text == "Hi"
+
+    @given(st.data())
+    def test_odd_values_anywhere_are_a_reply_or_an_error(self, data: st.DataObject):
+        """No other exception comes out, and what comes out can be sent back."""
+        made = events(thought("A", "B"), message("x", "y"), call(1, "f", '{"a": 1}'), refusal("no"))
+        for _ in range(data.draw(st.integers(1, 3))):
+            place: Any = data.draw(st.sampled_from(made))
+            while True:
+                key = data.draw(st.sampled_from(sorted(place) if isinstance(place, dict) else range(len(place))))
+                if not place[key] or not isinstance(place[key], dict | list) or data.draw(st.booleans()):
+                    break
+                place = place[key]
+            place[key] = data.draw(st.sampled_from([None, 0, 7, "", "odd", [], {}, [1], {"type": []}, True]))
+        try:
+            got = read_bytes(encoded(made), ends=None)
+        except ProviderError:
+            return
+        json.dumps(again(got))
 
 
 class TestWholeReplies:

@@ -11,7 +11,7 @@ BENCH_ARGS ?=
 CHAOS_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-web check format docs coverage bench chaos clean
+.PHONY: help demo test test-web check format docs coverage bench live chaos clean
 
 help:  ## print this list
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -64,6 +64,9 @@ coverage: $(DEV)  ## the tests again, with the lines that none of them reached
 bench: $(DEV)  ## measure; BENCH_ARGS are handed on
 	@scripts/ensure-redis
 	@$(PYTHON) -m bench.run $(BENCH_ARGS)
+
+live: $(DEV)  ## ask real models, of each provider that the environment has a key for; costs a little
+	@$(PYTHON) -m scripts.live
 
 chaos: $(DEV)  ## kill workers for an hour, lose replies, simulate; writes docs/reliability.md. CHAOS_ARGS are handed on
 	@scripts/ensure-redis

@@ -11,6 +11,7 @@ from bench.workloads import (
     iterations,
     lengths,
     start_up,
+    streams,
     tails,
     tokens,
     wake_up,
@@ -29,6 +30,7 @@ WORKLOADS: tuple[Workload, ...] = (
     in_flight.WORKLOAD,
     wake_up.WORKLOAD,
     tokens.WORKLOAD,
+    streams.WORKLOAD,
     tails.WORKLOAD,
     start_up.WORKLOAD,
 )

@@ -6,76 +6,22 @@ aimock says FUNCTION_CALL where Gemini says STOP, and signs nothing.
 from __future__ import annotations
 
 import json
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from agentq import Agent, AgentQ, AsyncClient, Callbacks, RunFailed, Settings, tool
+from agentq import Agent, AgentQ, AsyncClient, Callbacks, RunFailed, Settings
 from agentq.events.model import AttemptReset, Note, ReasoningDelta, TextDelta, ToolFinished
 from agentq.messages import StopReason, Usage
-from agentq.providers._http import Connections
 from agentq.providers.google import Google
 from tests.providers.strict_google import check_google
+from tests.web.chain import AGAIN, ANSWER, CHAIN, LONG, QUESTION, Recorded, add, multiply, says, subtract
 from tests.worker.harness import working
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from agentq.providers._http import Answer, Post
     from tests.web.conftest import AIMock
-
-QUESTION = "What is 7 + 9, and 3 times 4, and the one less the other?"
-LONG = "Sixteen and twelve, which leaves four: e\u0301 \u2028 \u00fc \U0001f600."
-
-
-def calls(*made: dict[str, Any], after: str | None = None, **more: Any) -> dict[str, Any]:
-    match = {"userMessage": QUESTION, "hasToolResult": False} if after is None else {"toolCallId": after}
-    return {"match": match, "response": {"toolCalls": list(made), **more}}
-
-
-ADD = {"id": "call_add", "name": "add", "arguments": {"a": 7, "b": 9}}
-MULTIPLY = {"id": "call_multiply", "name": "multiply", "arguments": {"a": 3, "b": 4}}
-SUBTRACT = {"id": "call_subtract", "name": "subtract", "arguments": {"a": 16, "b": 12}}
-CHAIN = (
-    calls(ADD, MULTIPLY, reasoning="First the sum and the product."),
-    calls(SUBTRACT, after="call_multiply"),
-)
-ANSWER = {"match": {"toolCallId": "call_subtract"}, "response": {"content": LONG}}
-# After a failed call the loop's note stands at the end of the transcript.
-AGAIN = {"match": {"userMessage": "Go on from where you were"}, "response": {"content": LONG}}
-
-
-@tool(effect="none")
-async def add(a: int, b: int) -> int:
-    """Add two numbers."""
-    return a + b
-
-
-@tool(effect="none")
-async def multiply(a: int, b: int) -> int:
-    """Multiply two numbers."""
-    return a * b
-
-
-@tool(effect="none")
-async def subtract(a: int, b: int) -> int:
-    """Subtract b from a."""
-    return a - b
-
-
-class Recorded(Connections):
-    """Keeps what is sent: aimock's journal has it in the words of OpenAI."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.bodies: list[dict[str, Any]] = []
-
-    @asynccontextmanager
-    async def post(self, post: Post) -> AsyncIterator[Answer]:
-        self.bodies.append(json.loads(post.body))
-        async with super().post(post) as answer:
-            yield answer
 
 
 @pytest.fixture
@@ -96,7 +42,7 @@ async def make_app(aimock: AIMock, sent: Recorded) -> AsyncIterator[Callable[...
             tools=[add, multiply, subtract],
             max_error_retries=1,
             retry_backoff_s=0.01,
-            model_settings={"base_url": aimock.google, "api_key": "key-test", **settings},
+            model_settings={"base_url": aimock.google, "api_key": "key-test", "retry": {"max_attempts": 1}, **settings},
         )
         options = Settings(redis_url=redis_url, sweep_ms=100)
         return AgentQ([agent], settings=options, models={"google": provider})
@@ -105,10 +51,6 @@ async def make_app(aimock: AIMock, sent: Recorded) -> AsyncIterator[Callable[...
     await provider.aclose()
     for body in sent.bodies:
         check_google(body)
-
-
-def says(content: str, **more: Any) -> dict[str, Any]:
-    return {"match": {"userMessage": QUESTION}, "response": {"content": content, **more}}
 
 
 async def test_a_chain_of_three_tools_two_of_them_in_parallel(

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import math
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from openai.types.responses.response_create_params import ResponseCreateParamsStreaming
 
-from agentq import Agent, AgentQ, AsyncClient, Callbacks, RunFailed, Settings, _json, tool
+from agentq import Agent, AgentQ, AsyncClient, Callbacks, RunFailed, Settings, tool
 from agentq.events.model import AttemptReset, Note, ReasoningDelta, TextDelta, ToolFinished
 from agentq.messages import StopReason, Usage
-from agentq.providers._http import Connections
 from agentq.providers.openai import OpenAI
 from tests.providers.strict import check
+from tests.web.chain import Recorded, add, multiply
 from tests.worker.harness import working
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
-    from agentq.providers._http import Answer, Post
     from tests.web.conftest import AIMock
 
 QUESTION = "What is the square root of (7 + 9) times (3 times 4)?"
@@ -44,49 +42,28 @@ AGAIN = {"match": {"userMessage": "Go on from where you were"}, "response": {"co
 
 
 @tool(effect="none")
-async def add(a: int, b: int) -> int:
-    """Add two numbers."""
-    return a + b
-
-
-@tool(effect="none")
-async def multiply(a: int, b: int) -> int:
-    """Multiply two numbers."""
-    return a * b
-
-
-@tool(effect="none")
 async def root(x: float) -> float:
     """The square root of a number."""
     return round(math.sqrt(x), 2)
 
 
-class Recording(Connections):
-    """Keeps the bodies: aimock's journal holds them in the words of Chat Completions."""
-
-    def __init__(self, bodies: list[dict[str, Any]]) -> None:
-        super().__init__()
-        self._bodies = bodies
-
-    @asynccontextmanager
-    async def post(self, post: Post) -> AsyncIterator[Answer]:
-        self._bodies.append(_json.loads(post.body))
-        async with super().post(post) as answer:
-            yield answer
-
-
 @pytest.fixture
-def bodies() -> Iterator[list[dict[str, Any]]]:
-    """The bodies of all requests. Each must be of the type of OpenAI's SDK."""
-    sent: list[dict[str, Any]] = []
-    yield sent
-    for body in sent:
+def sent() -> Iterator[Recorded]:
+    """What is sent. Each body must be of the type of OpenAI's SDK."""
+    recorded = Recorded()
+    yield recorded
+    for body in recorded.bodies:
         check(ResponseCreateParamsStreaming, body)
 
 
 @pytest.fixture
-async def make_app(aimock: AIMock, bodies: list[dict[str, Any]]) -> AsyncIterator[Callable[..., AgentQ]]:
-    provider = OpenAI(connections=Recording(bodies))
+def bodies(sent: Recorded) -> list[dict[str, Any]]:
+    return sent.bodies
+
+
+@pytest.fixture
+async def make_app(aimock: AIMock, sent: Recorded) -> AsyncIterator[Callable[..., AgentQ]]:
+    provider = OpenAI(connections=sent)
 
     def make(redis_url: str = "redis://127.0.0.1:1/0", model: str = "gpt-6-luna", **settings: Any) -> AgentQ:
         agent = Agent(
@@ -96,7 +73,7 @@ async def make_app(aimock: AIMock, bodies: list[dict[str, Any]]) -> AsyncIterato
             tools=[add, multiply, root],
             max_error_retries=1,
             retry_backoff_s=0.01,
-            model_settings={"base_url": aimock.openai, "api_key": "sk-test", **settings},
+            model_settings={"base_url": aimock.openai, "api_key": "sk-test", "retry": {"max_attempts": 1}, **settings},
         )
         return AgentQ([agent], settings=Settings(redis_url=redis_url, sweep_ms=100), models={"openai": provider})
 

@@ -13,6 +13,7 @@ from agentq.messages import StopReason, Usage
 from agentq.providers._http import Connections
 from agentq.providers.openai_chat import OpenAIChat
 from tests.providers.strict import check
+from tests.web import chain
 from tests.worker.harness import working
 
 if TYPE_CHECKING:
@@ -57,10 +58,10 @@ async def make_app(aimock: AIMock) -> AsyncIterator[Callable[..., AgentQ]]:
             "calculator",
             instructions="Use the tools.",
             model=f"openai-chat:{model}",
-            tools=[add, multiply],
+            tools=[add, multiply, chain.subtract],
             max_error_retries=1,
             retry_backoff_s=0.01,
-            model_settings={"base_url": aimock.openai, "api_key": "sk-test", **settings},
+            model_settings={"base_url": aimock.openai, "api_key": "sk-test", "retry": {"max_attempts": 1}, **settings},
         )
         options = Settings(redis_url=redis_url, sweep_ms=100)
         return AgentQ([agent], settings=options, models={"openai-chat": provider})
@@ -138,6 +139,24 @@ async def test_a_filtered_reply_is_a_failure(aimock: AIMock, make_app: Callable[
     with pytest.raises(RunFailed, match="a content filter stopped the reply: 16 and"):
         await make_app().run("calculator", QUESTION)
     assert len(aimock.asked()) == 2
+
+
+async def test_a_chain_of_three_tools_two_of_them_in_parallel(aimock: AIMock, make_app: Callable[..., AgentQ]):
+    aimock.answers(*chain.CHAIN, chain.ANSWER)
+    events: list[Any] = []
+    result = await make_app().run("calculator", chain.QUESTION, on_event=events.append)
+    assert result.output == chain.LONG
+    told = {event.name: event.content for event in events if isinstance(event, ToolFinished)}
+    assert told == {"add": "16", "multiply": "12", "subtract": "4"}
+    *_, last = aimock.asked()
+    assert [(message["role"], message.get("tool_call_id")) for message in last["messages"]][2:] == [
+        ("assistant", None),
+        ("tool", "call_add"),
+        ("tool", "call_multiply"),
+        ("assistant", None),
+        ("tool", "call_subtract"),
+    ]
+    assert aimock.statuses() == [200, 200, 200]
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])

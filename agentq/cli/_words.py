@@ -28,9 +28,10 @@ def content(text: str, width: int | None = None) -> str:
 
 
 def tokens(usage: Usage) -> str:
-    """`812 tokens in (640 cached), 93 out`."""
+    """`812 tokens in (640 cached), 93 out, $0.0012`."""
     cached = f" ({usage.cached_input_tokens} cached)" if usage.cached_input_tokens else ""
-    return f"{count(usage.input_tokens, 'token')} in{cached}, {usage.output_tokens} out"
+    cost = f", ${usage.cost_usd:.4f}" if usage.cost_usd is not None else ""
+    return f"{count(usage.input_tokens, 'token')} in{cached}, {usage.output_tokens} out{cost}"
 
 
 def figures(*, iterations: int, tools: int | None, usage: Usage, elapsed_ms: int | None) -> str:

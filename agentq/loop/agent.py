@@ -11,7 +11,7 @@ from agentq import _json
 from agentq.decide import Limits
 from agentq.errors import InvalidInput
 from agentq.output import OutputType
-from agentq.providers.registry import parse_model
+from agentq.providers.registry import check_settings, parse_model
 from agentq.settings import check_name, times_to_live
 from agentq.tools.function import Tool, tool
 
@@ -74,6 +74,8 @@ class Agent:
             raise InvalidInput(
                 f"model_settings has settings of {unused[0]!r}, which is no model of this agent", field="model_settings"
             )
+        for model in models:
+            check_settings(model, self.settings_of(model))
         tools = tuple(entry if isinstance(entry, Tool) else tool(entry) for entry in self.tools)
         object.__setattr__(self, "tools", tools)
         names = [entry.name for entry in tools]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agentq.errors import InvalidInput, UnknownProvider
 from agentq.providers._vendors import VENDORS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from types import ModuleType
 
     from agentq.providers.base import Provider
@@ -29,10 +29,19 @@ _BUILT_IN = {
     "openai": ("agentq.providers.openai", "OpenAI"),
     "openai-chat": ("agentq.providers.openai_chat", "OpenAIChat"),
 }
+# Where the settings of each are read. No HTTP client there, so that an agent can be built without one.
+_SETTINGS = {
+    "anthropic": "agentq.providers._anthropic_settings",
+    "google": "agentq.providers._google_settings",
+    "openai": "agentq.providers._responses_settings",
+    "openai-chat": "agentq.providers._chat_settings",
+    **dict.fromkeys(VENDORS, "agentq.providers._chat_settings"),
+}
 # … and those that go by a vendor's name, which is what they are made from.
 _VENDORS = ("agentq.providers.openai_chat", "vendor")
 
 _providers: dict[str, Provider] = {}
+_registered: set[str] = set()
 
 
 def parse_model(model: str) -> tuple[str, str]:
@@ -64,6 +73,16 @@ def resolve(model: str) -> tuple[Provider, str]:
     return provider, model_name
 
 
+def check_settings(model: str, settings: Mapping[str, Any]) -> None:
+    """Look at the names and values of the settings of a built-in provider's model; keys are looked for later.
+
+    Raises `InvalidInput` that names the setting.
+    """
+    name, _ = parse_model(model)
+    if name in _SETTINGS and name not in _registered:
+        import_module(_SETTINGS[name]).read_settings(name, settings)
+
+
 def register(name: str, provider: Provider) -> None:
     """Make `name:…` models use `provider`, in this process. The last one registered under a name is used."""
     if not _NAME.fullmatch(name):
@@ -72,6 +91,7 @@ def register(name: str, provider: Provider) -> None:
             field="name",
         )
     _providers[name] = provider
+    _registered.add(name)
 
 
 def in_use() -> tuple[Provider, ...]:

@@ -112,6 +112,9 @@ STREAMS = {
 }
 
 
+_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
 def _chunk(data: bytes) -> bytes:
     return b"%x\r\n%s\r\n" % (len(data), data) if data else b""
 
@@ -123,9 +126,7 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             await reader.readexactly(int(fields.get(b"content-length", 0)))
             path = head.split(b" ", 2)[1]
             first, word, last = next(stream for name, stream in STREAMS.items() if name in path)
-            writer.write(
-                b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n" + _chunk(first)
-            )
+            writer.write(_HEAD + _chunk(first))
             loop = asyncio.get_running_loop()
             began = loop.time()
             for number in range(chunks):

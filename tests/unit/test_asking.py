@@ -122,6 +122,20 @@ class TestOtherModels:
             Agent("asker", model=model, model_settings=settings)
         assert raised.value.field == field
 
+    @pytest.mark.parametrize(
+        ("model", "settings", "words"),
+        [
+            ("anthropic:claude-opus-5-5", {"max_token": 5}, "anthropic has no such setting, did you mean 'max_tokens'"),
+            ("openai:gpt-6-sol", {"stop": "END"}, "which has none"),
+            ("google:gemini-3-flash", {"parallel_tool_calls": False}, "cannot keep a model from calling several"),
+            ("ollama:llama3.2", {"temperature": "hot"}, "model_settings.temperature"),
+            (["mock", "openai-chat:x"], {"openai-chat:x": {"top_p": 2.0}}, "model_settings.top_p"),
+        ],
+    )
+    def test_wrong_settings_fail_where_the_agent_is_built(self, model: Any, settings: Any, words: str):
+        with pytest.raises(InvalidInput, match=words):
+            Agent("asker", model=model, model_settings=settings)
+
     def test_every_model_is_checked(self):
         app = AgentQ([Agent("asker", model=["mock", "nobody:x"])], settings=Settings())
         with pytest.raises(InvalidInput, match="nobody"):

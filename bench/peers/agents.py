@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bench.environments import environment, versions
-from bench.measure import THROUGHPUT, WORKER_CPU, Bed, Case, Sample, in_child, throughput
+from bench.measure import REDIS_CPU, THROUGHPUT, WORKER_CPU, Bed, Case, Sample, in_child, throughput
 from bench.programs.measuring import ITERATIONS
 
 # They are slower; their figures are per iteration all the same.
@@ -21,6 +21,7 @@ class AgentLibrary:
     requirements: tuple[str, ...]
     packages: tuple[str, ...]
     does: str
+    is_on_redis: bool = False
     slow: bool = True
 
     @property
@@ -33,9 +34,11 @@ class AgentLibrary:
     def measure(self, bed: Bed, case: Case, runs: int) -> Sample:
         runs = max(runs // _SHARE, 1)
         python = environment(self.program, self.requirements)
-        took = in_child(f"bench.programs.{self.program}_agent", bed.folder, runs, python=python)
+        place = bed.server.url if self.is_on_redis else bed.folder
+        took = in_child(f"bench.programs.{self.program}_agent", place, runs, python=python)
         sample = throughput(runs * ITERATIONS, **took)
-        return {figure.name: sample[figure.name] for figure in (THROUGHPUT, WORKER_CPU)}
+        figures = (THROUGHPUT, WORKER_CPU, REDIS_CPU) if self.is_on_redis else (THROUGHPUT, WORKER_CPU)
+        return {figure.name: sample[figure.name] for figure in figures}
 
 
 LANGGRAPH = AgentLibrary(
@@ -44,6 +47,14 @@ LANGGRAPH = AgentLibrary(
     ("langgraph==1.2.24", "langgraph-checkpoint-sqlite==3.1.2"),
     ("langgraph", "langgraph-checkpoint-sqlite"),
     "its SQLite checkpointer on a file, a thread for each run; no worker and no queue, the runs one after the other",
+)
+HAYHOOKS = AgentLibrary(
+    "Hayhooks",
+    "hayhooks",
+    ("hayhooks==2.1.0", "haystack-ai==3.4.1", "redis==7.4.1"),
+    ("hayhooks", "haystack-ai", "redis"),
+    "a durable Agent of Haystack on Redis, 10 runs at once in one worker, without its HTTP server",
+    is_on_redis=True,
 )
 DBOS = AgentLibrary(
     "DBOS",

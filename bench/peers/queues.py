@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from bench.environments import environment, versions
-from bench.measure import Bed, Case, Sample, in_child, throughput
+from bench.latency import latency
+from bench.measure import Bed, Case, Sample, Unable, in_child, throughput
 from bench.peers.agentq_in_flight import IDEAL, THINK_S
-from bench.programs.measuring import JOBS
+from bench.programs.measuring import JOBS, WARM_UP_JOBS
 
 _SLOTS = 100
 # Two chains of six jobs do as many steps as four runs of three iterations.
@@ -66,6 +68,31 @@ class Chain:
     def measure(self, bed: Bed, case: Case, runs: int) -> Sample:
         chains = max(runs // _RUNS_PER_CHAIN, 1)
         return throughput(chains * JOBS, **self.library.run(bed.server.url, "chain", chains, _SLOTS))
+
+
+@dataclass(frozen=True, slots=True)
+class Wakes:
+    """Jobs that another process enqueues one after the other, while there is nothing else to do."""
+
+    library: QueueLibrary
+    slow: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.library.name
+
+    @property
+    def settings(self) -> str:
+        return f"{self.library.versions}; an idle worker, and a job that notes when it is called"
+
+    def prepare(self) -> None:
+        self.library.prepare()
+
+    def measure(self, bed: Bed, case: Case, runs: int) -> Sample:
+        if case.size:
+            raise Unable("measured idle only")
+        took: Any = self.library.run(bed.server.url, "wake", runs + WARM_UP_JOBS, _SLOTS)
+        return latency(took["took_ns"])
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,21 +1,23 @@
-"""saq on Redis: `python -m bench.programs.saq_worker URL chain|sleep JOBS CONCURRENCY`."""
+"""saq on Redis: `python -m bench.programs.saq_worker URL chain|sleep|wake|send JOBS SLOTS`."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import sys
+import time
 from typing import Any
 
 from saq import Queue, Worker
 
-from bench.programs.measuring import JOBS, measured
+from bench.programs.measuring import JOBS, PAUSE_S, Wakes, measured, sender
 
 logging.basicConfig(level=logging.WARNING)
 url, mode, amount, concurrency = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 queue = Queue.from_url(url)
 ended = 0
 all_ended = asyncio.Event()
+wakes = Wakes(amount)
 # No result is kept.
 NONE = -1
 
@@ -40,6 +42,32 @@ async def wait(_: Any) -> None:
     end()
 
 
+async def woken(_: Any, *, sent_ns: int) -> None:
+    wakes.note(sent_ns)
+    if wakes.are_all:
+        all_ended.set()
+
+
+async def send() -> None:
+    await queue.connect()
+    for _ in range(amount):
+        await queue.enqueue("woken", sent_ns=time.monotonic_ns(), ttl=NONE)
+        await asyncio.sleep(PAUSE_S)
+    await queue.disconnect()
+
+
+async def wake() -> None:
+    await queue.connect()
+    worker = Worker(queue, functions=[woken], concurrency=concurrency)
+    working = asyncio.create_task(worker.start())
+    with sender("bench.programs.saq_worker", url, amount):
+        await all_ended.wait()
+    await worker.stop()
+    working.cancel()
+    await asyncio.gather(working, return_exceptions=True)
+    wakes.tell()
+
+
 async def main() -> None:
     await queue.connect()
     for _ in range(amount):
@@ -54,4 +82,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run({"send": send, "wake": wake}.get(mode, main)())

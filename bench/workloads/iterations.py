@@ -15,7 +15,7 @@ WORKLOAD = Workload(
         "a chain, without any state."
     ),
     figures=(THROUGHPUT, WORKER_CPU, REDIS_CPU),
-    peers=(AgentqWorker(), RQ_SIMPLE),
+    peers=(AgentqWorker(), RQ_SIMPLE, AgentqWorker(workers=2)),
     cases=(Case("", runs=1000, runs_quick=200),),
     goals=(
         Goal(THROUGHPUT, Sense.AT_LEAST, 2500),

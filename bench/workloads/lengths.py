@@ -25,6 +25,18 @@ WORKLOAD = Workload(
     peers=(AgentqLengths(),),
     cases=_CASES,
     goals=tuple(Goal(WRITTEN, Sense.AT_MOST, 1.3, case=case.name) for case in _CASES),
+    notes=(
+        (
+            "what comes on top of the new bytes is about 2 KB an iteration, however long the transcript: the RQ job of "
+            "the next wake-up (0.5 KB), the reply in the journal before its calls are made (0.3 KB), four events "
+            "(0.6 KB), counters, keys and the claim (0.7 KB); a text that stands in a message and in its event is sent "
+            "once"
+        ),
+        (
+            "at 10,000 messages the worker spends 0.3 ms more: each commit copies that many references, which is "
+            "little beside the sending of so long a prompt"
+        ),
+    ),
     rounds=3,
     rounds_quick=1,
     size_name="messages",

@@ -75,7 +75,10 @@ class Agent:
                 f"model_settings has settings of {unused[0]!r}, which is no model of this agent", field="model_settings"
             )
         for model in models:
-            check_settings(model, self.settings_of(model))
+            try:
+                check_settings(model, self.settings_of(model))
+            except InvalidInput as error:
+                raise InvalidInput(f"agent {self.name!r}: {error}", field=error.field) from error
         tools = tuple(entry if isinstance(entry, Tool) else tool(entry) for entry in self.tools)
         object.__setattr__(self, "tools", tools)
         names = [entry.name for entry in tools]

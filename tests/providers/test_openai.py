@@ -47,6 +47,7 @@ TWO_CALLS = (
 ANSWER = encoded(events(message("It is 16.")))
 # One retry, at once: the tests are about what is retried, not about waiting.
 PATIENCE = {"max_error_retries": 1, "retry_backoff_s": 0}
+ONCE = {"max_attempts": 1}
 
 
 @tool(effect="none")
@@ -68,7 +69,7 @@ async def provider(model_server: FaultServer) -> AsyncIterator[OpenAI]:
 @pytest.fixture
 def make_app(model_server: FaultServer, provider: OpenAI) -> Callable[..., AgentQ]:
     def make(*, tools: Any = (), agent: Any = PATIENCE, **settings: Any) -> AgentQ:
-        settings = {"base_url": model_server.url} | settings
+        settings = {"base_url": model_server.url, "retry": ONCE} | settings
         writer = Agent("writer", model="openai:gpt-x", tools=tools, model_settings=settings, **agent)
         return AgentQ([writer], settings=Settings(), models={"openai": provider})
 
@@ -77,7 +78,9 @@ def make_app(model_server: FaultServer, provider: OpenAI) -> Callable[..., Agent
 
 async def reply(provider: OpenAI, server: FaultServer, **settings: Any) -> list[Chunk]:
     request = ModelRequest(
-        "gpt-x", (user_message("Hi"),), settings={"base_url": server.url, "api_key": "sk-secret"} | settings
+        "gpt-x",
+        (user_message("Hi"),),
+        settings={"base_url": server.url, "api_key": "sk-secret", "retry": ONCE} | settings,
     )
     return [chunk async for chunk in provider.stream(request)]
 

@@ -8,6 +8,7 @@ import pytest
 
 from agentq.errors import ProviderError
 from agentq.messages import Usage
+from agentq.providers._vendors import VENDORS
 from agentq.testing import ScriptedModel, call
 from scripts import live
 from scripts.live import MODELS, Asking, Told, chosen, line
@@ -15,7 +16,7 @@ from scripts.live import MODELS, Asking, Told, chosen, line
 if TYPE_CHECKING:
     from agentq.providers.base import ModelRequest
 
-GOOD = {
+GOOD: dict[str, list[Any]] = {
     "pong": ["Pong."],
     "7 + 9": [[call("add", a=7, b=9), call("multiply", a=3, b=4)], call("multiply", a=16, b=12), "It is 192."],
     "nerve agent": ["I can't help with that."],
@@ -64,7 +65,7 @@ async def test_what_goes_wrong_is_told(word: str, replies: list[Any], what: str,
 
 def test_models_are_those_that_there_is_a_key_for():
     models, left_out = chosen({"ANTHROPIC_API_KEY": "k", "DEEPSEEK_API_KEY": "k"})
-    assert models == ["anthropic:claude-haiku-5-5", "deepseek:deepseek-chat"]
+    assert models == ["anthropic:claude-haiku-5-5", f"deepseek:{VENDORS['deepseek'].example}"]
     assert "openai (OPENAI_API_KEY)" in left_out
     assert len(left_out) == len(MODELS) - 2
     assert chosen({"AGENTQ_LIVE": "ollama:llama3.2, mock"}) == (["ollama:llama3.2", "mock"], [])

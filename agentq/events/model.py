@@ -350,9 +350,13 @@ def _absolute(folded: FoldedRange, seq: int, at_ms: int) -> FoldedRange:
     )
 
 
+# A tuple: a union of types is built anew each time that it is written in a call.
+_DELTAS = (TextDelta, ReasoningDelta)
+
+
 def is_delta(event: Event) -> bool:
     """Whether the event is folded away once its reply is complete."""
-    return isinstance(event, TextDelta | ReasoningDelta)
+    return isinstance(event, _DELTAS)
 
 
 def checked_kinds(kinds: Iterable[str]) -> frozenset[str]:

@@ -36,6 +36,8 @@ MAX_REPLY_BYTES = 16_000_000
 # An error is known already; its words are not worth more waiting.
 _ERROR_BODY_S = 5.0
 
+# How exactly the patience of a stream is kept while somebody works on a piece of it.
+_LOOK_S = 0.01
 # What httpx and, where its transport does not translate, aiohttp raise. A test holds this against both libraries.
 FOREIGN = (
     httpx.HTTPError,
@@ -78,6 +80,7 @@ class Answer:
         self._post = post
         self._response = response
         self._patience = patience
+        self._waiting: _Waiting | None = None
         self.status = response.status_code
         self.headers: Mapping[str, str] = {name.lower(): value for name, value in response.headers.items()}
         self.media_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -99,6 +102,8 @@ class Answer:
     def hurry(self, seconds: float) -> None:
         """Wait that long for what is left, and no longer."""
         self._patience.end_within(seconds)
+        if self._waiting is not None:
+            self._waiting.look()
 
     async def body(self) -> bytes:
         """The whole body. Raises `ProviderError`, also where it is beyond 16 MB."""
@@ -136,18 +141,17 @@ class Answer:
         # httpx's iterators are generators inside generators, which an early end leaves to the garbage collector.
         is_packed = self.headers.get("content-encoding", "identity") != "identity"
         source: Any = self._response.aiter_bytes() if is_packed else aiter(self._response.stream)  # type: ignore[arg-type]
-        async with aclosing(source) as pieces:
-            while True:
-                try:
-                    async with self._patience.limit():
-                        piece = await anext(pieces, None)
-                except TimeoutError:
-                    raise self._patience.error() from None
-                except FOREIGN as error:
-                    raise unreachable(self._post, error) from error
-                if piece is None:
-                    return
-                yield piece
+        waiting = self._waiting = _Waiting(self._patience)
+        try:
+            async with aclosing(source) as pieces, waiting:
+                async for piece in pieces:
+                    waiting.pause()
+                    yield piece
+                    waiting.go_on()
+        except TimeoutError:
+            raise self._patience.error() from None
+        except FOREIGN as error:
+            raise unreachable(self._post, error) from error
 
     def _parsed(self, parser: SseParser, piece: bytes) -> list[Frame]:
         try:
@@ -193,10 +197,57 @@ class _Patience:
             reason = f"sent nothing for {self._limit_s:g} s ({self._setting})"
         return ProviderError(f"{post.provider} {reason}", provider=post.provider, retryable=True)
 
+    @property
+    def left_s(self) -> float:
+        """How long from now."""
+        until = self._idle if self._last is None else min(self._idle, self._last)
+        return until - time.monotonic()
+
     def limit(self) -> asyncio.Timeout:
         """A context that ends one wait in time, with TimeoutError."""
-        until = self._idle if self._last is None else min(self._idle, self._last)
-        return asyncio.timeout(until - time.monotonic())
+        return asyncio.timeout(self.left_s)
+
+
+class _Waiting:
+    """A context for many waits, of which none may exceed the patience; raises TimeoutError.
+
+    One timer looks now and then how much is left, which costs nothing per wait: a stream has hundreds of them.
+    """
+
+    def __init__(self, patience: _Patience) -> None:
+        self._patience = patience
+        self._timeout = asyncio.timeout(None)
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_paused = False
+
+    async def __aenter__(self) -> None:
+        await self._timeout.__aenter__()
+        self.look()
+
+    async def __aexit__(self, *error: Any) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        await self._timeout.__aexit__(*error)
+
+    def pause(self) -> None:
+        """What comes is the caller's time, which must not be cut off."""
+        self._is_paused = True
+
+    def go_on(self) -> None:
+        """What comes is a wait again."""
+        self._is_paused = False
+
+    def look(self) -> None:
+        """See how much is left, and when to look again. To be called when the patience has shrunk."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        loop = asyncio.get_running_loop()
+        left_s = self._patience.left_s
+        if left_s <= 0 and not self._is_paused:
+            self._timeout.reschedule(loop.time())
+        else:
+            self._timer = loop.call_later(max(left_s, _LOOK_S), self.look)
 
 
 class Connections:

@@ -23,6 +23,8 @@ def without_repeats(
 
     `items` are the encoded `events`, in the same order. A quote counts items, contents and bytes from 1.
     """
+    if not contents:  # deltas, most of all
+        return items, []
     kept, quotes = list(items), []
     for index, event in enumerate(events):
         text = _text_of(event)

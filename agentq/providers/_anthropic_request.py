@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from agentq.messages import FilePart, Origin, ReasoningPart, Role, TextPart, ToolCallPart
+from agentq.providers._call_ids import CallIds
 from agentq.providers._files import as_text, content_of, in_base64, is_text, no_form
 from agentq.providers._strict_schema import is_strict
 
@@ -128,8 +129,7 @@ class _Transcript:
         self._request = request
         self._provider = provider
         self._origin = Origin(api=settings.api, model=request.model)
-        self._ids: dict[str, str] = {}  # by our call id
-        self._taken: set[str] = set()
+        self._ids = CallIds(_CALL_ID)
         self._wire: list[dict[str, Any]] = []
 
     def messages(self) -> list[dict[str, Any]]:
@@ -170,29 +170,19 @@ class _Transcript:
                 case ReasoningPart() if part.signature is not None:
                     yield {"type": "thinking", "thinking": part.text, "signature": part.signature}
                 case ToolCallPart():
-                    name, call_id = part.name, self._id_of(part.call_id, part.provider_call_id)
+                    name, call_id = part.name, self._ids.of(part)
                     yield {"type": "tool_use", "id": call_id, "name": name, "input": part.arguments}
 
     def _result(self, result: ToolResultPart) -> dict[str, Any]:
         block: dict[str, Any] = {
             "type": "tool_result",
-            "tool_use_id": self._id_of(result.call_id, result.provider_call_id),
+            "tool_use_id": self._ids.of(result),
         }
         if result.content:
             block["content"] = result.content
         if result.is_error:
             block["is_error"] = True
         return block
-
-    def _id_of(self, call_id: str, provider_call_id: str | None) -> str:
-        """The server's own id of a call, or one made of ours where it has none, or one that this server refuses."""
-        if call_id not in self._ids:
-            wire = provider_call_id or ""
-            if not _CALL_ID.fullmatch(wire) or wire in self._taken:
-                wire = call_id.replace(".", "-")
-            self._taken.add(wire)
-            self._ids[call_id] = wire
-        return self._ids[call_id]
 
     # --- files
 

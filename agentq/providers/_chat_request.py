@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from agentq.messages import (
     ToolCallPart,
     ToolResultPart,
 )
+from agentq.providers._call_ids import CallIds
 from agentq.providers._chat_details import detail_of
 from agentq.providers._files import as_text, content_of, data_url, is_text, no_form
 from agentq.providers._openai_server import cache_key
@@ -120,9 +120,7 @@ class _Transcript:
         self._note_role = settings.note_role or ("user" if dialect.note_role == "user" else self._system_role)
         fields = (settings.send_reasoning,) if settings.send_reasoning else dialect.reasoning_fields
         self._reasoning_fields = () if server.is_openai else fields
-        self._call_id = re.compile(dialect.call_ids)
-        self._ids: dict[str, str] = {}  # by our call id
-        self._taken: set[str] = set()
+        self._ids = CallIds(re.compile(dialect.call_ids))
         self._wire: list[dict[str, Any]] = []
 
     def messages(self) -> list[dict[str, Any]]:
@@ -175,7 +173,7 @@ class _Transcript:
         # object goes back as an empty one, because the chat templates of many servers parse it.
         arguments = native.get("arguments") if call.arguments_error is None else None
         wire: dict[str, Any] = {
-            "id": self._id_of(call.call_id, call.provider_call_id),
+            "id": self._ids.of(call),
             "type": "function",
             "function": {"name": call.name, "arguments": arguments or _json.dumps(call.arguments).decode()},
         }
@@ -188,24 +186,9 @@ class _Transcript:
         content = f"Error: {result.content}" if result.outcome == "error" else result.content
         return {
             "role": "tool",
-            "tool_call_id": self._id_of(result.call_id, result.provider_call_id),
+            "tool_call_id": self._ids.of(result),
             "content": content,
         }
-
-    def _id_of(self, call_id: str, provider_call_id: str | None) -> str:
-        """The server's own id of a call, or one made of ours where it is missing, not of its form, or taken."""
-        if call_id not in self._ids:
-            wire = provider_call_id or ""
-            if not self._is_free(wire):
-                wire = call_id.replace(".", "-")
-            if not self._is_free(wire):
-                wire = hashlib.sha256(call_id.encode()).hexdigest()[:9]
-            self._taken.add(wire)
-            self._ids[call_id] = wire
-        return self._ids[call_id]
-
-    def _is_free(self, wire: str) -> bool:
-        return self._call_id.fullmatch(wire) is not None and wire not in self._taken
 
     # --- files
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from agentq.messages import FilePart, Message, Role, TextPart, ToolCallPart, ToolResultPart, neutral
+from agentq.messages import FilePart, Message, Role, TextPart, ToolResultPart, neutral
+from agentq.providers._call_ids import CallIds
 from agentq.providers._files import as_text, content_of, data_url, is_text, no_form
 from agentq.providers._openai_server import cache_key
 from agentq.providers._responses_items import items_of, origin_of, plain_items
@@ -98,8 +99,7 @@ class _Transcript:
         self._origin = origin_of(request.model)
         self._is_openai = server.is_openai
         self._is_encrypted = is_encrypted
-        self._ids: dict[str, str] = {}  # by our call id
-        self._taken: set[str] = set()
+        self._ids = CallIds(_CALL_ID)
         self._wire: list[dict[str, Any]] = []
 
     def items(self) -> list[dict[str, Any]]:
@@ -114,10 +114,10 @@ class _Transcript:
                     self._add_user(message.text)
                 case Role.ASSISTANT if message.origin == self._origin:
                     self._wire.extend(
-                        items_of(message, self._id_of, is_exact=self._is_openai, is_encrypted=self._is_encrypted)
+                        items_of(message, self._ids.of, is_exact=self._is_openai, is_encrypted=self._is_encrypted)
                     )
                 case Role.ASSISTANT:
-                    self._wire.extend(plain_items(neutral(message), self._id_of))
+                    self._wire.extend(plain_items(neutral(message), self._ids.of))
                 case Role.TOOL:
                     self._wire.extend(self._result(result) for result in message.tool_results)
         return self._wire
@@ -135,17 +135,7 @@ class _Transcript:
     def _result(self, result: ToolResultPart) -> dict[str, Any]:
         # The wire knows no failed result. The others explain themselves.
         output = f"Error: {result.content}" if result.outcome == "error" else result.content
-        return {"type": "function_call_output", "call_id": self._id_of(result), "output": output}
-
-    def _id_of(self, part: ToolCallPart | ToolResultPart) -> str:
-        """The server's own id of a call, or one made of ours where it is missing, unusable or taken by another call."""
-        if part.call_id not in self._ids:
-            wire = part.provider_call_id or ""
-            if not _CALL_ID.fullmatch(wire) or wire in self._taken:
-                wire = part.call_id.replace(".", "-")
-            self._taken.add(wire)
-            self._ids[part.call_id] = wire
-        return self._ids[part.call_id]
+        return {"type": "function_call_output", "call_id": self._ids.of(result), "output": output}
 
     # --- files
 

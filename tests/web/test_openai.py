@@ -10,7 +10,7 @@ from openai.types.responses.response_create_params import ResponseCreateParamsSt
 
 from agentq import Agent, AgentQ, AsyncClient, Callbacks, RunFailed, Settings, tool
 from agentq.events.model import AttemptReset, Note, ReasoningDelta, TextDelta, ToolFinished
-from agentq.messages import StopReason, Usage
+from agentq.messages import StopReason
 from agentq.providers.openai import OpenAI
 from tests.providers.strict import check
 from tests.web.chain import Recorded, add, multiply
@@ -144,7 +144,7 @@ async def test_reasoning_streams_and_the_usage_is_told(aimock: AIMock, make_app:
     told = "".join(event.text for event in events if isinstance(event, ReasoningDelta))
     assert (result.output, told) == ("13.86", "First the sum, then the product.")
     assert result.messages[-1].model == "gpt-6-luna-x"
-    assert result.usage == Usage(input_tokens=40, output_tokens=9)
+    assert (result.usage.input_tokens, result.usage.output_tokens) == (40, 9)
 
 
 async def test_a_reply_that_its_token_limit_cut(aimock: AIMock, make_app: Callable[..., AgentQ]):

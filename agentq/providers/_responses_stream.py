@@ -172,6 +172,8 @@ class ResponsesReader:
             self._open = item
         if item.source and (item.part, item.source) != (part, source):
             yield from item.part_ends()
+        if item.part != part:
+            yield from item.skips_to(part)
         item.part, item.source = part, source
         self._is_refusal = self._is_refusal or source == "refusal"
         item.pieces.append(delta)

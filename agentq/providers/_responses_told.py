@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+# No reply has more; a number beyond is a mistake of the server.
+_EMPTY_AT_MOST = 16
+
+
 @dataclass(slots=True, eq=False)
 class Told:
     """An item, as far as it was told: `pieces` of `part`, which is one of its contents or summaries.
@@ -41,6 +45,12 @@ class Told:
             yield ReasoningChunk(items.BETWEEN)
         else:
             yield self._closed_part(self.part_ended or _content_part(self.source), "".join(self.pieces))
+
+    def skips_to(self, part: Any) -> Iterator[Chunk]:
+        """The content with index `part` begins; those before it of which nothing was told are empty."""
+        if self.kind == "message" and isinstance(part, int) and part - len(self.closed) <= _EMPTY_AT_MOST:
+            while len(self.closed) < part:
+                yield self._closed_part(_content_part(self.source), "")
 
     def breaks_off(self) -> Iterator[Chunk]:
         """Something else comes before the item is done."""

@@ -32,6 +32,7 @@ US = Figure("CPU us per chunk", 1)
 IDEAL = Figure("x ideal", 2)
 PER_S = 10
 CHUNKS = 100
+_MANY = 50
 _AGENT = "reader"
 _LOOK_S = 0.01
 _PATIENCE_S = 120
@@ -48,7 +49,7 @@ class AgentqStreams:
         """It is this checkout."""
 
     def measure(self, bed: Bed, case: Case, runs: int) -> Sample:
-        with model_server() as url:
+        with model_server(runs) as url:
             asyncio.run(seed(bed.server.url, [(_AGENT, "Hello")] * runs))
             took = in_child("bench.peers.agentq_streams", bed.server.url, api_of(case), url, runs)
         return sample(took, runs)
@@ -63,7 +64,7 @@ class VendorSdk:
         """They are among the packages of the tests."""
 
     def measure(self, bed: Bed, case: Case, runs: int) -> Sample:
-        with model_server() as url:
+        with model_server(runs) as url:
             took = in_child("bench.programs.sdk_streams", api_of(case), url, runs)
         return sample(took, runs)
 
@@ -75,15 +76,20 @@ def api_of(case: Case) -> str:
 
 def sample(took: dict[str, float], runs: int) -> Sample:
     return {
-        US.name: took["worker_cpu_s"] / (runs * CHUNKS) * 1e6,
-        IDEAL.name: took["seconds"] / (CHUNKS / PER_S),
+        US.name: took["worker_cpu_s"] / (runs * chunks_of(runs)) * 1e6,
+        IDEAL.name: took["seconds"] / (chunks_of(runs) / PER_S),
     }
 
 
+def chunks_of(runs: int) -> int:
+    """The length of a stream. With few streams nothing is measured well, so they need not be long."""
+    return CHUNKS if runs >= _MANY else CHUNKS // 20
+
+
 @contextmanager
-def model_server() -> Iterator[str]:
+def model_server(runs: int) -> Iterator[str]:
     """The address of a model server in a process of its own."""
-    with Child("bench.programs.model_server", CHUNKS, PER_S) as child:
+    with Child("bench.programs.model_server", chunks_of(runs), PER_S) as child:
         address: str = child.hear()
         yield address
 

@@ -299,6 +299,8 @@ class TestReplay:
             message(),
             message(""),
             message("a", "", "b"),
+            message("", "0", "0"),
+            message("", "", "0", "", "0"),
             message("\u2028 e\u0301 \U0001f600\u0085", phase="final_answer"),
             message("a", new_key={"of": "tomorrow", "not": None}),
             {"id": "msg_1", "type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "a"}]},

@@ -6,9 +6,9 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from agentq.messages import FilePart, Origin, ReasoningPart, Role, TextPart, ToolCallPart
+from agentq.providers._anthropic_schema import closed
 from agentq.providers._call_ids import CallIds
 from agentq.providers._files import as_text, content_of, in_base64, is_text, no_form
-from agentq.providers._strict_schema import is_strict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -25,7 +25,9 @@ MEDIA_TYPES = (*_IMAGES, "application/pdf", "text/*", "application/json")
 REDACTED = "redacted"
 
 BINDING_BETA = "thinking-binding-controls-2026-08-01"
-_DROP_BLOCK = {"block_binding": {"prefix_mismatch_behavior": "drop_block"}}
+# Only these two can say what becomes of a thinking block that is bound to something else.
+_HAS_BINDING = ("adaptive", "enabled")
+_THINKING = ("thinking", "redacted_thinking")
 
 _SENT_AS_THEY_ARE = ("temperature", "top_p", "top_k", "service_tier")
 _CHOICES = {"auto": "auto", "none": "none", "required": "any"}
@@ -60,12 +62,21 @@ def request_body(
 
 def with_blocks_dropped(body: Mapping[str, Any]) -> dict[str, Any]:
     """The body that has the server drop the thinking that it does not accept, in place of refusing the request."""
-    return {**body, "thinking": {**body.get("thinking", {"type": "adaptive"}), **_DROP_BLOCK}}
+    thinking = body.get("thinking") or {"type": "adaptive"}
+    if thinking.get("type") in _HAS_BINDING:
+        binding = {**(thinking.get("block_binding") or {}), "prefix_mismatch_behavior": "drop_block"}
+        return {**body, "thinking": {**thinking, "block_binding": binding}}
+    # The server cannot be told, so that thinking is left out here.
+    messages = [
+        {**message, "content": [block for block in message["content"] if block["type"] not in _THINKING]}
+        for message in body["messages"]
+    ]
+    return {**body, "messages": messages}
 
 
 def takes_schema(request: ModelRequest) -> bool:
     """Whether the wire can promise the form of the answer. The loop checks the answer in any case."""
-    return request.output is not None and is_strict(_closed(request.output.schema))
+    return request.output is not None and closed(request.output.schema) is not None
 
 
 def _cache_control(settings: AnthropicSettings) -> dict[str, str]:
@@ -81,22 +92,10 @@ def _thinking_and_output(request: ModelRequest, settings: AnthropicSettings) -> 
         thinking = thinking or {"type": "adaptive"}
         config["effort"] = settings.reasoning_effort
     found: dict[str, Any] = {} if thinking is None else {"thinking": thinking}
-    if request.output is not None and takes_schema(request):
-        form: Any = {"type": "json_schema", "schema": _closed(request.output.schema)}
+    if request.output is not None and (schema := closed(request.output.schema)) is not None:
+        form: Any = {"type": "json_schema", "schema": schema}
         config["format"] = form
     return found | ({"output_config": config} if config else {})
-
-
-def _closed(schema: Any) -> Any:
-    """The schema with `additionalProperties: false` wherever an object says nothing of it: the wire asks for that."""
-    if isinstance(schema, list):
-        return [_closed(each) for each in schema]
-    if not isinstance(schema, dict):
-        return schema
-    closed = {name: _closed(value) for name, value in schema.items()}
-    if closed.get("type") == "object":
-        closed.setdefault("additionalProperties", False)
-    return closed
 
 
 def _tool(spec: ToolSpec, *, is_strict: bool) -> dict[str, Any]:
@@ -105,6 +104,8 @@ def _tool(spec: ToolSpec, *, is_strict: bool) -> dict[str, Any]:
         tool["description"] = spec.description
     if is_strict:
         tool["strict"] = True
+        # One that has no form goes as it is: the server says what it does not take.
+        tool["input_schema"] = closed(spec.parameters) or spec.parameters
     return tool
 
 
@@ -141,7 +142,7 @@ class _Transcript:
                     # Only the newest models take a system message here.
                     self._add("user", [_text(message.text)])
                 case Role.ASSISTANT:
-                    self._add("assistant", list(self._reply(message)))
+                    self._add("assistant", _without_last_thinking(list(self._reply(message))))
                 case Role.TOOL:
                     self._add("user", [self._result(result) for result in message.tool_results])
         return self._wire
@@ -178,7 +179,7 @@ class _Transcript:
             "type": "tool_result",
             "tool_use_id": self._ids.of(result),
         }
-        if result.content:
+        if result.content.strip():
             block["content"] = result.content
         if result.is_error:
             block["is_error"] = True
@@ -212,6 +213,13 @@ class _Transcript:
         if file.digest is None:
             raise no_form(file, self._provider, "by URL it takes images and PDFs; attach the file itself")
         raise no_form(file, self._provider, f"it takes {', '.join(MEDIA_TYPES)}")
+
+
+def _without_last_thinking(content: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A reply that its token limit cut may end in thinking; a message that does is refused."""
+    while content and content[-1]["type"] in _THINKING:
+        content.pop()
+    return content
 
 
 def _text(text: str) -> dict[str, Any]:

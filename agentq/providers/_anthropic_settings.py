@@ -22,6 +22,11 @@ ANTHROPIC_TOKEN = "ANTHROPIC_AUTH_TOKEN"  # noqa: S105 - the name of a variable
 _API_VERSION = "2023-06-01"
 # The wire wants a limit.
 _MAX_TOKENS = 4096
+# The beginning of a long transcript may have to be read before the first event comes.
+_FIRST_S = 300.0
+# From this version of the API on, sampling parameters are refused.
+_WITHOUT_SAMPLING = "2026-10-21"
+_EFFORTS = ("none", "low", "medium", "high", "xhigh", "max")
 _OURS = frozenset({"messages", "stream", "system", "tools"})
 _VERSION = re.compile(r"\d{4}-\d{2}-\d{2}")
 
@@ -43,8 +48,14 @@ class AnthropicSettings(_settings.HttpSettings):
 
     @property
     def token_limit(self) -> int:
-        """The longest reply, in tokens."""
-        return self.max_tokens or _MAX_TOKENS
+        """The longest reply, in tokens. Thinking counts, so a budget for it comes on top where no limit was set."""
+        budget = (self.thinking or {}).get("budget_tokens")
+        return self.max_tokens or _MAX_TOKENS + (budget if isinstance(budget, int) else 0)
+
+    @property
+    def first_s(self) -> float:
+        """How long the server may be silent before its first event."""
+        return self.idle_timeout_s or _FIRST_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +89,16 @@ def read_settings(provider: str, given: Mapping[str, Any]) -> AnthropicSettings:
         raise _settings.wrong("api_version", f"must be a date such as {_API_VERSION}, not {settings.api_version!r}")
     for beta in settings.betas:
         _settings.checked_header(beta, "model_settings.betas")
+    if settings.temperature is not None and settings.temperature > 1:
+        raise _settings.wrong("temperature", "goes from 0 to 1 here")
+    if settings.api_version >= _WITHOUT_SAMPLING:
+        for name in ("temperature", "top_p", "top_k"):
+            if getattr(settings, name) is not None:
+                raise _settings.wrong(name, f"does not exist in version {settings.api_version} of the API")
+    if settings.reasoning_effort is not None and settings.reasoning_effort not in _EFFORTS:
+        raise _settings.wrong("reasoning_effort", f"must be one of {', '.join(_EFFORTS)}")
+    if (settings.thinking or {}).get("type") == "enabled" and _is_forced(settings.tool_choice):
+        raise _settings.wrong("tool_choice", "cannot force a call while thinking has a budget; leave it 'auto'")
     return settings
 
 
@@ -93,8 +114,8 @@ def server_of(provider: str, settings: AnthropicSettings, environment: Anthropic
     # What the environment says belongs to the server that it names: no other is told Anthropic's key.
     is_theirs = is_anthropic or settings.base_url in (None, environment.base_url)
     keys = {ANTHROPIC_KEY: environment.api_key, ANTHROPIC_TOKEN: environment.auth_token}
-    key, source = _settings.find_key(settings, keys if is_theirs else {})
     brings_key = _settings.brings(settings, "x-api-key", "authorization")
+    key, source = _settings.find_key(settings, keys if is_theirs and not brings_key else {})
     if key is None and is_anthropic and not brings_key:
         raise InvalidInput(
             f"{ANTHROPIC_KEY} is not set: put a key of {provider} into the environment, or name another server with "
@@ -108,7 +129,7 @@ def server_of(provider: str, settings: AnthropicSettings, environment: Anthropic
     }
     if settings.betas:
         headers["anthropic-beta"] = ",".join(settings.betas)
-    if key is not None and not brings_key:
+    if key is not None:
         if source == ANTHROPIC_TOKEN:
             headers["Authorization"] = f"Bearer {key}"
         else:
@@ -116,6 +137,12 @@ def server_of(provider: str, settings: AnthropicSettings, environment: Anthropic
     return Server(
         f"{base}/v1/messages",
         _settings.with_extras(headers, settings),
-        "extra_headers" if brings_key else source,
+        source or ("extra_headers" if brings_key else None),
         is_anthropic,
     )
+
+
+def _is_forced(choice: str | dict[str, Any] | None) -> bool:
+    if isinstance(choice, dict):
+        return choice.get("type") in ("any", "tool")
+    return choice not in (None, "auto", "none")

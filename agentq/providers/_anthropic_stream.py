@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from agentq import _json
@@ -41,6 +42,8 @@ class AnthropicReader:
         self._stop: str | None = None
         self._has_text = False
         self._signature: list[str] = []
+        self._has_thought = False  # in the block that is open
+        self._given: dict[int, Any] = {}  # input that came with the beginning of a call, until pieces of it come
         self._kinds: dict[int, str] = {}  # of the blocks that are open
         self.is_done = False
 
@@ -65,6 +68,7 @@ class AnthropicReader:
             case "message_delta":
                 yield from self._tail(_dict(event.get("delta")), event.get("usage"))
             case "message_stop":
+                yield from self._end_blocks()
                 self.is_done = True
             case "error":
                 raise told_in_stream(self._provider, event.get("error"))
@@ -116,6 +120,7 @@ class AnthropicReader:
     # --- its blocks
 
     def _begin(self, block: dict[str, Any], index: int) -> Iterator[Chunk]:
+        yield from self._end_blocks()
         kind = block.get("type")
         self._kinds[index] = kind if isinstance(kind, str) else ""
         match kind:
@@ -124,15 +129,15 @@ class AnthropicReader:
                     self._has_text = True
                     yield TextChunk(text)
             case "thinking":
-                self._signature = []
+                self._signature, self._has_thought = [], False
                 if text := _str(block.get("thinking")):
+                    self._has_thought = True
                     yield ReasoningChunk(text)
             case "redacted_thinking":
                 yield ReasoningChunk("", native={REDACTED: block.get("data")})
             case "tool_use":
-                given = block.get("input")
-                arguments = _json.dumps(given).decode() if given else ""
-                yield ToolCallChunk(index, _str(block.get("name")), arguments, _str(block.get("id")) or None)
+                self._given[index] = block.get("input")
+                yield ToolCallChunk(index, _str(block.get("name")), "", _str(block.get("id")) or None)
 
     def _delta(self, delta: dict[str, Any], index: int) -> Iterator[Chunk]:
         match delta.get("type"):
@@ -142,9 +147,11 @@ class AnthropicReader:
                     yield TextChunk(text)
             case "input_json_delta":
                 if piece := _str(delta.get("partial_json")):
+                    self._given.pop(index, None)
                     yield ToolCallChunk(index, arguments=piece)
             case "thinking_delta":
                 if text := _str(delta.get("thinking")):
+                    self._has_thought = True
                     yield ReasoningChunk(text)
             case "signature_delta":
                 self._signature.append(_str(delta.get("signature")))
@@ -155,15 +162,26 @@ class AnthropicReader:
             case "text":
                 yield TextChunk("", native={})
             case "thinking":
-                # The text may be empty, and what the signature stands for is left out.
+                # The text may be empty, and what the signature stands for is left out. A server that signs nothing
+                # may want the thinking back all the same.
                 signature = "".join(self._signature)
-                yield ReasoningChunk("", signature) if signature else ReasoningChunk("", native={})
+                if signature or self._has_thought:
+                    yield ReasoningChunk("", signature)
+            case "tool_use":
+                if given := self._given.pop(index, None):
+                    yield ToolCallChunk(index, arguments=_json.dumps(given).decode())
+
+    def _end_blocks(self) -> Iterator[Chunk]:
+        """Blocks come one after the other, also where a server forgets to end them."""
+        for index in tuple(self._kinds):
+            yield from self._end_block(index)
 
     def _object(self, data: bytes) -> dict[str, Any]:
         try:
-            value = _json.loads(data)
-        except ValueError:
-            value = None
+            value = _loads(data)
+        except (ValueError, RecursionError):
+            # How the other wires end their streams, or nothing that could be read.
+            value = {} if data.strip() == b"[DONE]" else None
         if not isinstance(value, dict):
             raise self._problem(f"sent something that is no JSON object: {excerpt(data.decode('utf-8', 'replace'))}")
         return value
@@ -195,6 +213,14 @@ def _dict(value: Any) -> dict[str, Any]:
 
 def _str(value: Any) -> str:
     return value if isinstance(value, str) else ""
+
+
+def _loads(data: bytes) -> Any:
+    try:
+        return _json.loads(data)
+    except ValueError:
+        # Python's own parser takes half of a surrogate pair, which the fast one does not.
+        return json.loads(data.decode("utf-8", "replace"))
 
 
 def _index(event: dict[str, Any]) -> int:

@@ -99,6 +99,7 @@ class Anthropic:
             _json.dumps(body),
             connect_s=settings.connect_s,
             headers_s=settings.headers_s,
+            first_s=settings.first_s,
             idle_s=settings.idle_s,
             timeout_s=settings.timeout_s,
         )

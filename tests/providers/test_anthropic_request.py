@@ -191,7 +191,12 @@ class TestSettings:
     def test_tools(self):
         tools = body_of(user_message("Hi"), more={"tools": (WEATHER,)}, strict_tools=["get_weather"])["tools"]
         assert tools == [
-            {"name": "get_weather", "description": "The weather now", "input_schema": SCHEMA, "strict": True}
+            {
+                "name": "get_weather",
+                "description": "The weather now",
+                "input_schema": SCHEMA | {"additionalProperties": False},
+                "strict": True,
+            }
         ]
 
     @pytest.mark.parametrize(
@@ -256,8 +261,15 @@ class TestSettings:
         }
 
     def test_a_schema_that_the_api_does_not_know_is_left_to_words(self):
-        schema = {"type": "object", "properties": {"a": {"type": "string", "maxLength": 3}}, "required": ["a"]}
+        schema = {"type": "object", "additionalProperties": {"type": "string"}}
         assert "output_config" not in body_of(user_message("Hi"), more={"output": OutputFormat("A", schema)})
+
+    def test_a_bound_that_the_api_refuses_stands_in_the_description(self):
+        """The server refuses every request whose schema has one: For 'integer' type, minimum is not supported."""
+        schema = {"type": "object", "properties": {"a": {"type": "integer", "minimum": 0}}}
+        body = body_of(user_message("Hi"), more={"output": OutputFormat("A", schema)})
+        sent = body["output_config"]["format"]["schema"]
+        assert sent["properties"] == {"a": {"type": "integer", "description": '{"minimum":0}'}}
 
     def test_extra_body_comes_last(self):
         body = body_of(user_message("Hi"), extra_body={"metadata": {"user_id": "u"}})
@@ -270,6 +282,10 @@ class TestSettings:
             ({"api_version": "latest"}, "api_version"),
             ({"betas": ["ü"]}, "betas"),
             ({"prompt_cache": "2h"}, "prompt_cache"),
+            ({"temperature": 1.5}, "temperature"),
+            ({"api_version": "2026-10-21", "top_p": 0.5}, "top_p"),
+            ({"reasoning_effort": "minimal"}, "reasoning_effort"),
+            ({"thinking": {"type": "enabled", "budget_tokens": 2000}, "tool_choice": "required"}, "tool_choice"),
             ({"extra_body": {"system": ""}}, "extra_body"),
         ],
     )
@@ -321,3 +337,23 @@ class TestServer:
     def test_a_missing_key_is_named(self):
         with pytest.raises(InvalidInput, match="ANTHROPIC_API_KEY is not set"):
             self.headers(AnthropicEnvironment())
+
+
+class TestWhatTheServerRefuses:
+    def test_a_reply_that_its_token_limit_cut_does_not_end_in_thinking(self):
+        parts = (TextPart(text="x"), ReasoningPart(text="hm", signature="s"))
+        cut = Message(role=Role.ASSISTANT, parts=parts, origin=ORIGIN)
+        sent = body_of(user_message("Hi"), cut, user_message("And?"))["messages"][1]["content"]
+        assert sent == [{"type": "text", "text": "x"}]
+
+    @pytest.mark.parametrize("kind", ["disabled", "between_tools"])
+    def test_thinking_that_cannot_be_dropped_by_the_server_is_left_out(self, kind: str):
+        parts = (ReasoningPart(text="hm", signature="s"), TextPart(text="x"))
+        reply = Message(role=Role.ASSISTANT, parts=parts, origin=ORIGIN)
+        body = with_blocks_dropped(body_of(user_message("Hi"), reply, user_message("?"), thinking={"type": kind}))
+        check_body(body)
+        assert [block["type"] for block in body["messages"][1]["content"]] == ["text"]
+
+    def test_a_budget_for_thinking_comes_on_top_of_a_limit_that_nobody_set(self):
+        thinking = {"type": "enabled", "budget_tokens": 8000}
+        assert body_of(user_message("Hi"), thinking=thinking)["max_tokens"] == 12_096

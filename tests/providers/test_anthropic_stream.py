@@ -205,3 +205,26 @@ class TestFaults:
     def test_a_document_that_is_no_reply(self, body: Any):
         with pytest.raises(ProviderError):
             list(AnthropicReader("anthropic", ORIGIN).read_whole(json.dumps(body).encode()))
+
+
+class TestServersThatOnlySpeakTheSameWire:
+    def test_thinking_that_nobody_signed_goes_back(self):
+        deltas = [{"type": "thinking_delta", "thinking": "hm"}]
+        unsigned = block(0, {"type": "thinking", "thinking": "", "signature": ""}, *deltas)
+        turn = replayed(decoded(encoded([start(), *unsigned, *text(1, "x"), *end()])))
+        assert turn == [{"type": "thinking", "thinking": "hm", "signature": ""}, {"type": "text", "text": "x"}]
+
+    def test_arguments_that_come_both_at_once_and_in_pieces_count_once(self):
+        begin = {"type": "tool_use", "id": "toolu_1", "name": "add", "input": {"a": 1}}
+        piece = {"type": "input_json_delta", "partial_json": '{"a": 1}'}
+        for deltas in ((), (piece,)):
+            reply = decoded(encoded([start(), *block(0, begin, *deltas), *end("tool_use")]))
+            assert [call.arguments for call in reply.tool_calls] == [{"a": 1}]
+
+    def test_blocks_that_are_not_ended(self):
+        assert decoded(encoded([each for each in RICH if each["type"] != "content_block_stop"])) == decoded(
+            encoded(RICH)
+        )
+
+    def test_the_word_at_the_end_of_other_wires(self):
+        assert decoded(encoded(RICH), b"data: [DONE]\n\n") == decoded(encoded(RICH))

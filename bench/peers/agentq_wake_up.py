@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -18,7 +17,7 @@ from bench.children import Child, say
 from bench.latency import P50, latency
 from bench.measure import Figure
 from bench.peers.agentq_live import QUEUE, WAKES, live_worker, report
-from bench.programs.waking import PAUSE_S, WARM_UP_JOBS, keep_busy
+from bench.programs.waking import PATIENCE_S, PAUSE_S, WARM_UP_JOBS, keep_busy, send
 
 if TYPE_CHECKING:
     from bench.measure import Bed, Case, Sample
@@ -63,17 +62,16 @@ def wake_ups(sent: dict[str, int], called: dict[str, int]) -> dict[str, float]:
     return {**latency(called[at] - int(at) for at in sent), RETURNED.name: after_return[P50.name]}
 
 
-async def _send(client: AsyncClient, runs: int) -> dict[str, int]:
-    """One run after the other: the time before each enqueue, which is its prompt, and the time when it returned."""
-    sent = {}
-    for number in range(WARM_UP_JOBS + runs):
-        before = time.monotonic_ns()
-        run = await client.enqueue(WAKES, str(before), queue=QUEUE)
-        if number >= WARM_UP_JOBS:
-            sent[str(before)] = time.monotonic_ns()
-        # Nothing of ours is under way while the worker wakes up; then the run is over, or is waited for.
-        await asyncio.sleep(PAUSE_S)
-        await run.result(timeout=60)
+async def _send(client: AsyncClient, runs: int) -> dict[int, int]:
+    """One run after the other, whose prompts are the times before their enqueues, and then wait for them."""
+    handles = []
+
+    async def enqueue(before: int) -> None:
+        handles.append(await client.enqueue(WAKES, str(before), queue=QUEUE))
+
+    sent = await send(enqueue, runs)
+    for run in handles:
+        await run.result(timeout=PATIENCE_S)
     return sent
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from bench.measure import Bed, Case, Sample, Unable
 from bench.peers.agentq_wake_up import LOAD, wake_ups
+from bench.programs.waking import PATIENCE_S
 
 if TYPE_CHECKING:
     from bench.children import Child
@@ -54,5 +55,5 @@ class JobWakeUp:
             worker.tell("end")
             called: dict[str, int] = worker.hear()
         if late := len(sent.keys() - called.keys()):
-            raise Unable(f"it falls behind: {late:,} of {runs:,} jobs were not called within a second after the last")
+            raise Unable(f"{late:,} of {runs:,} jobs were not called within {PATIENCE_S} s after the last")
         return wake_ups(sent, called) | rate

@@ -18,7 +18,7 @@ WORKLOAD = Workload(
         "until the worker, another process, calls the model; and again from when enqueue has returned, where a "
         "negative number says that the model was called first. The queues beside it keep no state, and it is the "
         f"function of a job that is called. Under load, a third process enqueues {RATE:,} other runs or jobs a second "
-        "for the same worker."
+        "for the same worker; one that does less than that falls behind, the more so the longer a round is."
     ),
     figures=(P50, P99, RETURNED, LOAD),
     peers=(AgentqWakeUp(), JobWakeUp(TASKIQ), JobWakeUp(SAQ), JobWakeUp(RQ, slots=1)),

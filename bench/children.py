@@ -1,6 +1,7 @@
 """Child processes that take part in a measurement together: they are told words, and answer in lines of JSON.
 
-`Child` is the side of the process that prepares; `say` and `told` are the child's own.
+`Child` is the side of the process that prepares; `say` and `told` are the child's own. Peers import this, too, in
+environments that have no agentq.
 """
 
 from __future__ import annotations
@@ -14,25 +15,24 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any, Self
 
-from bench.measure import ROOT
-
 if TYPE_CHECKING:
     from types import TracebackType
 
 # A child that takes longer is stuck.
 _PATIENCE_S = 300
 _LAST_WORDS = 4000
+_ROOT = Path(__file__).parent.parent
 
 
 class Child:
     """`python -m module arguments`, from the beginning of a `with` block to its end, where it must have ended well."""
 
-    def __init__(self, module: str, *arguments: object) -> None:
+    def __init__(self, module: str, *arguments: object, python: Path | str = sys.executable) -> None:
         self._module = module
         self._errors = TemporaryFile()  # noqa: SIM115 - closed in `__exit__`
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module, *map(str, arguments)],
-            cwd=ROOT,
+            [str(python), "-m", module, *map(str, arguments)],
+            cwd=_ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

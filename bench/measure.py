@@ -52,13 +52,17 @@ class Sense(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What the first peer of a workload must show: a limit for a figure, or for its ratio to another peer's."""
+    """What the first peer of a workload must show: a limit for a figure, or for its ratio to another one.
+
+    That is another peer's, or with `against_case` its own in that case.
+    """
 
     figure: Figure
     sense: Sense
     limit: float
     case: str = ""  # empty: the only case of the workload
     against: tuple[str, ...] = ()  # names of peers; with several, the best of them
+    against_case: str = ""
 
     def met(self, value: float) -> bool:
         return value >= self.limit if self.sense is Sense.AT_LEAST else value <= self.limit

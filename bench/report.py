@@ -79,17 +79,22 @@ def goals(results: Sequence[Result]) -> str:
             if value is None:
                 continue
             what = f"{result.workload.name}: {goal.figure.name}" + (f", {goal.case}" if goal.case else "")
-            digits = 2 if goal.against else goal.figure.digits
+            digits = 2 if goal.against or goal.against_case else goal.figure.digits
             must = f"{goal.sense} {_short(goal.limit)}"
             if goal.against:
                 must += f" x {goal.against[0]}" if len(goal.against) == 1 else " x the best bare chain"
+            elif goal.against_case:
+                must += f" x {goal.against_case}"
             table.append([what, must, f"{value:,.{digits}f}", "met" if goal.met(value) else "**not met**"])
     return _markdown(table)
 
 
 def _reached(result: Result, case: str, goal: Goal) -> float | None:
-    """The figure, or its ratio to the best of the peers that it is held against. None where that was not measured."""
+    """The figure, or its ratio to what it is held against: the best of the peers. None where that was not measured."""
     ours = result.middle(case, result.peers[0], goal.figure)
+    if ours is not None and goal.against_case:
+        before = result.middle(goal.against_case, result.peers[0], goal.figure)
+        return ours / before if before else None
     if ours is None or not goal.against:
         return ours
     measured = (result.middle(case, peer, goal.figure) for peer in goal.against)

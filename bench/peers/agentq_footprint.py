@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import redis
 
 from agentq import Settings
-from bench.measure import Figure, in_child
-from bench.peers.agentq_worker import MESSAGE_BYTES, MESSAGES, WARM_UP_RUNS, seed
+from bench.measure import Figure
+from bench.peers.agentq_worker import MESSAGE_BYTES, MESSAGES, WARM_UP_RUNS, advance, seed
 
 if TYPE_CHECKING:
     from bench.measure import Bed, Case, Sample
@@ -36,7 +36,7 @@ class AgentqFootprint:
         with redis.Redis.from_url(url) as client:
             written, used = client.info("stats")["total_net_input_bytes"], client.info("memory")["used_memory"]
             asyncio.run(seed(Settings(redis_url=url), runs))
-            in_child("bench.peers.agentq_worker", url, runs)
+            advance(url, runs)
             written = client.info("stats")["total_net_input_bytes"] - written
             used = client.info("memory")["used_memory"] - used
             keys = [key for key in client.scan_iter(match="agentq:{*", count=1000) if _RUN_KEY.match(key)]

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from agentq import Settings
 from agentq.client import AsyncClient
-from bench.children import Child, say, told
-from bench.latency import latency
+from bench.children import Child, say
+from bench.latency import P50, latency
 from bench.measure import Figure
 from bench.peers.agentq_live import QUEUE, WAKES, live_worker, report
+from bench.programs.waking import PATIENCE_S, PAUSE_S, WARM_UP_JOBS, keep_busy, send
 
 if TYPE_CHECKING:
     from bench.measure import Bed, Case, Sample
@@ -26,10 +26,6 @@ RETURNED = Figure("p50 ms after enqueue returned", 2)
 LOAD = Figure("other runs/s", 0)
 # A third of what the worker can do: more, and four processes on two cores would measure how these are shared out.
 RATE = 1000
-# The first runs of a client load scripts and open connections.
-_WARM_UP_RUNS = 10
-_PAUSE_S = 0.01
-_LOAD_FIRST_S = 0.5
 
 
 class AgentqWakeUp:
@@ -56,47 +52,35 @@ class AgentqWakeUp:
             if load is not None:
                 load.tell("end")
                 others, seconds = load.hear()
-            called = report(worker, runs + _WARM_UP_RUNS + others)["called_ns"]
-        sample = {
-            **latency(called[at] - int(at) for at in sent),
-            RETURNED.name: latency(called[at] - returned for at, returned in sent.items())["p50 ms"],
-        }
-        return sample | ({LOAD.name: others / seconds} if case.size else {})
+            called = report(worker, runs + WARM_UP_JOBS + others)["called_ns"]
+        return wake_ups(sent, called) | ({LOAD.name: others / seconds} if case.size else {})
 
 
-async def _send(client: AsyncClient, runs: int) -> dict[str, int]:
-    """One run after the other: the time before each enqueue, which is its prompt, and the time when it returned."""
-    sent = {}
-    for number in range(_WARM_UP_RUNS + runs):
-        before = time.monotonic_ns()
-        run = await client.enqueue(WAKES, str(before), queue=QUEUE)
-        if number >= _WARM_UP_RUNS:
-            sent[str(before)] = time.monotonic_ns()
-        # Nothing of ours is under way while the worker wakes up; then the run is over, or is waited for.
-        await asyncio.sleep(_PAUSE_S)
-        await run.result(timeout=60)
+def wake_ups(sent: dict[str, int], called: dict[str, int]) -> dict[str, float]:
+    """The figures of what was sent at these times, and when that returned; and when each of it was called."""
+    after_return = latency(called[at] - returned for at, returned in sent.items())
+    return {**latency(called[at] - int(at) for at in sent), RETURNED.name: after_return[P50.name]}
+
+
+async def _send(client: AsyncClient, runs: int) -> dict[int, int]:
+    """One run after the other, whose prompts are the times before their enqueues, and then wait for them."""
+    handles = []
+
+    async def enqueue(before: int) -> None:
+        handles.append(await client.enqueue(WAKES, str(before), queue=QUEUE))
+
+    sent = await send(enqueue, runs)
+    for run in handles:
+        await run.result(timeout=PATIENCE_S)
     return sent
 
 
 async def _keep_busy(client: AsyncClient, rate: int) -> tuple[int, float]:
-    """Enqueue so many runs a second until told to end: how many there were, in how many seconds."""
-    ending = asyncio.create_task(told("end"))
-    began, count = time.monotonic(), 0
-    pending: set[asyncio.Task[object]] = set()
-    while not ending.done():
-        task: asyncio.Task[object] = asyncio.create_task(client.enqueue(WAKES, "one of many", queue=QUEUE))
-        pending.add(task)
-        task.add_done_callback(pending.discard)
-        count += 1
-        if count == int(rate * _LOAD_FIRST_S):
-            say("under way")
-        await asyncio.sleep(max(began + count / rate - time.monotonic(), 0))
-    seconds = time.monotonic() - began
-    while pending:
-        await asyncio.wait(pending)
+    """Enqueue so many runs a second until told to end, and wait for the last: how many there were, in what time."""
+    sent = await keep_busy(lambda _: client.enqueue(WAKES, "one of many", queue=QUEUE), rate)
     while await _any(client, "queued") or await _any(client, "running"):  # noqa: ASYNC110 - what changes is in Redis
-        await asyncio.sleep(_PAUSE_S)
-    return count, seconds
+        await asyncio.sleep(PAUSE_S)
+    return sent
 
 
 async def _any(client: AsyncClient, status: str) -> bool:

@@ -1,17 +1,16 @@
 """agentq's own worker on runs of three iterations: tool, tool, answer; transcripts of 20 messages of 1 KB.
 
-Run as a module it is the worker process: `python -m bench.peers.agentq_worker REDIS_URL RUNS`.
+Run as a module it is a worker process: `python -m bench.peers.agentq_worker REDIS_URL NUMBER`. It warms up, works from
+`go` to `end`, and reports.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,7 +26,8 @@ from agentq.stores.base import NewRun
 from agentq.wiring import redis_parts
 from agentq.worker import Worker
 from agentq.worker.garbage import collect_seldom
-from bench.measure import in_child, server_cpu_s, throughput
+from bench.children import Child, say, told
+from bench.measure import server_cpu_s, throughput
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -85,38 +85,58 @@ class AgentqWorker:
 
     @property
     def settings(self) -> str:
+        if self.workers > 1:
+            return f"each as the one; they and Redis share {os.cpu_count()} CPUs"
         slots, lease_s = Settings().concurrency, Settings().lease_ms / 1000
-        told = f"defaults: {slots} iterations in flight, leases of {lease_s:.0f} s, log level info"
-        return told if self.workers == 1 else f"{told}; with Redis they share the {os.cpu_count()} CPUs"
+        return f"defaults: {slots} iterations in flight, leases of {lease_s:.0f} s, log level info"
 
     def prepare(self) -> None:
         """It is this checkout."""
 
     def measure(self, bed: Bed, case: Case, runs: int) -> Sample:
         url = bed.server.url
-        asyncio.run(seed(Settings(redis_url=url), runs))
-        with ThreadPoolExecutor(self.workers) as threads:
-            children = [threads.submit(in_child, "bench.peers.agentq_worker", url, runs) for _ in range(self.workers)]
-        figures = [child.result() for child in children]
-        committed = sum(each["committed"] for each in figures)
-        if committed != runs * ITERATIONS:
-            raise RuntimeError(f"{runs} runs took {committed} iterations in place of {ITERATIONS} each")
-        return throughput(
-            runs * ITERATIONS,
-            seconds=max(each["seconds"] for each in figures),
-            worker_cpu_s=sum(each["worker_cpu_s"] for each in figures),
-            redis_cpu_s=max(each["redis_cpu_s"] for each in figures),
-        )
+        asyncio.run(seed(Settings(redis_url=url), runs, workers=self.workers))
+        return throughput(runs * ITERATIONS, **advance(url, runs, workers=self.workers))
 
 
-async def seed(settings: Settings, runs: int) -> None:
-    """Queue the runs, and before them some to warm up with, on a queue of their own."""
+async def seed(settings: Settings, runs: int, *, workers: int = 1) -> None:
+    """Queue the runs, and before them some for each worker to warm up with, on a queue of its own."""
     parts = redis_parts(settings)
     async with aclosing(parts):
-        queues = ["warm-up"] * WARM_UP_RUNS + ["bench"] * runs
+        warm_up = [_warm_up(number) for number in range(workers)] * WARM_UP_RUNS
+        queues = warm_up + ["bench"] * runs
         for start in range(0, len(queues), _CREATED_AT_ONCE):
             batch = [_new_run(queue) for queue in queues[start : start + _CREATED_AT_ONCE]]
             await asyncio.gather(*[parts.store.create(new, wake=parts.executor.wakeup) for new in batch])
+
+
+def advance(url: str, runs: int, *, workers: int = 1) -> dict[str, float]:
+    """What it takes until all runs of `seed` have completed, from when the warm workers begin, all at once."""
+    completed, patient_until = Keys(Settings().prefix).listing("status", "completed"), time.monotonic() + _PATIENCE_S
+    with ExitStack() as stack, redis.Redis.from_url(url) as client:
+        children = [stack.enter_context(Child(__name__, url, number)) for number in range(workers)]
+        for child in children:
+            child.hear()
+        redis_cpu_s, began = server_cpu_s(client), time.perf_counter()
+        for child in children:
+            child.tell("go")
+        while client.zcard(completed) < workers * WARM_UP_RUNS + runs:
+            if time.monotonic() > patient_until:
+                raise RuntimeError(f"{runs} runs have not ended in {_PATIENCE_S} s")
+            time.sleep(_LOOK_S)
+        seconds, redis_cpu_s = time.perf_counter() - began, server_cpu_s(client) - redis_cpu_s
+        for child in children:
+            child.tell("end")
+        said = [child.hear() for child in children]
+    committed = sum(each["committed"] for each in said)
+    if committed != runs * ITERATIONS:
+        raise RuntimeError(f"{runs} runs took {committed} iterations in place of {ITERATIONS} each")
+    worker_cpu_s = sum(each["cpu_s"] for each in said)
+    return {"seconds": seconds, "worker_cpu_s": worker_cpu_s, "redis_cpu_s": redis_cpu_s}
+
+
+def _warm_up(number: int) -> str:
+    return f"warm-up-{number}"
 
 
 def _new_run(queue: str) -> NewRun:
@@ -134,34 +154,26 @@ _TALK = _talk()
 _PROMPT = ("And what are these words, please? " * 40)[:MESSAGE_BYTES]
 
 
-async def _work(url: str, runs: int) -> dict[str, float]:
-    """Warm up, then advance the runs until all have ended."""
+async def _work(url: str, number: int) -> None:
     settings = Settings(redis_url=url)
-    await Worker(app(settings), queues=["warm-up"], burst=True).run()
+    await Worker(app(settings), queues=[_warm_up(number)], burst=True).run()
     worker = Worker(app(settings), queues=["bench"])
-    with redis.Redis.from_url(url) as client:
-        redis_cpu_s, worker_cpu_s, began = server_cpu_s(client), time.process_time(), time.perf_counter()
-        working = asyncio.create_task(worker.run())
-        completed = Keys(settings.prefix).listing("status", "completed")
-        async with asyncio.timeout(_PATIENCE_S):
-            while client.zcard(completed) < WARM_UP_RUNS + runs:  # noqa: ASYNC110 - what changes is in Redis
-                await asyncio.sleep(_LOOK_S)
-        seconds = time.perf_counter() - began
-        figures = {
-            "seconds": seconds,
-            "worker_cpu_s": time.process_time() - worker_cpu_s,
-            "redis_cpu_s": server_cpu_s(client) - redis_cpu_s,
-        }
-        worker.stop()
-        report = await working
-    return figures | {"committed": report.committed}
+    say("ready")
+    await told("go")
+    cpu_s = time.process_time()
+    working = asyncio.create_task(worker.run())
+    await told("end")
+    cpu_s = time.process_time() - cpu_s
+    worker.stop()
+    report = await working
+    say({"committed": report.committed, "cpu_s": cpu_s})
 
 
 def main() -> None:
     """The worker process. It logs and collects garbage as `agentq worker` does; nobody reads its stderr."""
     _logs.configure(as_json=False, level="info")
     collect_seldom()
-    print(json.dumps(asyncio.run(_work(sys.argv[1], int(sys.argv[2])))))
+    asyncio.run(_work(sys.argv[1], int(sys.argv[2])))
 
 
 if __name__ == "__main__":

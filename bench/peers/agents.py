@@ -1,4 +1,4 @@
-"""Libraries for durable agents, each in its own environment, on the same three iterations, one run after the other."""
+"""Libraries for durable agents, each in its own environment, on the same three iterations."""
 
 from __future__ import annotations
 
@@ -53,7 +53,10 @@ HAYHOOKS = AgentLibrary(
     "hayhooks",
     ("hayhooks==2.1.0", "haystack-ai==3.4.1", "redis==7.4.1"),
     ("hayhooks", "haystack-ai", "redis"),
-    "a durable Agent of Haystack on Redis, 10 runs at once in one worker, without its HTTP server",
+    (
+        "a durable Agent of Haystack on Redis, a checkpoint after each step; one worker with 10 slots in place of 1, "
+        "without its HTTP server; the runs are submitted before"
+    ),
     is_on_redis=True,
 )
 DBOS = AgentLibrary(

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
+from bench.children import Child
 from bench.environments import environment, versions
-from bench.latency import latency
-from bench.measure import Bed, Case, Sample, Unable, in_child, throughput
+from bench.measure import Bed, Case, Sample, in_child, throughput
 from bench.peers.agentq_in_flight import IDEAL, THINK_S
-from bench.programs.measuring import JOBS, WARM_UP_JOBS
+from bench.programs.measuring import JOBS
 
 _SLOTS = 100
 # Two chains of six jobs do as many steps as four runs of three iterations.
@@ -19,7 +20,7 @@ _RUNS_PER_CHAIN = 2
 
 @dataclass(frozen=True, slots=True)
 class QueueLibrary:
-    """A library, its program in bench/programs, and what its environment is made of."""
+    """A library, its program in bench/programs, and what its environment is made of: agentq's own, if of nothing."""
 
     name: str
     program: str
@@ -27,21 +28,33 @@ class QueueLibrary:
     packages: tuple[str, ...]
 
     def prepare(self) -> None:
-        environment(self.program, self.requirements)
+        _ = self._python
 
     @property
     def versions(self) -> str:
-        return versions(environment(self.program, self.requirements), self.packages)
+        return versions(self._python, self.packages)
 
     def run(self, url: str, mode: str, jobs: int, concurrency: int) -> dict[str, float]:
-        python = environment(self.program, self.requirements)
-        return in_child(f"bench.programs.{self.program}_worker", url, mode, jobs, concurrency, python=python)
+        return in_child(self._module, url, mode, jobs, concurrency, python=self._python)
+
+    def child(self, url: str, mode: str, jobs: int, concurrency: int) -> Child:
+        """Its program as one of several processes that take part in a measurement."""
+        return Child(self._module, url, mode, jobs, concurrency, python=self._python)
+
+    @property
+    def _module(self) -> str:
+        return f"bench.programs.{self.program}_worker"
+
+    @property
+    def _python(self) -> Path:
+        return environment(self.program, self.requirements) if self.requirements else Path(sys.executable)
 
 
 TASKIQ = QueueLibrary(
     "taskiq", "taskiq", ("taskiq==0.13.0", "taskiq-redis==1.2.4", "redis==8.1.0"), ("taskiq", "taskiq-redis", "redis")
 )
 SAQ = QueueLibrary("saq", "saq", ("saq[redis]==0.26.4", "redis==7.4.1", "typing_extensions>=4.12"), ("saq", "redis"))
+RQ = QueueLibrary("RQ SimpleWorker", "rq", (), ("rq", "redis"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,31 +81,6 @@ class Chain:
     def measure(self, bed: Bed, case: Case, runs: int) -> Sample:
         chains = max(runs // _RUNS_PER_CHAIN, 1)
         return throughput(chains * JOBS, **self.library.run(bed.server.url, "chain", chains, _SLOTS))
-
-
-@dataclass(frozen=True, slots=True)
-class Wakes:
-    """Jobs that another process enqueues one after the other, while there is nothing else to do."""
-
-    library: QueueLibrary
-    slow: bool = False
-
-    @property
-    def name(self) -> str:
-        return self.library.name
-
-    @property
-    def settings(self) -> str:
-        return f"{self.library.versions}; an idle worker, and a job that notes when it is called"
-
-    def prepare(self) -> None:
-        self.library.prepare()
-
-    def measure(self, bed: Bed, case: Case, runs: int) -> Sample:
-        if case.size:
-            raise Unable("measured idle only")
-        took: Any = self.library.run(bed.server.url, "wake", runs + WARM_UP_JOBS, _SLOTS)
-        return latency(took["took_ns"])
 
 
 @dataclass(frozen=True, slots=True)

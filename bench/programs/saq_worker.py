@@ -1,23 +1,23 @@
-"""saq on Redis: `python -m bench.programs.saq_worker URL chain|sleep|wake|send JOBS SLOTS`."""
+"""saq on Redis: `python -m bench.programs.saq_worker URL chain|sleep|wake|send|load JOBS SLOTS`."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import sys
-import time
 from typing import Any
 
 from saq import Queue, Worker
 
-from bench.programs.measuring import JOBS, PAUSE_S, Wakes, measured, sender
+from bench.children import say
+from bench.programs.measuring import JOBS, measured
+from bench.programs.waking import called_ns, keep_busy, note, send, until_end
 
 logging.basicConfig(level=logging.WARNING)
 url, mode, amount, concurrency = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 queue = Queue.from_url(url)
 ended = 0
 all_ended = asyncio.Event()
-wakes = Wakes(amount)
 # No result is kept.
 NONE = -1
 
@@ -43,29 +43,28 @@ async def wait(_: Any) -> None:
 
 
 async def woken(_: Any, *, sent_ns: int) -> None:
-    wakes.note(sent_ns)
-    if wakes.are_all:
-        all_ended.set()
+    note(sent_ns)
 
 
-async def send() -> None:
-    await queue.connect()
-    for _ in range(amount):
-        await queue.enqueue("woken", sent_ns=time.monotonic_ns(), ttl=NONE)
-        await asyncio.sleep(PAUSE_S)
-    await queue.disconnect()
+async def enqueue(sent_ns: int) -> None:
+    await queue.enqueue("woken", sent_ns=sent_ns, ttl=NONE)
 
 
 async def wake() -> None:
     await queue.connect()
     worker = Worker(queue, functions=[woken], concurrency=concurrency)
     working = asyncio.create_task(worker.start())
-    with sender("bench.programs.saq_worker", url, amount):
-        await all_ended.wait()
+    await until_end(amount)
     await worker.stop()
     working.cancel()
     await asyncio.gather(working, return_exceptions=True)
-    wakes.tell()
+    say(called_ns)
+
+
+async def client() -> None:
+    await queue.connect()
+    say(await send(enqueue, amount) if mode == "send" else await keep_busy(enqueue, amount))
+    await queue.disconnect()
 
 
 async def main() -> None:
@@ -82,4 +81,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run({"send": send, "wake": wake}.get(mode, main)())
+    asyncio.run({"wake": wake, "send": client, "load": client}.get(mode, main)())

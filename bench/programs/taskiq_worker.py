@@ -1,23 +1,23 @@
-"""taskiq on its Redis list broker: `python -m bench.programs.taskiq_worker URL chain|sleep|wake|send JOBS SLOTS`."""
+"""taskiq on its list broker: `python -m bench.programs.taskiq_worker URL chain|sleep|wake|send|load JOBS SLOTS`."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import sys
-import time
 
 from taskiq.api import run_receiver_task
 from taskiq_redis import ListQueueBroker
 
-from bench.programs.measuring import JOBS, PAUSE_S, Wakes, measured, sender
+from bench.children import say
+from bench.programs.measuring import JOBS, measured
+from bench.programs.waking import called_ns, keep_busy, note, send, until_end
 
 logging.basicConfig(level=logging.WARNING)
 url, mode, amount, concurrency = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 broker = ListQueueBroker(url)
 ended = 0
 all_ended = asyncio.Event()
-wakes = Wakes(amount)
 
 
 def end() -> None:
@@ -44,28 +44,23 @@ async def wait() -> None:
 
 @broker.task(task_name="woken")
 async def woken(sent_ns: int) -> None:
-    wakes.note(sent_ns)
-    if wakes.are_all:
-        all_ended.set()
-
-
-async def send() -> None:
-    await broker.startup()
-    for _ in range(amount):
-        await woken.kiq(time.monotonic_ns())
-        await asyncio.sleep(PAUSE_S)
-    await broker.shutdown()
+    note(sent_ns)
 
 
 async def wake() -> None:
     await broker.startup()
     receiving = asyncio.create_task(run_receiver_task(broker, max_async_tasks=concurrency))
-    with sender("bench.programs.taskiq_worker", url, amount):
-        await all_ended.wait()
+    await until_end(amount)
     receiving.cancel()
     await asyncio.gather(receiving, return_exceptions=True)
     await broker.shutdown()
-    wakes.tell()
+    say(called_ns)
+
+
+async def client() -> None:
+    await broker.startup()
+    say(await send(woken.kiq, amount) if mode == "send" else await keep_busy(woken.kiq, amount))
+    await broker.shutdown()
 
 
 async def main() -> None:
@@ -81,4 +76,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run({"send": send, "wake": wake}.get(mode, main)())
+    asyncio.run({"wake": wake, "send": client, "load": client}.get(mode, main)())

@@ -17,6 +17,7 @@ WORKLOAD = Workload(
     figures=(THROUGHPUT, WORKER_CPU, REDIS_CPU),
     peers=(AgentqWorker(), HAYHOOKS, LANGGRAPH, DBOS),
     cases=(Case("", runs=1000, runs_quick=100),),
+    notes=("of these runs, the others do a fifth",),
     rounds=3,
     rounds_quick=1,
 )

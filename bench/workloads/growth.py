@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from bench.measure import Case, Workload
+from bench.measure import Case, Goal, Sense, Workload
 from bench.peers.agentq_growth import REDIS_US, ROUND_TRIP_US, AgentqClaims, AgentqRenewals, AgentqSweeps
+
+_SHORT, _LONG = "1,000 queued", "100,000 queued"
+_FEW, _MANY = "1,000 live", "100,000 live"
 
 CLAIMS = Workload(
     name="claims",
@@ -13,9 +16,10 @@ CLAIMS = Workload(
     peers=(AgentqClaims(),),
     cases=(
         Case("1 queued", runs=200, runs_quick=50, size=1),
-        Case("1,000 queued", runs=200, runs_quick=50, size=1000),
-        Case("100,000 queued", runs=200, size=100_000),
+        Case(_SHORT, runs=200, runs_quick=50, size=1000),
+        Case(_LONG, runs=200, size=100_000),
     ),
+    goals=(Goal(REDIS_US, Sense.AT_MOST, 1.5, case=_LONG, against_case=_SHORT),),
     rounds=3,
     rounds_quick=1,
     size_name="queued runs",
@@ -32,9 +36,12 @@ SWEEPS = Workload(
     peers=(AgentqSweeps(),),
     cases=(
         Case("100 live", runs=200, runs_quick=50, size=100),
+        Case(_FEW, runs=200, size=1000),
         Case("10,000 live", runs=200, size=10_000),
-        Case("100,000 live", runs=200, size=100_000),
+        Case(_MANY, runs=200, size=100_000),
     ),
+    # A pass looks at a fixed number of runs, however many there are.
+    goals=(Goal(REDIS_US, Sense.AT_MOST, 3, case=_MANY, against_case=_FEW),),
     rounds=3,
     rounds_quick=1,
     size_name="live runs",

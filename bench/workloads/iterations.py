@@ -12,7 +12,7 @@ WORKLOAD = Workload(
     description=(
         "A step of agentq is one durable iteration. A run has three: tool, tool, answer, on an instant model, "
         'each tool with effect="none", the transcript begun with 20 messages of 1 KB. A step of RQ is one empty job of '
-        "a chain, without any state."
+        "a chain, without any state. Two agentq workers are two such processes on one queue, which begin together."
     ),
     figures=(THROUGHPUT, WORKER_CPU, REDIS_CPU),
     peers=(AgentqWorker(), RQ_SIMPLE, AgentqWorker(workers=2)),

@@ -84,6 +84,16 @@ def test_a_goal_against_several_peers_takes_the_best_and_one_that_was_not_measur
     assert len(cells(goals([alone]))) == 2
 
 
+def test_a_goal_against_another_case_is_a_ratio_and_left_out_where_that_was_not_measured():
+    goal = Goal(BYTES, Sense.AT_MOST, 1.5, case="many", against_case="few")
+    workload = Workload("w", "W?", "", (BYTES,), (), (Case("few", 1), Case("many", 1)), goals=(goal,))
+    result = Result(workload, ("ours",), rounds=1, runs={"few": 1, "many": 1})
+    result.add("many", "ours", {BYTES.name: 120.0})
+    assert len(cells(goals([result]))) == 2
+    result.add("few", "ours", {BYTES.name: 100.0})
+    assert cells(goals([result]))[2] == ["w: bytes, many", "≤ 1.5 x few", "1.20", "met"]
+
+
 @pytest.fixture
 def sized() -> Result:
     """Two sizes, of which the peer can do one."""

@@ -10,6 +10,7 @@ from agentq.events.model import RunCompleted, RunQueued, TextDelta
 from bench.children import Child
 from bench.latency import latency
 from bench.peers.agentq_viewers import Seen, view
+from bench.peers.agentq_wake_up import wake_ups
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -41,6 +42,11 @@ QUEUED = RunQueued(seq=1, agent="a")
 def test_the_median_and_the_slow_end_of_latencies():
     assert latency(number * 1_000_000 for number in range(1, 101)) == {"p50 ms": 50.0, "p99 ms": 99.0}
     assert latency([3_000_000]) == {"p50 ms": 3.0, "p99 ms": 3.0}
+
+
+def test_a_wake_up_counts_from_before_its_enqueue_and_again_from_its_return():
+    sent, called = {"1000000": 4_000_000}, {"1000000": 3_000_000, "7": 8_000_000}
+    assert wake_ups(sent, called) == {"p50 ms": 2.0, "p99 ms": 2.0, "p50 ms after enqueue returned": -1.0}
 
 
 async def test_tokens_that_say_when_they_were_sent_give_latencies():

@@ -19,7 +19,15 @@ from agentq.steps import PART, CallStep, arguments_hash, encode_call_step
 from agentq.stores.base import StepRecord
 from agentq.tools.behaviour import Reconciled
 from agentq.tools.context import ToolContext
-from agentq.tools.execution import CallOutcome, CallWithdrawn, batches, check_call, execute_call, reconcile_call
+from agentq.tools.execution import (
+    CallOutcome,
+    CallWithdrawn,
+    batches,
+    check_call,
+    execute_call,
+    is_safe_beside_others,
+    reconcile_call,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping, Sequence
@@ -100,16 +108,19 @@ class Calls:
             self.steps[call.call_id] = step
 
     async def make(self, decision: RunCalls) -> None:
-        """Make the planned calls: neighbours that only read at once, any other alone. Stops at an interrupt."""
+        """Make the planned calls: neighbours that are safe at once, any other alone. Stops at an interrupt."""
         self._left = len(decision.calls) if decision.is_rest else -1
         planned = {plan.call.call_id: plan for plan in decision.calls}
-        for group in batches([plan.call for plan in decision.calls], lambda call: planned[call.call_id].effect):
+        for group in batches([plan.call for plan in decision.calls], self._is_safe):
             if self._interrupts.current is not None:
                 return
             if len(group) == 1:
                 await self._make_one(planned[group[0].call_id])
             else:
                 await _together([self._make_one(planned[call.call_id]) for call in group], self._agent.max_parallel)
+
+    def _is_safe(self, call: ToolCallPart) -> bool:
+        return is_safe_beside_others(self._agent.tool_named(call.name), call)
 
     async def _make_one(self, plan: PlannedCall) -> None:
         call = plan.call

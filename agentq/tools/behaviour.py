@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Literal, TypedDict, get_args
@@ -45,6 +45,8 @@ class Permission(Enum):
 # arguments in their place, and refuses by ValueError or ToolError.
 Validate = Callable[..., Any]
 Permit = Callable[..., Any]
+# Called with the arguments of a call.
+ConcurrencySafe = Callable[[Mapping[str, Any]], bool]
 
 
 class ToolOptions(TypedDict, total=False):
@@ -60,6 +62,7 @@ class ToolOptions(TypedDict, total=False):
     retries: int
     retry_backoff_s: float
     max_result_chars: int | None
+    concurrency_safe: bool | ConcurrencySafe | None
     read_only: bool | None
     destructive: bool
 
@@ -79,6 +82,7 @@ class Behaviour:
     retries: int
     retry_backoff_s: float
     max_result_chars: int | None
+    concurrency_safe: bool | ConcurrencySafe
     read_only: bool
     destructive: bool
 
@@ -100,6 +104,7 @@ def behaviour(
     retries: int = 0,
     retry_backoff_s: float = 0.5,
     max_result_chars: int | None = None,
+    concurrency_safe: bool | ConcurrencySafe | None = None,
     read_only: bool | None = None,
     destructive: bool = False,
 ) -> Behaviour:
@@ -119,6 +124,11 @@ def behaviour(
                 f'{field} is for tools with effect="once": a call with effect="{effect}" is just made again',
                 field=field,
             )
+    if not (concurrency_safe is None or isinstance(concurrency_safe, bool) or callable(concurrency_safe)):
+        raise InvalidInput(
+            f"concurrency_safe must be True, False or a function of the arguments, not {concurrency_safe!r}",
+            field="concurrency_safe",
+        )
     _check_numbers(retries, retry_backoff_s, max_result_chars)
     if retries and effect not in ("none", "idempotent"):
         raise InvalidInput(
@@ -139,6 +149,7 @@ def behaviour(
         retries=retries,
         retry_backoff_s=float(retry_backoff_s),
         max_result_chars=max_result_chars,
+        concurrency_safe=effect == "none" if concurrency_safe is None else concurrency_safe,
         read_only=effect == "none" if read_only is None else read_only,
         destructive=destructive,
     )

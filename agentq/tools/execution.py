@@ -23,7 +23,6 @@ from agentq.tools.threads import pool
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from agentq.tools.behaviour import Effect
     from agentq.tools.context import ToolContext
 
 _logger = logging.getLogger(__name__)
@@ -102,15 +101,34 @@ async def execute_call(
     )
 
 
-def batches(
-    calls: Sequence[ToolCallPart], effect_of: Callable[[ToolCallPart], Effect]
-) -> Iterator[tuple[ToolCallPart, ...]]:
-    """Split calls, in order, into groups that may each run at once: neighbours that only read share a group.
+def is_safe_beside_others(tool: Tool | None, call: ToolCallPart) -> bool:
+    """Whether a call may run at the same time as others that may. A call that enters no tool may.
 
-    A call with an effect is alone: it may depend on those before it, and those after it on what it does.
+    A function that cannot judge the arguments says no, and the log says why.
     """
-    for reads, stretch in itertools.groupby(calls, key=lambda call: effect_of(call) == "none"):
-        if reads:
+    if tool is None or call.arguments_error is not None:
+        return True
+    judge = tool.behaviour.concurrency_safe
+    if isinstance(judge, bool):
+        return judge
+    try:
+        return judge(tool.bind(call.arguments)) is True
+    except InvalidArguments:
+        return True
+    except Exception as error:
+        _logger.warning("tool %s could not say whether a call may run beside others", tool.name, exc_info=error)
+        return False
+
+
+def batches(
+    calls: Sequence[ToolCallPart], is_safe: Callable[[ToolCallPart], bool]
+) -> Iterator[tuple[ToolCallPart, ...]]:
+    """Split calls, in order, into groups that may each run at once: neighbours that are safe share a group.
+
+    Any other call is alone: it may depend on those before it, and those after it on what it does.
+    """
+    for safe, stretch in itertools.groupby(calls, key=is_safe):
+        if safe:
             yield tuple(stretch)
         else:
             for call in stretch:

@@ -189,7 +189,9 @@ def tool(
     `validate` and `permission` are functions, sync or async, of `ToolContext` and arguments, asked before each call:
     the first returns None, or arguments in their place, and refuses by ValueError; the second returns True, False, a
     `Permission` or the reason why not. `retries` is how often a call that failed is made again at once, where `effect`
-    allows it, `retry_backoff_s` the first pause, which doubles. `max_result_chars` cuts longer results. `read_only`
+    allows it, `retry_backoff_s` the first pause, which doubles. `max_result_chars` cuts longer results.
+    `concurrency_safe` (by default: effect "none") says whether a call may run beside others: True, False, or a function
+    of the arguments. `read_only`
     (by default: effect "none") and `destructive` are for people. Raises `InvalidInput`.
     """
 

@@ -6,6 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from agentq import Agent, AgentQ, Settings, ToolContext, tool
 from agentq.errors import InvalidInput, RunFailed, ToolError
@@ -233,6 +236,45 @@ class TestAtOnce:
         assert [content for _, content in results_of(result)] == [str(number) for number in range(200)]
 
 
+class TestBesideOthers:
+    """At any moment either all running calls are safe, or exactly one runs."""
+
+    @given(
+        plan=st.lists(st.tuples(st.booleans(), st.integers(0, 3)), min_size=1, max_size=12),
+        limit=st.integers(1, 4),
+    )
+    @hypothesis_settings(max_examples=40, deadline=None)
+    def test_the_rule_holds_at_every_moment(self, plan: list[tuple[bool, int]], limit: int):
+        running: list[bool] = []
+        seen: list[tuple[bool, ...]] = []
+
+        @tool(effect="idempotent", concurrency_safe=lambda given: given["safe"])
+        async def act(safe: bool, turns: int, number: int) -> int:
+            running.append(safe)
+            seen.append(tuple(running))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            running.remove(safe)
+            return number
+
+        calls = [call("act", safe=safe, turns=turns, number=n) for n, (safe, turns) in enumerate(plan)]
+        result = asyncio.run(run(act, *calls, max_parallel=limit))
+        assert [content for _, content in results_of(result)] == [str(n) for n in range(len(plan))]
+        assert all(all(moment) or len(moment) == 1 for moment in seen)
+        assert max(map(len, seen)) <= limit
+
+    async def test_a_function_that_cannot_judge_says_no(self):
+        @tool(effect="none", concurrency_safe=lambda given: given["nothing"])
+        async def read(number: int) -> int:
+            SEEN.append(number)
+            await asyncio.sleep(0.01)
+            SEEN.append(number)
+            return number
+
+        await run(read, call("read", number=1), call("read", number=2))
+        assert SEEN == [1, 1, 2, 2]
+
+
 @pytest.mark.parametrize(
     ("options", "field"),
     [
@@ -242,6 +284,7 @@ class TestAtOnce:
         ({"retries": 11, "effect": "none"}, "retries"),
         ({"retry_backoff_s": -1, "effect": "none"}, "retry_backoff_s"),
         ({"max_result_chars": 0}, "max_result_chars"),
+        ({"concurrency_safe": "yes"}, "concurrency_safe"),
         ({"validate": "yes"}, "validate"),
         ({"permission": True}, "permission"),
         ({"destructive": True, "effect": "none"}, "destructive"),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 _BACKOFF_MAX_MS = 30_000
+_AT_LEAST = {"max_iterations": 1, "max_parallel": 1, "max_error_retries": 0, "retry_backoff_s": 0}
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Agent:
     `model_settings` go to the provider as they are; those of one model alone stand under its name. `output_type` is
     what answers are: a pydantic model, or another type whose JSON is an object. `queue` is where its runs wait, if not
     on the queue that the settings name.
+    `max_parallel` is how many calls of one reply run at once, where they may.
     `max_iterations` counts turns that made progress, `max_error_retries` consecutive turns that failed.
     `retry_backoff_s` is the first wait after a model call failed; it doubles up to 30 s.
     `ttl_s` is how long its runs are kept when they have ended: one length, or a mapping such as `{"failed": 3600}`.
@@ -48,6 +50,7 @@ class Agent:
     retry_backoff_s: float = 1.0
     ttl_s: float | Mapping[str, float] | None = None
     output_type: Any = None
+    max_parallel: int = 10
 
     def __post_init__(self) -> None:
         check_name(self.name, field="name")
@@ -60,12 +63,9 @@ class Agent:
             parse_model(model)
         object.__setattr__(self, "_models", tuple(dict.fromkeys(models)))
         object.__setattr__(self, "_output", None if self.output_type is None else OutputType(self.output_type))
-        if self.max_iterations < 1:
-            raise InvalidInput(f"max_iterations must be at least 1, not {self.max_iterations}", field="max_iterations")
-        if self.max_error_retries < 0:
-            raise InvalidInput("max_error_retries must not be negative", field="max_error_retries")
-        if self.retry_backoff_s < 0:
-            raise InvalidInput("retry_backoff_s must not be negative", field="retry_backoff_s")
+        for name, least in _AT_LEAST.items():
+            if getattr(self, name) < least:
+                raise InvalidInput(f"{name} must be at least {least}, not {getattr(self, name)}", field=name)
         object.__setattr__(self, "_ttl_ms", times_to_live(self.ttl_s, field="ttl_s"))
         settings = _without_functions(self.model_settings)
         _json.checked(settings, field="model_settings")

@@ -19,7 +19,15 @@ from agentq.steps import PART, CallStep, arguments_hash, encode_call_step
 from agentq.stores.base import StepRecord
 from agentq.tools.behaviour import Reconciled
 from agentq.tools.context import ToolContext
-from agentq.tools.execution import CallOutcome, CallWithdrawn, batches, execute_call, reconcile_call
+from agentq.tools.execution import (
+    CallOutcome,
+    CallWithdrawn,
+    batches,
+    check_call,
+    execute_call,
+    is_safe_beside_others,
+    reconcile_call,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping, Sequence
@@ -100,21 +108,37 @@ class Calls:
             self.steps[call.call_id] = step
 
     async def make(self, decision: RunCalls) -> None:
-        """Make the planned calls: neighbours that only read at once, any other alone. Stops at an interrupt."""
+        """Make the planned calls: neighbours that are safe at once, any other alone. Stops at an interrupt."""
         self._left = len(decision.calls) if decision.is_rest else -1
         planned = {plan.call.call_id: plan for plan in decision.calls}
-        for group in batches([plan.call for plan in decision.calls], lambda call: planned[call.call_id].effect):
+        for group in batches([plan.call for plan in decision.calls], self._is_safe):
             if self._interrupts.current is not None:
                 return
             if len(group) == 1:
                 await self._make_one(planned[group[0].call_id])
             else:
-                await _together([self._make_one(planned[call.call_id]) for call in group])
+                await _together([self._make_one(planned[call.call_id]) for call in group], self._agent.max_parallel)
+
+    def _is_safe(self, call: ToolCallPart) -> bool:
+        return is_safe_beside_others(self._agent.tool_named(call.name), call)
 
     async def _make_one(self, plan: PlannedCall) -> None:
         call = plan.call
         step = CallStep(attempt=plan.attempt, effect=plan.effect, arguments_hash=arguments_hash(call))
         called = ToolCalled(call_id=call.call_id, name=call.name, arguments=call.arguments, attempt=plan.attempt)
+        flag = threading.Event()
+        arguments: dict[str, Any] | None = None
+        tool = self._agent.tool_named(call.name)
+        if tool is not None and tool.behaviour.has_checks:
+            checked = await self._interrupts.run(
+                check_call(tool, call, self._context(call, plan.attempt, flag)), "none", flag
+            )
+            if checked is None:
+                return
+            if isinstance(checked, CallOutcome):
+                await self._take(plan, step, checked)
+                return
+            arguments = checked
         if plan.effect == "none":
             start_by = await self._look_alive(called)
         else:
@@ -122,29 +146,34 @@ class Calls:
             if announced is None:
                 return
             start_by = announced
-        flag = threading.Event()
         try:
             outcome = await self._interrupts.run(
-                self._execute(plan, flag, start_by), plan.effect, flag, on_cancel=self._on_cancel(call)
+                self._execute(plan, flag, start_by, arguments), plan.effect, flag, on_cancel=self._on_cancel(call)
             )
         except CallWithdrawn:
             await self._withdraw(call, step)
             return
-        if outcome is None:
-            return
+        if outcome is not None:
+            await self._take(plan, step, outcome)
+
+    async def _take(self, plan: PlannedCall, step: CallStep, outcome: CallOutcome) -> None:
+        """Keep what came of a call."""
         self.made += 1
         self._left -= 1
         result = self._within_limit(outcome.result)
         finished = step.model_copy(update={"result": result, "raised": outcome.raised})
         if self._left == 0 and plan.effect == "none":
             self._writer.emit(_finished_event(result, outcome.duration_ms))
-            self.steps[call.call_id] = finished
+            self.steps[result.call_id] = finished
         else:
             await self._journal(result, finished, outcome.duration_ms)
 
     def _within_limit(self, result: ToolResultPart) -> ToolResultPart:
         """A result that is too large to be stored is cut: the call has been made, so it must not fail for that."""
+        tool = self._agent.tool_named(result.name)
         limit, total = self._max_result_chars, len(result.content)
+        if tool is not None and tool.behaviour.max_result_chars is not None:
+            limit = min(limit, tool.behaviour.max_result_chars)
         if total <= limit:
             return result
         notice = f"[Truncated: {total} chars total, showing first {limit}]"
@@ -225,7 +254,9 @@ class Calls:
             commit_effect=commit_effect,
         )
 
-    async def _execute(self, plan: PlannedCall, flag: threading.Event, start_by: float) -> CallOutcome:
+    async def _execute(
+        self, plan: PlannedCall, flag: threading.Event, start_by: float, arguments: dict[str, Any] | None
+    ) -> CallOutcome:
         call = plan.call
 
         def may_start() -> bool:
@@ -234,7 +265,15 @@ class Calls:
 
         tool = self._agent.tool_named(call.name)
         ctx = self._context(call, plan.attempt, flag)
-        return await execute_call(tool, call, ctx, known=self._agent.tool_names, may_start=may_start)
+        return await execute_call(
+            tool,
+            call,
+            ctx,
+            known=self._agent.tool_names,
+            may_start=may_start,
+            arguments=arguments,
+            may_retry=lambda: self._interrupts.current is None,
+        )
 
     async def _journal(self, result: ToolResultPart, step: CallStep, duration_ms: int) -> None:
         record = StepRecord(result.call_id, encode_call_step(step))
@@ -254,9 +293,15 @@ def _finished_event(result: ToolResultPart, duration_ms: int) -> ToolFinished | 
     )
 
 
-async def _together(calls: Sequence[Coroutine[Any, Any, None]]) -> None:
-    """Make calls at once; if one raises (the lease is lost), wait for the others before raising it."""
-    results = await asyncio.gather(*calls, return_exceptions=True)
+async def _together(calls: Sequence[Coroutine[Any, Any, None]], at_once: int) -> None:
+    """Make calls, so many at once; if one raises (the lease is lost), wait for the others before raising it."""
+    slots = asyncio.Semaphore(at_once)
+
+    async def in_slot(call: Coroutine[Any, Any, None]) -> None:
+        async with slots:
+            await call
+
+    results = await asyncio.gather(*[in_slot(call) for call in calls], return_exceptions=True)
     for result in results:
         if isinstance(result, BaseException):
             raise result

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Literal, TypedDict, get_args
@@ -18,6 +18,10 @@ OnInterrupt = Literal["cancel", "block"]
 """What a cancelled run does with a call that is being made: stop it, or wait for its end."""
 
 
+# With the backoff doubling, more would hold a slot for hours.
+_MAX_RETRIES = 10
+
+
 class Reconciled(Enum):
     """What became of a call that had started and whose worker died, where it is not its result."""
 
@@ -29,6 +33,22 @@ class Reconciled(Enum):
 Reconcile = Callable[..., Any]
 
 
+class Permission(Enum):
+    """What a `permission` hook says of a call. A text in place of these is the reason why it is denied."""
+
+    ALLOW = "allow"
+    DENY = "deny"
+    ASK = "ask"
+
+
+# Called with the context and the arguments as the function gets them, and may be async. `validate` returns None, or
+# arguments in their place, and refuses by ValueError or ToolError.
+Validate = Callable[..., Any]
+Permit = Callable[..., Any]
+# Called with the arguments of a call.
+ConcurrencySafe = Callable[[Mapping[str, Any]], bool]
+
+
 class ToolOptions(TypedDict, total=False):
     """The keywords of `@tool` that say how a tool behaves; see `tool`."""
 
@@ -37,6 +57,14 @@ class ToolOptions(TypedDict, total=False):
     interrupt: OnInterrupt | None
     reconcile: Reconcile | None
     on_unknown: OnUnknown | None
+    validate: Validate | None
+    permission: Permit | None
+    retries: int
+    retry_backoff_s: float
+    max_result_chars: int | None
+    concurrency_safe: bool | ConcurrencySafe | None
+    read_only: bool | None
+    destructive: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +77,19 @@ class Behaviour:
     interrupt: OnInterrupt
     reconcile: Reconcile | None
     on_unknown: OnUnknown
+    validate: Validate | None
+    permission: Permit | None
+    retries: int
+    retry_backoff_s: float
+    max_result_chars: int | None
+    concurrency_safe: bool | ConcurrencySafe
+    read_only: bool
+    destructive: bool
+
+    @property
+    def has_checks(self) -> bool:
+        """Whether a call is looked at before it is made, beyond its arguments."""
+        return self.validate is not None or self.permission is not None
 
 
 def behaviour(
@@ -58,22 +99,44 @@ def behaviour(
     interrupt: OnInterrupt | None = None,
     reconcile: Reconcile | None = None,
     on_unknown: OnUnknown | None = None,
+    validate: Validate | None = None,
+    permission: Permit | None = None,
+    retries: int = 0,
+    retry_backoff_s: float = 0.5,
+    max_result_chars: int | None = None,
+    concurrency_safe: bool | ConcurrencySafe | None = None,
+    read_only: bool | None = None,
+    destructive: bool = False,
 ) -> Behaviour:
     """Check the options. Raises `InvalidInput`, naming the field."""
     _check_word(effect, Effect, field="effect")
     _check_word(interrupt, OnInterrupt, field="interrupt")
     _check_word(on_unknown, OnUnknown, field="on_unknown")
     _check_timeout(timeout)
-    if reconcile is not None and not callable(reconcile):
-        raise InvalidInput(
-            f"reconcile must be a function of the context and the arguments, not {reconcile!r}", field="reconcile"
-        )
+    for field, hook in (("reconcile", reconcile), ("validate", validate), ("permission", permission)):
+        if hook is not None and not callable(hook):
+            raise InvalidInput(
+                f"{field} must be a function of the context and the arguments, not {hook!r}", field=field
+            )
     for field, value in (("reconcile", reconcile), ("on_unknown", on_unknown)):
         if value is not None and effect in ("none", "idempotent"):
             raise InvalidInput(
                 f'{field} is for tools with effect="once": a call with effect="{effect}" is just made again',
                 field=field,
             )
+    if not (concurrency_safe is None or isinstance(concurrency_safe, bool) or callable(concurrency_safe)):
+        raise InvalidInput(
+            f"concurrency_safe must be True, False or a function of the arguments, not {concurrency_safe!r}",
+            field="concurrency_safe",
+        )
+    _check_numbers(retries, retry_backoff_s, max_result_chars)
+    if retries and effect not in ("none", "idempotent"):
+        raise InvalidInput(
+            'retries is for tools with effect="none" or "idempotent": a call with another effect must not be repeated',
+            field="retries",
+        )
+    if destructive and (read_only or effect == "none"):
+        raise InvalidInput("a tool that only reads is not destructive", field="destructive")
     return Behaviour(
         effect=effect or "once",
         declared_effect=effect is not None,
@@ -81,7 +144,26 @@ def behaviour(
         interrupt=interrupt or ("cancel" if effect == "none" else "block"),
         reconcile=reconcile,
         on_unknown=on_unknown or "tell",
+        validate=validate,
+        permission=permission,
+        retries=retries,
+        retry_backoff_s=float(retry_backoff_s),
+        max_result_chars=max_result_chars,
+        concurrency_safe=effect == "none" if concurrency_safe is None else concurrency_safe,
+        read_only=effect == "none" if read_only is None else read_only,
+        destructive=destructive,
     )
+
+
+def _check_numbers(retries: Any, retry_backoff_s: Any, max_result_chars: Any) -> None:
+    if isinstance(retries, bool) or not isinstance(retries, int) or not 0 <= retries <= _MAX_RETRIES:
+        raise InvalidInput(f"retries must be from 0 to {_MAX_RETRIES}, not {retries!r}", field="retries")
+    if isinstance(retry_backoff_s, bool) or not isinstance(retry_backoff_s, int | float) or not retry_backoff_s >= 0:
+        raise InvalidInput(f"retry_backoff_s must be seconds, not {retry_backoff_s!r}", field="retry_backoff_s")
+    if max_result_chars is not None and (
+        isinstance(max_result_chars, bool) or not isinstance(max_result_chars, int) or max_result_chars < 1
+    ):
+        raise InvalidInput(f"max_result_chars must be at least 1, not {max_result_chars!r}", field="max_result_chars")
 
 
 def _check_word(value: Any, words: Any, *, field: str) -> None:

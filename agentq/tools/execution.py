@@ -10,20 +10,19 @@ import inspect
 import itertools
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from agentq import _json
 from agentq.errors import InvalidArguments, ToolError
 from agentq.messages import ToolCallPart, ToolResultPart
-from agentq.tools.behaviour import Reconciled
+from agentq.tools.behaviour import Permission, Reconciled
 from agentq.tools.function import Tool, dump_result, is_async
 from agentq.tools.threads import pool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from agentq.tools.behaviour import Effect
     from agentq.tools.context import ToolContext
 
 _logger = logging.getLogger(__name__)
@@ -42,6 +41,10 @@ class _CallRefused(Exception):
     """The call is unfit: the tool was not entered."""
 
 
+class _TookTooLong(ToolError):
+    """The tool did not finish in time."""
+
+
 class CallWithdrawn(Exception):
     """The call was not allowed to start any more, and did not."""
 
@@ -53,8 +56,13 @@ async def execute_call(
     *,
     known: Iterable[str] = (),
     may_start: Callable[[], bool] = lambda: True,
+    arguments: Mapping[str, Any] | None = None,
+    may_retry: Callable[[], bool] = lambda: True,
 ) -> CallOutcome:
     """Run one call and return what became of it; `known` are the names to offer where there is no such tool.
+
+    `arguments` are those that `check_call` found good; without them they are bound here. A tool with `retries` is
+    entered again where it failed, as long as `may_retry` says so.
 
     Whatever goes wrong is an error result for the model to read; only the cancellation of this task, KeyboardInterrupt
     and their like are raised. A synchronous tool runs in a thread. A thread cannot be stopped: on timeout or
@@ -65,7 +73,7 @@ async def execute_call(
     outcome: Literal["ok", "error"] = "error"
     raised = False
     try:
-        content = await _content(tool, call, ctx, known, may_start)
+        content = await _content(tool, call, ctx, known, may_start, arguments, may_retry)
         outcome = "ok"
     except _CallRefused as refused:
         content = str(refused)
@@ -93,42 +101,147 @@ async def execute_call(
     )
 
 
-def batches(
-    calls: Sequence[ToolCallPart], effect_of: Callable[[ToolCallPart], Effect]
-) -> Iterator[tuple[ToolCallPart, ...]]:
-    """Split calls, in order, into groups that may each run at once: neighbours that only read share a group.
+def is_safe_beside_others(tool: Tool | None, call: ToolCallPart) -> bool:
+    """Whether a call may run at the same time as others that may. A call that enters no tool may.
 
-    A call with an effect is alone: it may depend on those before it, and those after it on what it does.
+    A function that cannot judge the arguments says no, and the log says why.
     """
-    for reads, stretch in itertools.groupby(calls, key=lambda call: effect_of(call) == "none"):
-        if reads:
+    if tool is None or call.arguments_error is not None:
+        return True
+    judge = tool.behaviour.concurrency_safe
+    if isinstance(judge, bool):
+        return judge
+    try:
+        return judge(tool.bind(call.arguments)) is True
+    except InvalidArguments:
+        return True
+    except Exception as error:
+        _logger.warning("tool %s could not say whether a call may run beside others", tool.name, exc_info=error)
+        return False
+
+
+def batches(
+    calls: Sequence[ToolCallPart], is_safe: Callable[[ToolCallPart], bool]
+) -> Iterator[tuple[ToolCallPart, ...]]:
+    """Split calls, in order, into groups that may each run at once: neighbours that are safe share a group.
+
+    Any other call is alone: it may depend on those before it, and those after it on what it does.
+    """
+    for safe, stretch in itertools.groupby(calls, key=is_safe):
+        if safe:
             yield tuple(stretch)
         else:
             for call in stretch:
                 yield (call,)
 
 
+async def check_call(tool: Tool, call: ToolCallPart, ctx: ToolContext) -> dict[str, Any] | CallOutcome:
+    """Ask the tool's `validate` and `permission` hooks: the arguments to call it with, or why it is not called.
+
+    A hook that fails refuses the call, and the log says why.
+    """
+    started = time.monotonic()
+    raised = False
+    try:
+        return await _checked(tool, call, ctx)
+    except _CallRefused as refused:
+        content = str(refused)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a hook may raise anything, and the model is told
+        content, raised = f"{call.name} was not called: {_failure(error, call, ctx)}", True
+    result = ToolResultPart(
+        call_id=call.call_id,
+        name=call.name,
+        content=_json.storable(content),
+        outcome="error",
+        provider_call_id=call.provider_call_id,
+    )
+    return CallOutcome(result, raised, round((time.monotonic() - started) * 1000))
+
+
+async def _checked(tool: Tool, call: ToolCallPart, ctx: ToolContext) -> dict[str, Any]:
+    arguments = _bound(tool, call)
+    validate, permission = tool.behaviour.validate, tool.behaviour.permission
+    if validate is not None:
+        try:
+            corrected = await _in_time(tool, lambda: validate(ctx, dict(arguments)), ctx, is_async=is_async(validate))
+        except (ValueError, ToolError) as error:
+            raise _CallRefused(f"{call.name} was not called: {error}") from error
+        if corrected is not None:
+            arguments = dict(corrected)
+    if permission is not None:
+        said = await _in_time(tool, lambda: permission(ctx, dict(arguments)), ctx, is_async=is_async(permission))
+        if said is Permission.ASK:
+            raise _CallRefused(f"{call.name} was not called: a person would have to allow it, and nobody can be asked")
+        if isinstance(said, str):
+            raise _CallRefused(f"{call.name} was denied: {said}")
+        if said is not True and said is not Permission.ALLOW:
+            raise _CallRefused(f"{call.name} was denied")
+    return arguments
+
+
+def _bound(tool: Tool, call: ToolCallPart) -> dict[str, Any]:
+    if call.arguments_error is not None:
+        raise _CallRefused(f"The arguments of {call.name} are not valid: {call.arguments_error}")
+    try:
+        return tool.bind(call.arguments)
+    except InvalidArguments as error:
+        raise _CallRefused(f"The arguments do not fit {call.name}:\n{error}") from error
+
+
 async def _content(
-    tool: Tool | None, call: ToolCallPart, ctx: ToolContext, known: Iterable[str], may_start: Callable[[], bool]
+    tool: Tool | None,
+    call: ToolCallPart,
+    ctx: ToolContext,
+    known: Iterable[str],
+    may_start: Callable[[], bool],
+    given: Mapping[str, Any] | None,
+    may_retry: Callable[[], bool],
 ) -> str:
     if tool is None:
         names = ", ".join(known)
         raise _CallRefused(f"There is no tool named {call.name}; " + (f"there are: {names}" if names else "use none"))
-    if call.arguments_error is not None:
-        raise _CallRefused(f"The arguments of {call.name} are not valid: {call.arguments_error}")
-    try:
-        arguments = tool.bind(call.arguments)
-    except InvalidArguments as error:
-        raise _CallRefused(f"The arguments do not fit {call.name}:\n{error}") from error
+    arguments = dict(given) if given is not None else _bound(tool, call)
+    pause_s = tool.behaviour.retry_backoff_s
+    for again in range(tool.behaviour.retries + 1):
+        try:
+            return dump_result(await _entered(tool, arguments, ctx, may_start if again == 0 else may_retry, again))
+        except Exception as error:
+            if again == tool.behaviour.retries or not _is_worth_another_try(tool, error) or not may_retry():
+                raise
+            _logger.info(
+                "tool %s failed, and is called again: %s",
+                tool.name,
+                _words(error),
+                extra={"run_id": ctx.run_id, "call_id": ctx.call_id},
+            )
+        await asyncio.sleep(pause_s)
+        pause_s *= 2
+    raise AssertionError("a tool is entered at least once")  # pragma: no cover
+
+
+def _is_worth_another_try(tool: Tool, error: Exception) -> bool:
+    """What a tool says by `ToolError` is its answer. A thread that took too long still runs, and must not run twice."""
+    if isinstance(error, _TookTooLong):
+        return tool.is_async
+    return not isinstance(error, ToolError | CallWithdrawn)
+
+
+async def _entered(
+    tool: Tool, arguments: Mapping[str, Any], ctx: ToolContext, may_start: Callable[[], bool], again: int
+) -> Any:
+    keywords = dict(arguments)
     if tool.context_parameter is not None:
-        arguments[tool.context_parameter] = ctx
+        if again:
+            ctx.cancel_event.clear()  # set where the time was up
+            ctx = replace(ctx, attempt=ctx.attempt + again)
+        keywords[tool.context_parameter] = ctx
 
     def enter() -> Any:
         if not may_start():
             raise CallWithdrawn
-        return tool.function(**arguments)
+        return tool.function(**keywords)
 
-    return dump_result(await _in_time(tool, enter, ctx, is_async=tool.is_async))
+    return await _in_time(tool, enter, ctx, is_async=tool.is_async)
 
 
 async def reconcile_call(tool: Tool, call: ToolCallPart, ctx: ToolContext) -> CallOutcome | Reconciled:
@@ -175,7 +288,7 @@ async def _in_time(tool: Tool, enter: Callable[[], Any], ctx: ToolContext, *, is
         if not limit.expired():  # the tool's own
             raise
         ctx.cancel_event.set()
-        raise ToolError(f"{tool.name} did not finish within {tool.timeout_s:g} s") from None
+        raise _TookTooLong(f"{tool.name} did not finish within {tool.timeout_s:g} s") from None
 
 
 async def _value(tool: Tool, enter: Callable[[], Any], ctx: ToolContext, *, is_async: bool) -> Any:

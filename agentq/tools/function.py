@@ -13,7 +13,15 @@ import pydantic_core
 from typing_extensions import ParamSpec, TypeVar
 
 from agentq.errors import InvalidInput, ToolError
-from agentq.tools.behaviour import Effect, OnInterrupt, OnUnknown, Reconcile, ToolOptions, behaviour
+from agentq.tools.behaviour import (
+    Behaviour,
+    Effect,
+    OnInterrupt,
+    OnUnknown,
+    Reconcile,
+    ToolOptions,
+    behaviour,
+)
 from agentq.tools.schema import raw_arguments
 from agentq.tools.signature import typed_arguments
 from agentq.tools.spec import ToolSpec
@@ -54,6 +62,7 @@ class Tool(Generic[P, R_co]):
     interrupt: OnInterrupt
     reconcile: Reconcile | None
     on_unknown: OnUnknown
+    behaviour: Behaviour
     is_async: bool
     context_parameter: str | None
     spec: ToolSpec
@@ -117,6 +126,7 @@ class Tool(Generic[P, R_co]):
         self.interrupt = behaves.interrupt
         self.reconcile = behaves.reconcile
         self.on_unknown = behaves.on_unknown
+        self.behaviour = behaves
         self.is_async = is_async(function)
         self.context_parameter = arguments.context_parameter
         self.spec = ToolSpec(name, description, arguments.parameters)
@@ -174,7 +184,15 @@ def tool(
     of tools that only read), "block" waits for its end. For effect "once": `reconcile` is a function, sync or async,
     that finds out what became of a call whose worker died, from `ToolContext` and arguments; it returns the result, or
     a `Reconciled`. Where nobody knows, `on_unknown` says who is to hear of it: "tell" the model, or "ask" a person,
-    for whom the run waits. Raises `InvalidInput`.
+    for whom the run waits.
+
+    `validate` and `permission` are functions, sync or async, of `ToolContext` and arguments, asked before each call:
+    the first returns None, or arguments in their place, and refuses by ValueError; the second returns True, False, a
+    `Permission` or the reason why not. `retries` is how often a call that failed is made again at once, where `effect`
+    allows it, `retry_backoff_s` the first pause, which doubles. `max_result_chars` cuts longer results.
+    `concurrency_safe` (by default: effect "none") says whether a call may run beside others: True, False, or a function
+    of the arguments. `read_only`
+    (by default: effect "none") and `destructive` are for people. Raises `InvalidInput`.
     """
 
     def decorate(function: Callable[..., Any]) -> Tool[..., Any]:

@@ -396,6 +396,10 @@ def effect_of(call: ToolCallPart) -> Effect:
     return EFFECTS[call.name]
 
 
+def only_reads(call: ToolCallPart) -> bool:
+    return effect_of(call) == "none"
+
+
 @pytest.mark.parametrize(
     ("calls", "groups"),
     [
@@ -410,15 +414,15 @@ def effect_of(call: ToolCallPart) -> Effect:
     ],
 )
 def test_neighbours_that_only_read_share_a_group(calls: str, groups: list[str]):
-    assert [names(group) for group in batches([make_call(name) for name in calls], effect_of)] == groups
+    assert [names(group) for group in batches([make_call(name) for name in calls], only_reads)] == groups
 
 
 @given(st.lists(st.sampled_from(sorted(EFFECTS))))
 def test_groups_keep_the_order_and_isolate_effects(calls: list[str]):
     """Nothing is lost or moved, a call with an effect is alone, and no group could be longer."""
     parts = [ToolCallPart(call_id=str(index), name=name) for index, name in enumerate(calls)]
-    groups = list(batches(parts, effect_of))
+    groups = list(batches(parts, only_reads))
     assert [call for group in groups for call in group] == parts
     reads = [all(effect_of(call) == "none" for call in group) for group in groups]
-    assert all(len(group) == 1 or only_reads for group, only_reads in zip(groups, reads, strict=True))
+    assert all(len(group) == 1 or reading for group, reading in zip(groups, reads, strict=True))
     assert not any(left and right for left, right in itertools.pairwise(reads))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from agentq import _json
@@ -178,7 +177,7 @@ class AnthropicReader:
 
     def _object(self, data: bytes) -> dict[str, Any]:
         try:
-            value = _loads(data)
+            value = _json.loads_tolerantly(data)
         except (ValueError, RecursionError):
             # How the other wires end their streams, or nothing that could be read.
             value = {} if data.strip() == b"[DONE]" else None
@@ -213,14 +212,6 @@ def _dict(value: Any) -> dict[str, Any]:
 
 def _str(value: Any) -> str:
     return value if isinstance(value, str) else ""
-
-
-def _loads(data: bytes) -> Any:
-    try:
-        return _json.loads(data)
-    except ValueError:
-        # Python's own parser takes half of a surrogate pair, which the fast one does not.
-        return json.loads(data.decode("utf-8", "replace"))
 
 
 def _index(event: dict[str, Any]) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from agentq import _json
@@ -145,7 +144,7 @@ class ChatReader:
 
     def _object(self, data: bytes) -> dict[str, Any]:
         try:
-            value = _loads(data)
+            value = _json.loads_tolerantly(data)
         except (ValueError, RecursionError):
             value = None
         if not isinstance(value, dict):
@@ -192,12 +191,3 @@ def _joined(parts: Any) -> str:
         return parts
     texts = [part.get("text") for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
     return "".join(text for text in texts if isinstance(text, str))
-
-
-def _loads(data: bytes) -> Any:
-    try:
-        return _json.loads(data)
-    except ValueError:
-        # Python's own parser takes what the fast one does not: half of a surrogate pair, which some servers send for
-        # half of an emoji.
-        return json.loads(data.decode("utf-8", "replace"))

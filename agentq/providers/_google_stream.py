@@ -277,12 +277,7 @@ def _without(values: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:
 def _parsed(data: bytes) -> Any:
     """The JSON value; None where it is none."""
     try:
-        return _json.loads(data)
-    except ValueError:
-        pass
-    try:
-        # Python's own parser takes what the fast one does not: half of a surrogate pair.
-        return json.loads(data.decode("utf-8", "replace"))
+        return _json.loads_tolerantly(data)
     except (ValueError, RecursionError):
         return None
 

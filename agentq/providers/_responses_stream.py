@@ -5,7 +5,6 @@ The text of a reply comes in deltas; what is sent back later is taken from the e
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from agentq import _json
@@ -258,7 +257,7 @@ class ResponsesReader:
 
     def _object(self, data: bytes) -> dict[str, Any]:
         try:
-            value = _loads(data)
+            value = _json.loads_tolerantly(data)
         except (ValueError, RecursionError):
             value = None
         if not isinstance(value, dict):
@@ -293,13 +292,3 @@ def _place(event: dict[str, Any]) -> int:
 
 def _number(value: Any) -> int:
     return value if isinstance(value, int) and value >= 0 else 0
-
-
-def _loads(data: bytes) -> Any:
-    try:
-        return _json.loads(data)
-    except ValueError:
-        # Python's own parser takes half of a surrogate pair, which some servers send for half of an emoji. It has no
-        # stored form; a question mark takes its place, in what is sent back too.
-        value = json.loads(data.decode("utf-8", "replace"))
-        return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))

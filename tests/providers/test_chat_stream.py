@@ -200,8 +200,8 @@ def test_other_choices_and_unknown_keys_are_ignored():
     assert (read(first).text, read(first, {"choices": None}, {"odd": 1}, chunk(None, "stop")).text) == ("yes", "yes")
 
 
-def test_half_an_emoji_is_kept_for_the_loop_to_mend():
-    assert read(b'{"choices":[{"delta":{"content":"\\ud83d"}}]}').text == "\ud83d"
+def test_half_an_emoji_becomes_a_question_mark():
+    assert read(b'{"choices":[{"delta":{"content":"\\ud83d"}}]}').text == "?"
 
 
 def test_bytes_that_are_no_utf8_are_replaced():

@@ -98,7 +98,7 @@ async def _work(redis_url: str, api: str, url: str, runs: int) -> dict[str, floa
     settings = Settings(redis_url=redis_url, concurrency=runs)
     model = Agent(_AGENT, model=f"{api}:bench", model_settings={"base_url": f"{url}{_BASES[api]}", "api_key": "k"})
     app = AgentQ([model], settings=settings)
-    await app.run(_AGENT, "Hello")  # imports at first use, caches
+    await app.run(_AGENT, "Hello", model=f"{api}:warm-up")  # imports at first use, caches
     completed = Keys(settings.prefix).listing("status", "completed")
     worker = Worker(app, queues=["bench"])
     with redis.Redis.from_url(redis_url) as client:

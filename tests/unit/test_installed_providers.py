@@ -46,6 +46,7 @@ nothing = object()
 @pytest.fixture(autouse=True)
 def _fresh_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_providers", {})
+    monkeypatch.setattr(registry, "_registered", set())
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from tests.helpers import ROOT
 @pytest.fixture(autouse=True)
 def _fresh_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_providers", {})
+    monkeypatch.setattr(registry, "_registered", set())
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from agentq.loop import Agent
     from agentq.results import RunResult
     from agentq.settings import Settings
-    from agentq.tools.behaviour import Reconciled
+    from agentq.tools.behaviour import Permission, Reconciled
     from agentq.tools.context import ToolContext
     from agentq.tools.function import Tool, tool
 
@@ -48,6 +48,7 @@ __all__ = [
     "File",
     "InvalidInput",
     "NotWaiting",
+    "Permission",
     "Reconciled",
     "RunCancelled",
     "RunFailed",
@@ -74,6 +75,7 @@ _HOMES = {
     "File": "attachments",
     "InvalidInput": "errors",
     "NotWaiting": "errors",
+    "Permission": "tools.behaviour",
     "Reconciled": "tools.behaviour",
     "RunCancelled": "errors",
     "RunFailed": "errors",

@@ -69,6 +69,7 @@ class Agent:
         object.__setattr__(self, "_ttl_ms", times_to_live(self.ttl_s, field="ttl_s"))
         settings = _without_functions(self.model_settings)
         _json.checked(settings, field="model_settings")
+        object.__setattr__(self, "_has_own_settings", any(":" in name for name in settings))
         unused = sorted(name for name in settings if ":" in name and name not in models)
         if unused:
             raise InvalidInput(
@@ -111,8 +112,10 @@ class Agent:
         output: OutputType | None = self._output  # type: ignore[attr-defined]  # set in __post_init__
         return output
 
-    def settings_of(self, model: str) -> dict[str, Any]:
+    def settings_of(self, model: str) -> Mapping[str, Any]:
         """The settings for one of its models: those of all, and in their place those of this one."""
+        if not self._has_own_settings:  # type: ignore[attr-defined]  # set in __post_init__
+            return self.model_settings
         common = {name: value for name, value in self.model_settings.items() if ":" not in name}
         return common | dict(self.model_settings.get(model) or {})
 

@@ -23,5 +23,7 @@ class Resting:
 
     def last(self, models: Sequence[str]) -> tuple[str, ...]:
         """The models, those that rest after the others."""
+        if not self._until:
+            return tuple(models)
         now = self._clock.monotonic()
         return tuple(sorted(models, key=lambda model: self._until.get(model, now) > now))

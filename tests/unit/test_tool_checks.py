@@ -10,11 +10,10 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from agentq import Agent, AgentQ, Settings, ToolContext, tool
+from agentq import Agent, AgentQ, Permission, Settings, ToolContext, tool
 from agentq.errors import InvalidInput, RunFailed, ToolError
 from agentq.events.model import ToolCalled, ToolFailed, ToolFinished
 from agentq.testing import ScriptedModel, call
-from agentq.tools.behaviour import Permission
 
 if TYPE_CHECKING:
     from agentq import RunResult

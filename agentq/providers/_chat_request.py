@@ -6,26 +6,19 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from agentq import _json
-from agentq.messages import (
-    FilePart,
-    Message,
-    Origin,
-    ReasoningPart,
-    Role,
-    TextPart,
-    ToolCallPart,
-    ToolResultPart,
-)
+from agentq.messages import Origin, ReasoningPart, Role
 from agentq.providers._call_ids import CallIds
 from agentq.providers._chat_details import detail_of
-from agentq.providers._files import as_text, content_of, data_url, is_text, no_form
+from agentq.providers._files import as_text, content_of, content_parts, data_url, is_text, joined, no_form
 from agentq.providers._openai_server import cache_key
 from agentq.providers._strict_schema import is_strict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from agentq.messages import FilePart, Message, ToolCallPart, ToolResultPart
     from agentq.providers._chat_settings import ChatSettings
+    from agentq.providers._files import Content
     from agentq.providers._openai_server import Server
     from agentq.providers._vendors import Dialect
     from agentq.providers.base import ModelRequest, OutputFormat
@@ -129,7 +122,7 @@ class _Transcript:
         for index, message in enumerate(self._request.messages):
             match message.role:
                 case Role.USER:
-                    self._add_user(self._content(message))
+                    self._add_user(content_parts(message, _text, self._file))
                 case Role.SYSTEM if self._note_role == "user":
                     self._add_user(message.text)
                 case Role.SYSTEM:
@@ -140,17 +133,15 @@ class _Transcript:
                     self._wire.extend(self._result(result) for result in message.tool_results)
         return self._wire
 
-    def _add_user(self, content: str | list[dict[str, Any]]) -> None:
+    def _add_user(self, content: Content) -> None:
         """Add what the user says, to the message before where that is the user's too: templates ask for it."""
         last = self._wire[-1] if self._wire else None
         if last is not None and last["role"] == "tool" and self._dialect.parts_tools_from_users:
             self._wire.append({"role": "assistant", "content": "OK."})
         if last is None or last["role"] != "user":
             self._wire.append({"role": "user", "content": content})
-        elif isinstance(last["content"], str) and isinstance(content, str):
-            last["content"] = f"{last['content']}\n\n{content}"
         else:
-            last["content"] = [*_as_parts(last["content"]), *_as_parts(content)]
+            last["content"] = joined(last["content"], content, _text)
 
     def _add_reply(self, message: Message, *, is_of_this_run: bool) -> None:
         calls = message.tool_calls
@@ -192,19 +183,6 @@ class _Transcript:
 
     # --- files
 
-    def _content(self, message: Message) -> str | list[dict[str, Any]]:
-        """A plain text where that will do: every server takes it."""
-        if not any(isinstance(part, FilePart) for part in message.parts):
-            return message.text
-        parts: list[dict[str, Any]] = []
-        for part in message.parts:
-            match part:
-                case TextPart() if part.text:
-                    parts.append(_text(part.text))
-                case FilePart():
-                    parts.append(self._file(part))
-        return parts
-
     def _file(self, file: FilePart) -> dict[str, Any]:
         if file.digest is None:
             if file.media_type.startswith("image/"):
@@ -223,7 +201,3 @@ class _Transcript:
 
 def _text(text: str) -> dict[str, Any]:
     return {"type": "text", "text": text}
-
-
-def _as_parts(content: str | list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [_text(content)] if isinstance(content, str) else content

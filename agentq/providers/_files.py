@@ -1,15 +1,44 @@
-"""Files of a message as providers send them: contents, data URLs, and the error for one that has no form. Pure."""
+"""What a message holds beside plain text, as providers send it: parts, contents of files, data URLs. Pure."""
 
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agentq.errors import ProviderError
+from agentq.messages import FilePart, TextPart
 
 if TYPE_CHECKING:
-    from agentq.messages import FilePart
+    from collections.abc import Callable
+
+    from agentq.messages import Message
     from agentq.providers.base import ModelRequest
+
+# What OpenAI's wires take as the content of a message.
+Content = str | list[dict[str, Any]]
+
+
+def content_parts(
+    message: Message, text: Callable[[str], dict[str, Any]], file: Callable[[FilePart], dict[str, Any]]
+) -> Content:
+    """What a message says: a plain text where that will do, which every server takes, else its parts."""
+    if not any(isinstance(part, FilePart) for part in message.parts):
+        return message.text
+    parts: list[dict[str, Any]] = []
+    for part in message.parts:
+        match part:
+            case TextPart() if part.text:
+                parts.append(text(part.text))
+            case FilePart():
+                parts.append(file(part))
+    return parts
+
+
+def joined(first: Content, second: Content, text: Callable[[str], dict[str, Any]]) -> Content:
+    """Two contents as one: templates ask that nobody speaks twice in a row."""
+    if isinstance(first, str) and isinstance(second, str):
+        return f"{first}\n\n{second}"
+    return [part for each in (first, second) for part in ([text(each)] if isinstance(each, str) else each)]
 
 
 def content_of(file: FilePart, request: ModelRequest, provider: str) -> bytes:

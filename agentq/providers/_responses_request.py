@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from agentq.messages import FilePart, Message, Role, TextPart, ToolResultPart, neutral
+from agentq.messages import Role, neutral
 from agentq.providers._call_ids import CallIds
-from agentq.providers._files import as_text, content_of, data_url, is_text, no_form
+from agentq.providers._files import as_text, content_of, content_parts, data_url, is_text, joined, no_form
 from agentq.providers._openai_server import cache_key
 from agentq.providers._responses_items import items_of, origin_of, plain_items
 from agentq.providers._strict_schema import is_strict
@@ -15,6 +15,8 @@ from agentq.providers._strict_schema import is_strict
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from agentq.messages import FilePart, ToolResultPart
+    from agentq.providers._files import Content
     from agentq.providers._openai_server import Server
     from agentq.providers._responses_settings import ResponsesSettings
     from agentq.providers.base import ModelRequest, OutputFormat
@@ -106,7 +108,7 @@ class _Transcript:
         for message in self._request.messages:
             match message.role:
                 case Role.USER:
-                    self._add_user(self._content(message))
+                    self._add_user(content_parts(message, _text, self._file))
                 case Role.SYSTEM if self._is_openai:
                     self._wire.append(_message("developer", message.text))
                 case Role.SYSTEM:
@@ -122,15 +124,13 @@ class _Transcript:
                     self._wire.extend(self._result(result) for result in message.tool_results)
         return self._wire
 
-    def _add_user(self, content: str | list[dict[str, Any]]) -> None:
+    def _add_user(self, content: Content) -> None:
         """Add what the user says, to the message before where that is the user's too: templates ask for it."""
         last = self._wire[-1] if self._wire else {}
         if last.get("role") != "user":
             self._wire.append(_message("user", content))
-        elif isinstance(last["content"], str) and isinstance(content, str):
-            last["content"] = f"{last['content']}\n\n{content}"
         else:
-            last["content"] = [*_as_parts(last["content"]), *_as_parts(content)]
+            last["content"] = joined(last["content"], content, _text)
 
     def _result(self, result: ToolResultPart) -> dict[str, Any]:
         # The wire knows no failed result. The others explain themselves.
@@ -138,19 +138,6 @@ class _Transcript:
         return {"type": "function_call_output", "call_id": self._ids.of(result), "output": output}
 
     # --- files
-
-    def _content(self, message: Message) -> str | list[dict[str, Any]]:
-        """A plain text where that will do."""
-        if not any(isinstance(part, FilePart) for part in message.parts):
-            return message.text
-        parts: list[dict[str, Any]] = []
-        for part in message.parts:
-            match part:
-                case TextPart() if part.text:
-                    parts.append(_text(part.text))
-                case FilePart():
-                    parts.append(self._file(part))
-        return parts
 
     def _file(self, file: FilePart) -> dict[str, Any]:
         is_image = file.media_type.startswith("image/")
@@ -166,16 +153,12 @@ class _Transcript:
         return {"type": "input_file", "filename": file.name or "file.pdf", "file_data": data_url(file, content)}
 
 
-def _message(role: str, content: str | list[dict[str, Any]]) -> dict[str, Any]:
+def _message(role: str, content: Content) -> dict[str, Any]:
     return {"type": "message", "role": role, "content": content}
 
 
 def _text(text: str) -> dict[str, Any]:
     return {"type": "input_text", "text": text}
-
-
-def _as_parts(content: str | list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [_text(content)] if isinstance(content, str) else content
 
 
 def _image(url: str) -> dict[str, Any]:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from agentq.runs import RunState
     from agentq.stores.base import Claim
 
-# A model that failed although it was asked again and again is left in peace so long, if there is another.
+# A model that is in trouble although it was asked again and again is left in peace so long, if there is another.
 _REST_S = 30.0
 
 
@@ -72,7 +72,9 @@ class Asking:
 
     async def _turn_to(self, following: str, model: str, error: ProviderError) -> None:
         self._builder = ReplyBuilder()
-        self._loop.resting.add(model, _REST_S)
+        # What is wrong with one request, such as a file that the model does not take, is no matter of other runs.
+        if error.retryable:
+            self._loop.resting.add(model, _REST_S)
         await self._writer.void_reply("model_replaced")
         self._writer.emit(ModelReplaced(model=model, by=following, reason=_json.storable(str(error))))
 

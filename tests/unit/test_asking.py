@@ -10,10 +10,12 @@ from pydantic import BaseModel, Field
 from agentq import Agent, AgentQ, RunFailed, Settings
 from agentq.errors import InvalidInput, ProviderError
 from agentq.events.model import AttemptReset, ModelReplaced, ModelRetried, TextDelta
+from agentq.loop import Loop
 from agentq.loop.resting import Resting
 from agentq.messages import NoteKind, Usage
 from agentq.providers.base import ReplyEnd, Retried, TextChunk
 from agentq.testing import FakeClock, ScriptedModel
+from tests.unit._loop import Stage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -55,6 +57,22 @@ def app_of(*models: Provider, **agent: Any) -> AgentQ:
     return AgentQ([made], settings=Settings(), models=named)
 
 
+def stage_of(*models: Provider) -> Stage:
+    """A worker's loop, which several runs share, with an agent that has several models."""
+    named = {f"m{number}:x": model for number, model in enumerate(models)}
+    stage = Stage(models[0])
+    agents = {"calculator": Agent("calculator", model=list(named))}
+    stage.loop = Loop(
+        agents,
+        stage.store,
+        stage.executor,
+        stage.settings,
+        clock=stage.clock,
+        resolve_model=lambda name: (named[name], name),
+    )
+    return stage
+
+
 class TestOtherModels:
     async def test_the_next_model_is_asked_where_the_first_fails(self):
         first, second = ScriptedModel([BUSY, BUSY]), ScriptedModel(["It is 16."])
@@ -90,6 +108,19 @@ class TestOtherModels:
         assert resting.last(("a", "b")) == ("a", "b")
         clock.advance(31)
         assert resting.last(("a", "b")) == ("a", "b")
+
+    @pytest.mark.parametrize(
+        ("error", "following"),
+        [
+            (BUSY, ("m1:x", "m0:x")),
+            (ProviderError("cannot take scan.tiff", status=400, retryable=False), ("m0:x", "m1:x")),
+        ],
+    )
+    async def test_only_a_model_in_trouble_rests(self, error: ProviderError, following: tuple[str, ...]):
+        """What is wrong with the request of one run must not take the model from the other runs of the worker."""
+        stage = stage_of(ScriptedModel([error]), ScriptedModel(["yes"]))
+        await stage.advance()
+        assert stage.loop.resting.last(("m0:x", "m1:x")) == following
 
     async def test_the_failure_of_the_last_one_counts(self):
         first = ScriptedModel([BUSY])

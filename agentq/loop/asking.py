@@ -46,18 +46,23 @@ class Asking:
         self._builder = ReplyBuilder()
 
     async def reply(self) -> Message:
-        """The reply of the first model that gives one. Raises what the last of them raised.
+        """The reply of the first model that gives one. A run that names a model of its own has no other.
 
-        A run that names a model of its own has no other.
+        Raises what the last of them raised, or what an earlier one did where only that may pass: a run can wait for it.
         """
         models = (self._run.model,) if self._run.model else self._agent.models
         models = self._loop.resting.last(models)
+        passing: ProviderError | None = None
         for model, following in zip(models, (*models[1:], None), strict=True):
             try:
                 return await self._ask(model)
             except ProviderError as error:
                 if following is None:
-                    raise
+                    if passing is None or error.retryable:
+                        raise
+                    raise _with_another(passing, model, error) from error
+                if passing is None and error.retryable:
+                    passing = error
                 await self._turn_to(following, model, error)
         raise AssertionError("an agent has a model")  # pragma: no cover
 
@@ -123,6 +128,19 @@ class Asking:
         if output is not None and not promises_output(provider, request):
             request = replace(request, instructions=f"{agent.instructions}\n\n{output.in_words}".strip())
         return request
+
+
+def _with_another(error: ProviderError, model: str, other: ProviderError) -> ProviderError:
+    """The error, whose words name the other one too, which `model` gave."""
+    return ProviderError(
+        f"{error}; and {model} failed: {other}",
+        provider=error.provider,
+        status=error.status,
+        retryable=error.retryable,
+        retry_after_s=error.retry_after_s,
+        code=error.code,
+        request_id=error.request_id,
+    )
 
 
 def _storable(chunk: Chunk) -> Chunk:

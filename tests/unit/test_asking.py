@@ -14,6 +14,7 @@ from agentq.loop import Loop
 from agentq.loop.resting import Resting
 from agentq.messages import NoteKind, Usage
 from agentq.providers.base import ReplyEnd, Retried, TextChunk
+from agentq.runs import Status
 from agentq.testing import FakeClock, ScriptedModel
 from tests.unit._loop import Stage
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from agentq.providers.base import Chunk, ModelRequest, Provider
 
 BUSY = ProviderError("busy", status=503)
+GONE = ProviderError("no such model", status=404, retryable=False)
 
 
 class Answer(BaseModel):
@@ -122,11 +124,33 @@ class TestOtherModels:
         await stage.advance()
         assert stage.loop.resting.last(("m0:x", "m1:x")) == following
 
-    async def test_the_failure_of_the_last_one_counts(self):
-        first = ScriptedModel([BUSY])
-        second = ScriptedModel([ProviderError("no such model", status=404, retryable=False)])
+    async def test_a_run_waits_for_a_model_that_may_come_back(self):
+        """Though the other one will never answer."""
+        first = ScriptedModel([ProviderError("busy", status=503, retry_after_s=7), "late"])
+        second = ScriptedModel([GONE, GONE])
+        stage = stage_of(first, second)
+        await stage.advance()
+        run = await stage.read()
+        assert (run.status, run.not_before_ms / 1000 - stage.now_s()) == (Status.QUEUED, 7)
+        (note,) = await stage.notes()
+        assert "busy; and m1:x failed: no such model" in note
+        assert (await stage.play()).status is Status.COMPLETED
+        assert (await stage.messages())[-1].text == "late"
+
+    async def test_the_failure_of_the_last_one_counts_where_both_may_pass(self):
+        first, second = ScriptedModel([BUSY]), ScriptedModel([ProviderError("overloaded", status=529)])
+        stage = stage_of(first, second)
+        await stage.advance()
+        (note,) = await stage.notes()
+        assert "overloaded" in note
+        assert "busy" not in note
+
+    @pytest.mark.parametrize("errors", [(GONE, GONE), (ProviderError("wrong key", retryable=False), GONE)])
+    async def test_where_none_may_pass_the_run_fails_at_once(self, errors: tuple[ProviderError, ...]):
+        models = [ScriptedModel([error]) for error in errors]
         with pytest.raises(RunFailed, match="no such model"):
-            await app_of(first, second).run("asker", "Hello")
+            await app_of(*models).run("asker", "Hello")
+        assert [len(model.requests) for model in models] == [1, 1]
 
     async def test_a_run_with_a_model_of_its_own_has_no_other(self):
         first, second = ScriptedModel([ProviderError("no", retryable=False)]), ScriptedModel(["yes"])

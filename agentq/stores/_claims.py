@@ -116,7 +116,7 @@ class Claims:
         run = run_of_hash(run_id.decode(), state)
         before = await self._before(run, first, earlier)
         messages = before.messages + tuple(decode_message(content) for content in contents)
-        self._transcripts.put(run.run_id, Transcript(before.history, messages))
+        self._transcripts.put(run.run_id, run.committed, Transcript(before.history, messages))
         steps = {name.decode(): value for name, value in zip(journal[::2], journal[1::2], strict=True)}
         return Claim(Lease(run.run_id, run.fence, owner), run, messages, steps, before.history)
 
@@ -124,7 +124,7 @@ class Claims:
         """The session's messages, and the run's own up to index `first`, from the cache where they are there."""
         if first == 0:
             return Transcript(tuple(decode_message(content) for content in earlier), ())
-        known = self._transcripts.get(run.run_id, first)
+        known = self._transcripts.get(run.run_id, run.committed, first)
         if known is not None:
             return known
         contents, history = await asyncio.gather(

@@ -57,10 +57,15 @@ class Commits:
     async def commit(self, lease: Lease, commit: Commit, wake: Wakeup | None) -> Committed:
         """See `Store.commit`."""
         check_commit(commit)
-        contents = [encode_message(message) for message in commit.messages]
+        # What the journal holds may have been written by another version, in other words than ours: nothing is quoted
+        # from it.
+        contents = [
+            _IN_JOURNAL if message is commit.reply_in_journal else encode_message(message)
+            for message in commit.messages
+        ]
         items, closing = _arguments.items(commit.batch.events), _arguments.items(commit.closing)
         told, quotes = _quotes.without_repeats(items + closing, commit.batch.events + commit.closing, contents)
-        keeps = self._transcripts.begin_commit(lease.run_id, commit.messages)
+        keeps = self._transcripts.begin_commit(lease.run_id, lease.fence, commit.messages)
         try:
             status, last, woken, next_run_id = await self._run(
                 lease,
@@ -73,10 +78,7 @@ class Commits:
                 remembers=int(commit.remembers),
                 wakeup=_arguments.template(wake),
                 fields=fields_of_commit(commit),
-                contents=[
-                    _IN_JOURNAL if message is commit.reply_in_journal else content
-                    for message, content in zip(commit.messages, contents, strict=True)
-                ],
+                contents=contents,
                 items=told[: len(items)],
                 closing=told[len(items) :],
                 ranges=_arguments.ranges(commit.batch),
@@ -87,7 +89,7 @@ class Commits:
             raise
         outcome = Committed(Status(status.decode()), last, bool(woken), next_run_id.decode() or None)
         if outcome.status is Status.QUEUED:
-            self._transcripts.end_commit(lease.run_id)
+            self._transcripts.end_commit(lease.run_id, lease.fence)
         else:
             self._transcripts.drop(lease.run_id)
         return outcome

@@ -26,13 +26,20 @@ class Transcript(NamedTuple):
 
 class _Held(NamedTuple):
     transcript: Transcript
+    committed: int
     used_at: float
 
 
-class Transcripts:
-    """Run id → transcript, as long as there is room. The store says how long the true one is.
+class _Coming(NamedTuple):
+    transcript: Transcript
+    fence: int
 
-    A full cache takes no further run: runs that wait in one line come back in the order in which they went, so a cache
+
+class Transcripts:
+    """Run id → transcript, as long as there is room. The store says how long the true one is, and which commit was last.
+
+    Each is bound to the fence of the commit that left it so: a commit that is sent again, since its answer was lost,
+    can meet a transcript that already has its messages. A full cache takes no further run: runs that wait in one line come back in the order in which they went, so a cache
     that makes room for the newest by dropping the oldest would never hold the one that is asked for.
     """
 
@@ -42,43 +49,47 @@ class Transcripts:
         self._held: OrderedDict[str, _Held] = OrderedDict()
         # What held transcripts become if the commit is stored that is on its way. The claim that follows can overtake
         # the answer to that commit.
-        self._coming: dict[str, Transcript] = {}
+        self._coming: dict[str, _Coming] = {}
         self._size = 0
 
-    def get(self, run_id: str, length: int) -> Transcript | None:
-        """The transcript, if the one that is held has so many messages of the run's own."""
+    def get(self, run_id: str, committed: int, length: int) -> Transcript | None:
+        """The transcript after the commit of fence `committed`, if it is held and has so many messages of the run's."""
         held = self._held.get(run_id)
         if held is None:
             return None
-        if len(held.transcript.messages) == length:
-            return held.transcript
         coming = self._coming.get(run_id)
-        return coming if coming is not None and len(coming.messages) == length else None
+        if held.committed == committed:
+            known = held.transcript
+        elif coming is not None and coming.fence == committed:
+            known = coming.transcript
+        else:
+            return None
+        return known if len(known.messages) == length else None
 
-    def put(self, run_id: str, transcript: Transcript) -> None:
-        """Hold a transcript, if there is room."""
+    def put(self, run_id: str, committed: int, transcript: Transcript) -> None:
+        """Hold the transcript as the commit of fence `committed` left it, if there is room."""
         self.drop(run_id)
         now = self._now()
         self._make_room(_size(transcript), now)
         if not self._held or self._size + _size(transcript) <= self._limit:
-            self._held[run_id] = _Held(transcript, now)
+            self._held[run_id] = _Held(transcript, committed, now)
             self._size += _size(transcript)
 
-    def begin_commit(self, run_id: str, messages: tuple[Message, ...]) -> bool:
-        """Expect these messages at the end of the transcript; whether it is held."""
+    def begin_commit(self, run_id: str, fence: int, messages: tuple[Message, ...]) -> bool:
+        """Expect these messages at the end of the transcript; whether what they come after is held."""
         held = self._held.get(run_id)
-        if held is None:
+        if held is None or held.committed >= fence:
             return False
         known = held.transcript
-        self._coming[run_id] = Transcript(known.history, known.messages + messages)
+        self._coming[run_id] = _Coming(Transcript(known.history, known.messages + messages), fence)
         return True
 
-    def end_commit(self, run_id: str) -> None:
+    def end_commit(self, run_id: str, fence: int) -> None:
         """The commit was stored, and the run goes on."""
-        # None: the next claim came first, and has put it already.
-        coming = self._coming.pop(run_id, None)
-        if coming is not None:
-            self.put(run_id, coming)
+        coming = self._coming.get(run_id)
+        # Else the next claim came first, and has put it already.
+        if coming is not None and coming.fence == fence:
+            self.put(run_id, fence, coming.transcript)
 
     def drop(self, run_id: str) -> None:
         """Forget a run."""

@@ -45,7 +45,9 @@ class Bench:
         self.connection = Connection(url)
         self.store = RedisStore(self.connection, scripts=self._counted)
         self.executor = QueueExecutor(self.store)
-        app = AgentQ([Agent("adder", tools=[add, repeat])], settings=Settings(redis_url=url))
+        # Windows are shared by all runs of a process, so a short one may end between two events of one iteration.
+        settings = Settings(redis_url=url, coalesce_ms=1000)
+        app = AgentQ([Agent("adder", tools=[add, repeat])], settings=settings)
         self.loop = app.loop(self.store, self.executor)
 
     def _counted(self, name: str) -> Script:

@@ -6,7 +6,7 @@ The last result needs no write of its own if the call only read: the commit foll
 from __future__ import annotations
 
 import asyncio
-import itertools
+import logging
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,7 @@ from agentq.tools.execution import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from agentq._clock import Clock
     from agentq.decide import PlannedCall, RunCalls
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from agentq.tools.behaviour import OnInterrupt
 
 
+logger = logging.getLogger(__name__)
 # `act_within_s` is a third of a lease.
 _LEASE_IN_ACTS = 3
 
@@ -117,7 +118,21 @@ class Calls:
             if len(group) == 1:
                 await self._make_one(planned[group[0].call_id])
             else:
-                await _together([self._make_one(planned[call.call_id]) for call in group], self._agent.max_parallel)
+                await self._make_together([planned[call.call_id] for call in group])
+
+    async def _make_together(self, plans: Sequence[PlannedCall]) -> None:
+        """Make calls, so many at once; if one raises (the lease is lost), wait for the others before raising it."""
+        slots = asyncio.Semaphore(self._agent.max_parallel)
+
+        async def in_slot(plan: PlannedCall) -> None:
+            async with slots:
+                if self._interrupts.current is None:
+                    await self._make_one(plan)
+
+        results = await asyncio.gather(*map(in_slot, plans), return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
 
     def _is_safe(self, call: ToolCallPart) -> bool:
         return is_safe_beside_others(self._agent.tool_named(call.name), call)
@@ -128,15 +143,17 @@ class Calls:
         called = ToolCalled(call_id=call.call_id, name=call.name, arguments=call.arguments, attempt=plan.attempt)
         flag = threading.Event()
         arguments: dict[str, Any] | None = None
+        stands = self.steps.get(call.call_id)
+        was_begun = stands is not None and stands.may_have_happened
         tool = self._agent.tool_named(call.name)
         if tool is not None and tool.behaviour.has_checks:
             checked = await self._interrupts.run(
-                check_call(tool, call, self._context(call, plan.attempt, flag)), "none", flag
+                check_call(tool, call, self._context(call, plan.attempt, flag), was_permitted=was_begun), "none", flag
             )
             if checked is None:
                 return
             if isinstance(checked, CallOutcome):
-                await self._take(plan, step, checked)
+                await self._take(plan, step, checked, was_begun=was_begun)
                 return
             arguments = checked
         if plan.effect == "none":
@@ -154,13 +171,22 @@ class Calls:
             await self._withdraw(call, step)
             return
         if outcome is not None:
-            await self._take(plan, step, outcome)
+            await self._take(plan, step, outcome, was_begun=was_begun)
 
-    async def _take(self, plan: PlannedCall, step: CallStep, outcome: CallOutcome) -> None:
-        """Keep what came of a call."""
+    async def _take(self, plan: PlannedCall, step: CallStep, outcome: CallOutcome, *, was_begun: bool) -> None:
+        """Keep what came of a call. `was_begun`: an earlier worker may have made it."""
         self.made += 1
         self._left -= 1
         result = self._within_limit(outcome.result)
+        if was_begun and not outcome.entered:
+            # The tool is gone, takes other arguments or refuses them now: what the earlier attempt did stands.
+            logger.warning(
+                "%s is not called again, so nobody knows what became of it: %s",
+                plan.call.name,
+                result.content,
+                extra={"run_id": self._run.run_id, "call_id": plan.call.call_id},
+            )
+            result = unknown_result(plan.call)
         finished = step.model_copy(update={"result": result, "raised": outcome.raised})
         if self._left == 0 and plan.effect == "none":
             self._writer.emit(_finished_event(result, outcome.duration_ms))
@@ -236,10 +262,8 @@ class Calls:
             event = ToolProgress(call_id=call.call_id, name=call.name, message=message, fraction=fraction)
             event_loop.call_soon_threadsafe(self._writer.emit, event)
 
-        numbers = itertools.count(1)
-
-        async def commit_effect(script: str, keys: Sequence[Any], args: Sequence[Any]) -> Any:
-            return await self._writer.commit_effect(f"{call.call_id}{PART}{next(numbers)}", script, keys, args)
+        async def commit_effect(number: int, script: str, keys: Sequence[Any], args: Sequence[Any]) -> Any:
+            return await self._writer.commit_effect(f"{call.call_id}{PART}{number}", script, keys, args)
 
         return ToolContext(
             run_id=self._run.run_id,
@@ -291,17 +315,3 @@ def _finished_event(result: ToolResultPart, duration_ms: int) -> ToolFinished | 
         outcome=result.outcome,
         duration_ms=duration_ms,
     )
-
-
-async def _together(calls: Sequence[Coroutine[Any, Any, None]], at_once: int) -> None:
-    """Make calls, so many at once; if one raises (the lease is lost), wait for the others before raising it."""
-    slots = asyncio.Semaphore(at_once)
-
-    async def in_slot(call: Coroutine[Any, Any, None]) -> None:
-        async with slots:
-            await call
-
-    results = await asyncio.gather(*[in_slot(call) for call in calls], return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result

@@ -36,10 +36,12 @@ class _Coming(NamedTuple):
 
 
 class Transcripts:
-    """Run id → transcript, as long as there is room. The store says how long the true one is, and which commit was last.
+    """Run id → transcript, as long as there is room. The store says how long the true one is, and who committed last.
 
     Each is bound to the fence of the commit that left it so: a commit that is sent again, since its answer was lost,
-    can meet a transcript that already has its messages. A full cache takes no further run: runs that wait in one line come back in the order in which they went, so a cache
+    can meet a transcript that already has its messages.
+
+    A full cache takes no further run: runs that wait in one line come back in the order in which they went, so a cache
     that makes room for the newest by dropping the oldest would never hold the one that is asked for.
     """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from agentq.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping, Sequence
 
 
 def _report_nothing(message: str, fraction: float | None) -> None:
@@ -27,7 +28,7 @@ class _Pause:
 _pause = _Pause()
 
 
-async def _no_store(script: str, keys: Sequence[str | bytes], args: Sequence[str | bytes | float]) -> Any:
+async def _no_store(number: int, script: str, keys: Sequence[str | bytes], args: Sequence[str | bytes | float]) -> Any:
     """The effect of a context that no loop made, or of a store that runs no scripts."""
     raise InvalidInput("ctx.commit_with needs a run that lives in Redis", field="script")
 
@@ -38,7 +39,8 @@ class ToolContext:
 
     `idempotency_key` is the same on every attempt of one call, and no other call has it. `attempt` counts from 1.
     `metadata` is what the run was enqueued with. `cancel_event` belongs to this call alone: a timeout sets it.
-    `report` takes progress from any thread and neither blocks nor raises. `commit_effect` is what `commit_with` calls.
+    `report` takes progress from any thread and neither blocks nor raises. `commit_effect` is what `commit_with` calls,
+    with the number of the write within this entry into the tool.
     """
 
     run_id: str
@@ -50,9 +52,11 @@ class ToolContext:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     cancel_event: threading.Event = field(default_factory=threading.Event, repr=False)
     report: Callable[[str, float | None], None] = field(default=_report_nothing, repr=False)
-    commit_effect: Callable[[str, Sequence[str | bytes], Sequence[str | bytes | float]], Awaitable[Any]] = field(
+    commit_effect: Callable[[int, str, Sequence[str | bytes], Sequence[str | bytes | float]], Awaitable[Any]] = field(
         default=_no_store, repr=False
     )
+    # The writes of one entry into the tool, in order: entered again, it counts anew.
+    _writes: Iterator[int] = field(default_factory=lambda: itertools.count(1), init=False, repr=False)
 
     @property
     def cancelled(self) -> bool:
@@ -88,7 +92,7 @@ class ToolContext:
         redis-py's `ResponseError` when the script fails; what a script wrote before it failed stays written.
         """
         _check_effect(script, keys, args)
-        return self.commit_effect(script, tuple(keys), tuple(args))
+        return self.commit_effect(next(self._writes), script, tuple(keys), tuple(args))
 
 
 def _check_effect(script: Any, keys: Any, args: Any) -> None:

@@ -11,7 +11,7 @@ import itertools
 import logging
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from agentq import _json
 from agentq.errors import InvalidArguments, ToolError
@@ -21,20 +21,33 @@ from agentq.tools.function import Tool, dump_result, is_async
 from agentq.tools.threads import pool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 
     from agentq.tools.context import ToolContext
 
 _logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class CallOutcome:
-    """How a call went. `raised` is True where the tool itself failed, not where the call was unfit for it."""
+    """How a call went. `raised` is True where the tool itself failed, not where the call was unfit for it.
+
+    `entered` is False where the tool was not called at all.
+    """
 
     result: ToolResultPart
     raised: bool
     duration_ms: int
+    entered: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    """Why there is no value: in words for the model."""
+
+    content: str
+    raised: bool
 
 
 class _CallRefused(Exception):
@@ -70,35 +83,48 @@ async def execute_call(
     tool is entered, in its thread, which it may have waited for: if not, `CallWithdrawn` is raised.
     """
     started = time.monotonic()
-    outcome: Literal["ok", "error"] = "error"
-    raised = False
+    content = await _or_failed(_content(tool, call, ctx, known, may_start, arguments, may_retry), call, ctx)
+    if isinstance(content, _Failed):
+        return _outcome(call, content.content, started, "error", raised=content.raised, entered=content.raised)
+    return _outcome(call, content, started)
+
+
+async def _or_failed(work: Awaitable[T], call: ToolCallPart, ctx: ToolContext) -> T | _Failed:
+    """What `work` returns, or why it did not. Raises only what is not the tool's: see `execute_call`."""
     try:
-        content = await _content(tool, call, ctx, known, may_start, arguments, may_retry)
-        outcome = "ok"
+        return await work
     except _CallRefused as refused:
-        content = str(refused)
+        return _Failed(str(refused), raised=False)
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is None or task.cancelling():
             ctx.cancel_event.set()
             raise
         # Nobody cancelled this task: the tool awaited something that was cancelled, or raised it by hand.
-        content, raised = _failure(error, call, ctx), True
+        return _Failed(_failure(error, call, ctx), raised=True)
     except CallWithdrawn:
         raise
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a tool may raise anything, and the model is told
-        content, raised = _failure(error, call, ctx), True
-    return CallOutcome(
-        ToolResultPart(
-            call_id=call.call_id,
-            name=call.name,
-            content=_json.storable(content),
-            outcome=outcome,
-            provider_call_id=call.provider_call_id,
-        ),
-        raised,
-        round((time.monotonic() - started) * 1000),
+        return _Failed(_failure(error, call, ctx), raised=True)
+
+
+def _outcome(
+    call: ToolCallPart,
+    content: str,
+    started: float,
+    outcome: Literal["ok", "error"] = "ok",
+    *,
+    raised: bool = False,
+    entered: bool = True,
+) -> CallOutcome:
+    result = ToolResultPart(
+        call_id=call.call_id,
+        name=call.name,
+        content=_json.storable(content),
+        outcome=outcome,
+        provider_call_id=call.provider_call_id,
     )
+    return CallOutcome(result, raised, round((time.monotonic() - started) * 1000), entered)
 
 
 def is_safe_beside_others(tool: Tool | None, call: ToolCallPart) -> bool:
@@ -135,32 +161,26 @@ def batches(
                 yield (call,)
 
 
-async def check_call(tool: Tool, call: ToolCallPart, ctx: ToolContext) -> dict[str, Any] | CallOutcome:
+async def check_call(
+    tool: Tool, call: ToolCallPart, ctx: ToolContext, *, was_permitted: bool = False
+) -> dict[str, Any] | CallOutcome:
     """Ask the tool's `validate` and `permission` hooks: the arguments to call it with, or why it is not called.
 
-    A hook that fails refuses the call, and the log says why.
+    A call that `was_permitted` has begun before, and is not asked for again. A hook that fails refuses the call, and
+    the log says why.
     """
     started = time.monotonic()
-    raised = False
-    try:
-        return await _checked(tool, call, ctx)
-    except _CallRefused as refused:
-        content = str(refused)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - a hook may raise anything, and the model is told
-        content, raised = f"{call.name} was not called: {_failure(error, call, ctx)}", True
-    result = ToolResultPart(
-        call_id=call.call_id,
-        name=call.name,
-        content=_json.storable(content),
-        outcome="error",
-        provider_call_id=call.provider_call_id,
-    )
-    return CallOutcome(result, raised, round((time.monotonic() - started) * 1000))
+    checked = await _or_failed(_checked(tool, call, ctx, was_permitted=was_permitted), call, ctx)
+    if not isinstance(checked, _Failed):
+        return checked
+    content = f"{call.name} was not called: {checked.content}" if checked.raised else checked.content
+    return _outcome(call, content, started, "error", raised=checked.raised, entered=False)
 
 
-async def _checked(tool: Tool, call: ToolCallPart, ctx: ToolContext) -> dict[str, Any]:
+async def _validated(tool: Tool, call: ToolCallPart, ctx: ToolContext) -> dict[str, Any]:
+    """The arguments that the function gets."""
     arguments = _bound(tool, call)
-    validate, permission = tool.behaviour.validate, tool.behaviour.permission
+    validate = tool.behaviour.validate
     if validate is not None:
         try:
             corrected = await _in_time(tool, lambda: validate(ctx, dict(arguments)), ctx, is_async=is_async(validate))
@@ -168,7 +188,13 @@ async def _checked(tool: Tool, call: ToolCallPart, ctx: ToolContext) -> dict[str
             raise _CallRefused(f"{call.name} was not called: {error}") from error
         if corrected is not None:
             arguments = dict(corrected)
-    if permission is not None:
+    return arguments
+
+
+async def _checked(tool: Tool, call: ToolCallPart, ctx: ToolContext, *, was_permitted: bool) -> dict[str, Any]:
+    arguments = await _validated(tool, call, ctx)
+    permission = tool.behaviour.permission
+    if permission is not None and not was_permitted:
         said = await _in_time(tool, lambda: permission(ctx, dict(arguments)), ctx, is_async=is_async(permission))
         if said is Permission.ASK:
             raise _CallRefused(f"{call.name} was not called: a person would have to allow it, and nobody can be asked")
@@ -254,7 +280,7 @@ async def reconcile_call(tool: Tool, call: ToolCallPart, ctx: ToolContext) -> Ca
     started = time.monotonic()
     hook = tool.reconcile
     try:
-        arguments = tool.bind(call.arguments)
+        arguments = await _validated(tool, call, ctx)
         found = await _in_time(tool, lambda: hook(ctx, arguments), ctx, is_async=is_async(hook))
         if isinstance(found, Reconciled):
             return found
@@ -268,13 +294,7 @@ async def reconcile_call(tool: Tool, call: ToolCallPart, ctx: ToolContext) -> Ca
             extra={"run_id": ctx.run_id, "call_id": ctx.call_id},
         )
         return Reconciled.UNKNOWN
-    result = ToolResultPart(
-        call_id=call.call_id,
-        name=call.name,
-        content=_json.storable(content),
-        provider_call_id=call.provider_call_id,
-    )
-    return CallOutcome(result, raised=False, duration_ms=round((time.monotonic() - started) * 1000))
+    return _outcome(call, content, started)
 
 
 async def _in_time(tool: Tool, enter: Callable[[], Any], ctx: ToolContext, *, is_async: bool) -> Any:

@@ -110,6 +110,28 @@ async def test_a_script_that_fails_is_not_recorded(store: RedisStore, source: st
     assert await store.commit_effect(claim.lease, "R.1.0#1", ADD, ["till"], [5]) == 5
 
 
+async def test_a_call_that_is_made_again_at_once_writes_nothing_twice(store: RedisStore):
+    """The tool fails after its write, and `retries` enters it again in the same worker."""
+    sums: list[list[int]] = []
+
+    @tool(effect="idempotent", retries=2, retry_backoff_s=0)
+    async def move(ctx: ToolContext, amount: int) -> str:
+        """Move money from one till to another."""
+        sums.append([await ctx.commit_with(ADD, [key], [amount]) for key in ("till", "safe")])
+        if len(sums) < 3:
+            raise ConnectionError("gone")
+        return "moved"
+
+    stage = Stage(ScriptedModel([call("move", amount=5), "Done."]), move)
+    loop = Loop({"calculator": stage.agent}, store, LocalExecutor(), Settings(), resolve_model=stage.loop.provider)
+    run_id = await queued(store)
+    for _ in range(2):
+        await loop.advance(run_id, owner="worker-1")
+    assert sums == [[5, 5]] * 3
+    assert [await total(store, key) for key in ("till", "safe")] == [5, 5]
+    assert (await store.read(run_id)).status is Status.COMPLETED
+
+
 async def test_it_happens_once_wherever_the_worker_dies(store: RedisStore):
     """The worker is killed before, between and after two writes of one call; each has happened once in the end."""
     deaths = 0

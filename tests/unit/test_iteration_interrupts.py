@@ -529,3 +529,23 @@ async def test_a_tool_says_whether_a_cancel_stops_it(effect: Effect, interrupt: 
     assert gate.stopped == (interrupt == "cancel")
     expected = "ok" if interrupt == "block" else "cancelled" if effect == "none" else "unknown"
     assert [result.outcome for result in await stage.results()] == [expected]
+
+
+async def test_calls_that_wait_for_their_turn_are_not_announced_after_a_cancel():
+    gate = Gate()
+
+    @tool(effect="none")
+    async def look(number: int) -> str:
+        """Look."""
+        return str(await gate.wait())
+
+    stage = Stage(ScriptedModel([[call("look", number=number) for number in range(3)]]), look, max_parallel=1)
+    iteration, task = await stage.begin()
+    await wait_until(lambda: gate.entered == 1, message="the first call runs")
+    await stage.store.cancel(stage.run_id)
+    iteration.cancel()
+    outcome = await outcome_of(task)
+    assert outcome.status is Status.CANCELLED
+    assert gate.entered == 1
+    assert (await stage.told("look")).count("tool.called") == 1
+    assert [result.outcome for result in await stage.results()] == ["cancelled"] * 3

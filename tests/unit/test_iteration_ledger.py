@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from agentq import Reconciled, ToolContext, tool
+from agentq import Agent, Reconciled, ToolContext, tool
 from agentq.client_async import AsyncClient
 from agentq.errors import InvalidInput, NotWaiting
 from agentq.events.model import RunAnswered, RunWaiting
@@ -309,3 +309,50 @@ def test_options_are_checked():
         Bank(reconcile="look")
     with pytest.raises(InvalidInput, match='interrupt must be "cancel" or "block"'):
         Bank(interrupt="stop")
+
+
+class TestAChangedMind:
+    """What a repeated call is told when the tool would not take it any more."""
+
+    @pytest.mark.parametrize("said", [False, "over the limit"])
+    async def test_a_call_that_has_begun_is_not_asked_for_again(self, said: Any):
+        asked: list[int] = []
+
+        def permission(ctx: ToolContext, given: dict[str, Any]) -> Any:
+            asked.append(ctx.attempt)
+            return said if len(asked) > 1 else True
+
+        bank = Bank(effect="idempotent", permission=permission)
+        (result,) = await results_after(stage_of(bank), bank)
+        assert (result.outcome, result.content) == ("ok", "charged 5")
+        assert (asked, len(bank.charged)) == ([1], 2)
+
+    async def test_its_arguments_are_refused_now(self):
+        def validate(ctx: ToolContext, given: dict[str, Any]) -> None:
+            if ctx.attempt > 1:
+                raise ValueError("the shop is closed")
+
+        bank = Bank(effect="idempotent", validate=validate)
+        (result,) = await results_after(stage_of(bank), bank)
+        assert result.outcome == "unknown"
+        assert len(bank.charged) == 1
+
+    async def test_the_tool_is_gone(self):
+        bank = Bank(effect="idempotent")
+        stage = stage_of(bank)
+        await die_in_charge(stage, bank)
+        stage.loop.agents = {"calculator": Agent("calculator", model="mock")}
+        await stage.play()
+        assert [result.outcome for result in await stage.results()] == ["unknown"]
+        assert len(bank.charged) == 1
+
+    async def test_reconcile_sees_what_the_function_got(self):
+        seen: list[dict[str, Any]] = []
+
+        def reconcile(ctx: ToolContext, given: dict[str, Any]) -> str:
+            seen.append(given)
+            return "charged before"
+
+        bank = Bank(validate=lambda ctx, given: {"amount": given["amount"] * 2}, reconcile=reconcile)
+        (result,) = await results_after(stage_of(bank), bank)
+        assert (result.content, seen, bank.charged) == ("charged before", [{"amount": 10}], [10])

@@ -88,6 +88,19 @@ class TestValidate:
             await run(pay, call("pay", amount=5), max_error_retries=0)
         assert SEEN == []
 
+    async def test_a_hook_that_cancels_itself_refuses_and_counts_as_a_failure(self):
+        async def validate(ctx: ToolContext, given: dict[str, Any]) -> None:
+            raise asyncio.CancelledError
+
+        @tool(effect="once", validate=validate)
+        async def pay(amount: int) -> str:
+            SEEN.append(amount)
+            return "paid"
+
+        with pytest.raises(RunFailed, match="pay was not called: CancelledError"):
+            await run(pay, call("pay", amount=5), max_error_retries=0)
+        assert SEEN == []
+
 
 class TestPermission:
     @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ def _check_effects(app: AgentQ) -> Iterator[Check]:
     silent = {
         agent.name: names
         for agent in app.agents.values()
-        if (names := [tool.name for tool in agent.tools if not tool.declared_effect])
+        if (names := [each.tool.name for each in agent.known_tools.offered if not each.tool.declared_effect])
     }
     for agent, names in silent.items():
         yield warning(

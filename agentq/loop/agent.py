@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 from agentq import _json
 from agentq.decide import Limits
 from agentq.errors import InvalidInput
+from agentq.loop.toolbox import Toolbox, find_tools
 from agentq.output import OutputType
 from agentq.providers.registry import check_settings, parse_model
 from agentq.settings import check_name, times_to_live
-from agentq.tools.function import Tool, tool
+from agentq.tools.toolset import Offered, ToolList, Unasked, checked_tools, clash, flatten
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from agentq.tools.spec import ToolSpec
+    from agentq.runs import RunState
 
 logger = logging.getLogger(__name__)
 _BACKOFF_MAX_MS = 30_000
@@ -33,6 +34,8 @@ class Agent:
     `model_settings` go to the provider as they are; those of one model alone stand under its name. `output_type` is
     what answers are: a pydantic model, or another type whose JSON is an object. `queue` is where its runs wait, if not
     on the queue that the settings name.
+    `tools` are tools, functions, toolsets and sources such as MCP servers, or one function of the run, sync or async,
+    that returns such a list and is asked in each iteration.
     `max_parallel` is how many calls of one reply run at once, where they may.
     `max_iterations` counts turns that made progress, `max_error_retries` consecutive turns that failed.
     `retry_backoff_s` is the first wait after a model call failed; it doubles up to 30 s.
@@ -42,7 +45,7 @@ class Agent:
     name: str
     instructions: str = ""
     model: str | Sequence[str] = "mock"
-    tools: Sequence[Tool | Any] = ()
+    tools: ToolList = ()
     max_iterations: int = 16
     max_error_retries: int = 10
     queue: str | None = None
@@ -80,13 +83,16 @@ class Agent:
                 check_settings(model, self.settings_of(model))
             except InvalidInput as error:
                 raise InvalidInput(f"agent {self.name!r}: {error}", field=error.field) from error
-        tools = tuple(entry if isinstance(entry, Tool) else tool(entry) for entry in self.tools)
-        object.__setattr__(self, "tools", tools)
-        names = [entry.name for entry in tools]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise InvalidInput(f"agent {self.name!r} has two tools named {twice[0]!r}; rename one", field="tools")
-        silent = [entry.name for entry in tools if not entry.declared_effect]
+        self._take_tools()
+
+    def _take_tools(self) -> None:
+        object.__setattr__(self, "tools", checked_tools(self.tools))
+        parts = tuple(flatten(self.tools))
+        ambiguous = clash(parts)
+        if ambiguous is not None:
+            raise InvalidInput(f"agent {self.name!r} {ambiguous[1]}", field="tools")
+        known = Toolbox(each for each in parts if isinstance(each, Offered))
+        silent = [each.tool.name for each in known.offered if not each.tool.declared_effect]
         if silent:
             logger.info(
                 "agent %s: %s did not say what repeating a call does, so a call is never repeated after a crash "
@@ -94,11 +100,30 @@ class Agent:
                 self.name,
                 ", ".join(silent),
             )
-        object.__setattr__(self, "_by_name", {entry.name: entry for entry in tools})
+        object.__setattr__(self, "_parts", parts)
+        object.__setattr__(self, "_known", known)
+        object.__setattr__(self, "_tools_vary", len(known.offered) < len(parts))
 
-    def tool_named(self, name: str) -> Tool | None:
-        by_name: Mapping[str, Tool] = self._by_name  # type: ignore[attr-defined]  # set in __post_init__
-        return by_name.get(name)
+    @property
+    def known_tools(self) -> Toolbox:
+        """The tools that it has in any iteration."""
+        known: Toolbox = self._known  # type: ignore[attr-defined]  # set in _take_tools
+        return known
+
+    @property
+    def tools_vary(self) -> bool:
+        """Whether there is somebody to ask for more tools in each iteration."""
+        vary: bool = self._tools_vary  # type: ignore[attr-defined]  # set in _take_tools
+        return vary
+
+    def toolbox(self, run: RunState) -> Toolbox | None:
+        """The tools of an iteration of this run; None where they have to be asked for."""
+        return None if self.tools_vary else self.known_tools
+
+    async def find_tools(self, run: RunState) -> Toolbox:
+        """The tools of an iteration of this run, from whoever has to be asked; what fails is the toolbox's problem."""
+        parts: tuple[Offered | Unasked, ...] = self._parts  # type: ignore[attr-defined]  # set in _take_tools
+        return await find_tools(parts, run, None)
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -125,14 +150,6 @@ class Agent:
         ttl_ms: Mapping[str, int] = self._ttl_ms  # type: ignore[attr-defined]  # set in __post_init__
         return ttl_ms
 
-    @property
-    def tool_names(self) -> tuple[str, ...]:
-        return tuple(entry.name for entry in self.tools)
-
-    @property
-    def specs(self) -> tuple[ToolSpec, ...]:
-        return tuple(entry.spec for entry in self.tools)
-
     def limits(self, max_recoveries: int) -> Limits:
         return Limits(
             self.max_iterations,
@@ -153,7 +170,7 @@ class Agent:
             "ttl_ms": dict(self.ttl_ms),
             "tools": [
                 {"name": spec.name, "description": spec.description, "parameters": spec.parameters}
-                for spec in self.specs
+                for spec in self.known_tools.specs
             ],
         }
 

@@ -25,6 +25,7 @@ from agentq.providers.reply import ReplyBuilder
 if TYPE_CHECKING:
     from agentq.loop.agent import Agent
     from agentq.loop.loop import Loop
+    from agentq.loop.toolbox import Toolbox
     from agentq.loop.writer import StepWriter
     from agentq.providers.base import Chunk, Provider
     from agentq.runs import RunState
@@ -37,9 +38,12 @@ _REST_S = 30.0
 class Asking:
     """Asks for one reply of a run. `run` is what the run's state is now."""
 
-    def __init__(self, loop: Loop, agent: Agent, claim: Claim, run: RunState, writer: StepWriter) -> None:
+    def __init__(
+        self, loop: Loop, agent: Agent, toolbox: Toolbox, claim: Claim, run: RunState, writer: StepWriter
+    ) -> None:
         self._loop = loop
         self._agent = agent
+        self._toolbox = toolbox
         self._claim = claim
         self._run = run
         self._writer = writer
@@ -119,7 +123,7 @@ class Asking:
             history_length=len(claim.history),
             files=await self._loop.files.of(self._run.run_id, messages, provider, model),
             instructions=agent.instructions,
-            tools=agent.specs,
+            tools=self._toolbox.specs,
             settings=agent.settings_of(model),
             output=None if output is None else OutputFormat(output.name, output.schema),
             run_id=self._run.run_id,

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from agentq.decide import PlannedCall, RunCalls
     from agentq.loop.agent import Agent
     from agentq.loop.interrupts import Interrupts
+    from agentq.loop.toolbox import Toolbox
     from agentq.loop.writer import StepWriter
     from agentq.messages import ToolCallPart, ToolResultPart
     from agentq.runs import RunState
@@ -55,6 +56,7 @@ class Calls:
         self,
         run: RunState,
         agent: Agent,
+        toolbox: Toolbox,
         steps: Mapping[str, CallStep],
         writer: StepWriter,
         interrupts: Interrupts,
@@ -64,6 +66,7 @@ class Calls:
         max_result_chars: int,
     ) -> None:
         self.steps = dict(steps)
+        self.toolbox = toolbox
         self.made = 0
         # Calls that only read, and of which viewers know.
         self._told: set[str] = set()
@@ -79,7 +82,7 @@ class Calls:
 
     def effect_of(self, call: ToolCallPart) -> Effect:
         """A call that will never enter a tool (there is none, or no arguments) has no effect."""
-        tool = self._agent.tool_named(call.name)
+        tool = self.toolbox.named(call.name)
         return "none" if tool is None or call.arguments_error is not None else tool.effect
 
     @property
@@ -89,7 +92,7 @@ class Calls:
 
     async def settle(self, call: ToolCallPart) -> None:
         """Journal what became of a call that had started when its worker died, as far as anybody knows."""
-        step, tool = self.steps[call.call_id], self._agent.tool_named(call.name)
+        step, tool = self.steps[call.call_id], self.toolbox.named(call.name)
         if tool is None:
             await self._journal(unknown_result(call), step.model_copy(update={"result": unknown_result(call)}), 0)
             return
@@ -135,7 +138,7 @@ class Calls:
                 raise result
 
     def _is_safe(self, call: ToolCallPart) -> bool:
-        return is_safe_beside_others(self._agent.tool_named(call.name), call)
+        return is_safe_beside_others(self.toolbox.named(call.name), call)
 
     async def _make_one(self, plan: PlannedCall) -> None:
         call = plan.call
@@ -145,7 +148,7 @@ class Calls:
         arguments: dict[str, Any] | None = None
         stands = self.steps.get(call.call_id)
         was_begun = stands is not None and stands.may_have_happened
-        tool = self._agent.tool_named(call.name)
+        tool = self.toolbox.named(call.name)
         if tool is not None and tool.behaviour.has_checks:
             checked = await self._interrupts.run(
                 check_call(tool, call, self._context(call, plan.attempt, flag), was_permitted=was_begun), "none", flag
@@ -196,7 +199,7 @@ class Calls:
 
     def _within_limit(self, result: ToolResultPart) -> ToolResultPart:
         """A result that is too large to be stored is cut: the call has been made, so it must not fail for that."""
-        tool = self._agent.tool_named(result.name)
+        tool = self.toolbox.named(result.name)
         limit, total = self._max_result_chars, len(result.content)
         if tool is not None and tool.behaviour.max_result_chars is not None:
             limit = min(limit, tool.behaviour.max_result_chars)
@@ -251,7 +254,7 @@ class Calls:
             self.steps[call.call_id] = withdrawn
 
     def _on_cancel(self, call: ToolCallPart) -> OnInterrupt:
-        tool = self._agent.tool_named(call.name)
+        tool = self.toolbox.named(call.name)
         return "cancel" if tool is None else tool.interrupt
 
     def _context(self, call: ToolCallPart, attempt: int, flag: threading.Event) -> ToolContext:
@@ -287,13 +290,13 @@ class Calls:
             """A call that waited for a thread may come too late, after a cancel or by the clock."""
             return self._interrupts.current is None and self._clock.monotonic() < start_by
 
-        tool = self._agent.tool_named(call.name)
+        tool = self.toolbox.named(call.name)
         ctx = self._context(call, plan.attempt, flag)
         return await execute_call(
             tool,
             call,
             ctx,
-            known=self._agent.tool_names,
+            known=self.toolbox.names,
             may_start=may_start,
             arguments=arguments,
             may_retry=lambda: self._interrupts.current is None,

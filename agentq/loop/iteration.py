@@ -18,6 +18,7 @@ from agentq.loop.calls import Calls
 from agentq.loop.finishing import TimesToLive, commit_of, turn_events
 from agentq.loop.interrupts import Interrupt, Interrupts
 from agentq.loop.losses import Losses, report_loss
+from agentq.loop.toolbox import NO_TOOLS, Toolbox
 from agentq.loop.writer import StepWriter, patiently
 from agentq.messages import Message, ReasoningPart, StopReason, Usage, encode_message
 from agentq.runs import Status
@@ -80,9 +81,11 @@ class Iteration:
         steps = self._read_steps()
         self._reply = steps.reply
         self._reply_is_journaled = steps.reply is not None
+        self._toolbox = agent.toolbox(claim.run)
         self._calls = Calls(
             claim.run,
             agent,
+            self._toolbox or NO_TOOLS,
             steps.calls,
             self._writer,
             self._interrupts,
@@ -154,6 +157,9 @@ class Iteration:
                 return self._outcome("lost", None, "the lease was lost")
             if self._interrupts.current is Interrupt.CANCEL and not self._run.is_cancel_requested:
                 await self._see_cancel()
+            if self._reply is not None and self._toolbox is None and not self._is_to_stop():
+                await self._find_tools()
+                continue
             decision = decide(self._view())
             interrupt = self._interrupts.current
             match decision:
@@ -182,6 +188,16 @@ class Iteration:
             None if self._agent.output is None else self._agent.output.problem,
         )
 
+    def _is_to_stop(self) -> bool:
+        return self._interrupts.current is not None or self._run.is_cancel_requested
+
+    async def _find_tools(self) -> Toolbox | None:
+        """Ask for the tools of this iteration; None when an interrupt stopped that."""
+        found = await self._interrupts.run(self._agent.find_tools(self._run), "none")
+        if found is not None:
+            self._toolbox = self._calls.toolbox = found
+        return found
+
     async def _see_cancel(self) -> None:
         """Read the cancel that somebody told us of; it may be a rumour, then the iteration goes on."""
         run = await patiently(lambda: self._loop.store.read(self._run.run_id), self._loop.clock, self._is_lost)
@@ -195,7 +211,13 @@ class Iteration:
     # --- the model
 
     async def _call_model(self) -> None:
-        asking = Asking(self._loop, self._agent, self._claim, self._run, self._writer)
+        toolbox = self._toolbox or await self._find_tools()
+        if toolbox is None:
+            return
+        if toolbox.problem is not None:
+            self._failure = Failure(toolbox.problem)
+            return
+        asking = Asking(self._loop, self._agent, toolbox, self._claim, self._run, self._writer)
         try:
             reply = await self._interrupts.run(asking.reply(), "none")
         except ProviderError as error:

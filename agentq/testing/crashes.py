@@ -27,6 +27,7 @@ from agentq.settings import Settings
 from agentq.steps import REPLY
 from agentq.stores.base import NewRun
 from agentq.stores.memory import MemoryStore
+from agentq.testing._tools import changed_tools
 from agentq.testing.clock import FakeClock
 
 if TYPE_CHECKING:
@@ -215,7 +216,7 @@ class _Rehearsal:
         self, stage: _Stage, agent: Agent, model: Provider, fault: tuple[Happens, Point] | None, answer: Any
     ) -> None:
         self._stage = stage
-        self._agent = dataclasses.replace(agent, tools=[self._watched(tool) for tool in agent.tools])
+        self._agent = dataclasses.replace(agent, tools=changed_tools(agent, self._watched))
         self._model = model
         self._fault = fault
         self._answer = answer

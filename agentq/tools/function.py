@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import json
 import re
+from dataclasses import replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Generic, Unpack, overload
 
@@ -138,6 +140,14 @@ class Tool(Generic[P, R_co]):
         Raises `InvalidArguments`, one line per problem (`b: Field required`), for the model to read.
         """
         return self._bind(arguments)
+
+    def renamed(self, name: str) -> Tool[P, R_co]:
+        """The same tool under another name. Raises `InvalidInput`."""
+        _check_names(name, self.description)
+        other = copy.copy(self)
+        other.name = name
+        other.spec = replace(self.spec, name=name)
+        return other
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         return self.function(*args, **kwargs)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from agentq.callbacks import Callbacks
     from agentq.client import Client
     from agentq.client_async import AsyncClient
+    from agentq.context.sections import Section
     from agentq.errors import (
         AgentQError,
         Conflict,
@@ -54,6 +55,7 @@ __all__ = [
     "RunFailed",
     "RunNotFound",
     "RunResult",
+    "Section",
     "SessionConflict",
     "SessionNotFound",
     "Settings",
@@ -81,6 +83,7 @@ _HOMES = {
     "RunFailed": "errors",
     "RunNotFound": "errors",
     "RunResult": "results",
+    "Section": "context.sections",
     "SessionConflict": "errors",
     "SessionNotFound": "errors",
     "Settings": "settings",

@@ -42,6 +42,7 @@ class Failure:
     message: str
     retryable: bool = True
     retry_after_ms: int | None = None
+    kind: NoteKind = NoteKind.PROVIDER_ERROR
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +198,7 @@ def _after_failure(view: View, failure: Failure) -> Decision:
     if failure.retry_after_ms is not None:
         # Never sooner than the back-off: servers in trouble say 0.
         delay_ms = max(delay_ms, failure.retry_after_ms)
-    return _failed_turn(view, (), NoteKind.PROVIDER_ERROR, failure.message, delay_ms)
+    return _failed_turn(view, (), failure.kind, failure.message, delay_ms)
 
 
 def _failed_turn(view: View, done: tuple[Message, ...], kind: NoteKind, error: str, delay_ms: int = 0) -> Finish:
@@ -262,6 +263,7 @@ def _refusal(reply: Message) -> str:
 
 _NOTES = {
     NoteKind.PROVIDER_ERROR: "The last model call failed ({error}). Go on from where you were.",
+    NoteKind.CONTEXT_ERROR: "The model could not be asked ({error}). Go on from where you were.",
     NoteKind.REFUSED: "Your last reply was not accepted ({error}). Answer the request in another way.",
     NoteKind.OUTPUT_INVALID: "Your answer does not have the form that was asked for ({error}). Give it again, whole.",
     NoteKind.TOOL_ERROR: "A tool failed ({error}). Correct the call, use another tool, or go on without it.",

@@ -30,6 +30,7 @@
     │   └── AccessRefused          … to us: it wants another password
     ├── StoreCorrupted             stored data that this version cannot read
     ├── ForeignJob                 an RQ job that is not a wake-up of ours
+    ├── ContextError               what the model is to be told could not be put together
     ├── ProviderError              a model call failed
     └── ToolError                  a tool's way to say what went wrong
         ├── InvalidArguments       the model's arguments do not fit the tool's parameters
@@ -177,6 +178,10 @@ class StoreCorrupted(AgentQError):
 
 class ForeignJob(AgentQError):
     """The RQ job is not a wake-up of agentq."""
+
+
+class ContextError(AgentQError):
+    """What the model is to be told could not be put together."""
 
 
 class ProviderError(AgentQError):

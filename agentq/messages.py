@@ -49,6 +49,7 @@ class NoteKind(StrEnum):
     """What a note of the loop is about."""
 
     PROVIDER_ERROR = "provider_error"
+    CONTEXT_ERROR = "context_error"
     REFUSED = "refused"
     TOOL_ERROR = "tool_error"
     OUTPUT_INVALID = "output_invalid"

@@ -63,6 +63,7 @@ EXIT_CODES: Mapping[type[errors.AgentQError], ExitCode] = {
     errors.StoreUnavailable: ExitCode.UNAVAILABLE,
     errors.StoreCorrupted: ExitCode.FAILED,
     errors.ForeignJob: ExitCode.FAILED,
+    errors.ContextError: ExitCode.FAILED,
     errors.ProviderError: ExitCode.FAILED,
     errors.ToolError: ExitCode.FAILED,
 }

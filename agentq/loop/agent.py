@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from agentq import _json
+from agentq.context.sections import Prompt
 from agentq.decide import Limits
 from agentq.errors import InvalidInput
 from agentq.loop.toolbox import Toolbox, find_tools
@@ -19,6 +20,7 @@ from agentq.tools.toolset import Offered, ToolList, Unasked, checked_tools, clas
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from agentq.context.sections import Section
     from agentq.runs import RunState
 
 logger = logging.getLogger(__name__)
@@ -30,6 +32,7 @@ _AT_LEAST = {"max_iterations": 1, "max_parallel": 1, "max_error_retries": 0, "re
 class Agent:
     """An agent by name. Validated when it is built; raises `InvalidInput` naming the field.
 
+    `instructions` are a text, or a list of texts and `Section`s; `prompt` is where those are computed and kept.
     `model` is "provider:model", or several of them: the next one is asked where the ones before it fail.
     `model_settings` go to the provider as they are; those of one model alone stand under its name. `output_type` is
     what answers are: a pydantic model, or another type whose JSON is an object. `queue` is where its runs wait, if not
@@ -43,7 +46,7 @@ class Agent:
     """
 
     name: str
-    instructions: str = ""
+    instructions: str | Sequence[str | Section] = ""
     model: str | Sequence[str] = "mock"
     tools: ToolList = ()
     max_iterations: int = 16
@@ -64,6 +67,7 @@ class Agent:
             raise InvalidInput("model names none; leave it out for mock", field="model")
         for model in models:
             parse_model(model)
+        object.__setattr__(self, "_prompt", Prompt(self.instructions))
         object.__setattr__(self, "_models", tuple(dict.fromkeys(models)))
         object.__setattr__(self, "_output", None if self.output_type is None else OutputType(self.output_type))
         for name, least in _AT_LEAST.items():
@@ -124,6 +128,12 @@ class Agent:
         """The tools of an iteration of this run, from whoever has to be asked; what fails is the toolbox's problem."""
         parts: tuple[Offered | Unasked, ...] = self._parts  # type: ignore[attr-defined]  # set in _take_tools
         return await find_tools(parts, run, None)
+
+    @property
+    def prompt(self) -> Prompt:
+        """Its instructions, put together for each request; `prompt.invalidate(key)` has a section computed anew."""
+        prompt: Prompt = self._prompt  # type: ignore[attr-defined]  # set in __post_init__
+        return prompt
 
     @property
     def models(self) -> tuple[str, ...]:

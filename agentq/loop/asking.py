@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agentq import _json
+from agentq.context.sections import Instructions
 from agentq.errors import ProviderError
 from agentq.events.model import ModelReplaced, ModelRetried, ReasoningDelta, TextDelta
 from agentq.messages import Message, ReasoningPart, Role, StopReason, TextPart
@@ -48,12 +49,15 @@ class Asking:
         self._run = run
         self._writer = writer
         self._builder = ReplyBuilder()
+        self._instructions = Instructions()
 
     async def reply(self) -> Message:
         """The reply of the first model that gives one. A run that names a model of its own has no other.
 
         Raises what the last of them raised, or what an earlier one did where only that may pass: a run can wait for it.
+        Raises `ContextError` where the instructions cannot be put together, and then asks none.
         """
+        self._instructions = await self._agent.prompt.compose(self._run)
         models = (self._run.model,) if self._run.model else self._agent.models
         models = self._loop.resting.last(models)
         passing: ProviderError | None = None
@@ -122,7 +126,8 @@ class Asking:
             messages,
             history_length=len(claim.history),
             files=await self._loop.files.of(self._run.run_id, messages, provider, model),
-            instructions=agent.instructions,
+            instructions=self._instructions.text,
+            stable=self._instructions.stable,
             tools=self._toolbox.specs,
             settings=agent.settings_of(model),
             output=None if output is None else OutputFormat(output.name, output.schema),
@@ -130,7 +135,8 @@ class Asking:
             session_id=self._run.session_id,
         )
         if output is not None and not promises_output(provider, request):
-            request = replace(request, instructions=f"{agent.instructions}\n\n{output.in_words}".strip())
+            told = self._instructions.with_static(output.in_words)
+            request = replace(request, instructions=told.text, stable=told.stable)
         return request
 
 

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Literal
 
 from agentq import _json
 from agentq.decide import Ask, CallModel, Failure, Finish, RunCalls, Settle, View, decide
-from agentq.errors import AgentQError, LeaseLost, ProviderError, RunNotFound, StoreCorrupted, StoreUnavailable
+from agentq.errors import (
+    AgentQError,
+    ContextError,
+    LeaseLost,
+    ProviderError,
+    RunNotFound,
+    StoreCorrupted,
+    StoreUnavailable,
+)
 from agentq.events.model import IterationStarted, ReplyCompleted, RunReleased, RunWaiting
 from agentq.loop.answering import question_about
 from agentq.loop.asking import Asking
@@ -20,7 +28,7 @@ from agentq.loop.interrupts import Interrupt, Interrupts
 from agentq.loop.losses import Losses, report_loss
 from agentq.loop.toolbox import NO_TOOLS, Toolbox
 from agentq.loop.writer import StepWriter, patiently
-from agentq.messages import Message, ReasoningPart, StopReason, Usage, encode_message
+from agentq.messages import Message, NoteKind, ReasoningPart, StopReason, Usage, encode_message
 from agentq.runs import Status
 from agentq.steps import REPLY, Steps, read_steps
 from agentq.stores.base import Rest, StepRecord
@@ -222,6 +230,9 @@ class Iteration:
             reply = await self._interrupts.run(asking.reply(), "none")
         except ProviderError as error:
             self._failure = Failure(_json.storable(str(error)), error.retryable, _wait_ms(error))
+        except ContextError as error:
+            logger.warning("run %s: %s", self._run.run_id, error, exc_info=error, extra={"run_id": self._run.run_id})
+            self._failure = Failure(_json.storable(str(error)), kind=NoteKind.CONTEXT_ERROR)
         except AgentQError as error:
             self._failure = Failure(_json.storable(str(error)), retryable=False)
         except Exception as error:

@@ -30,6 +30,8 @@ _HAS_BINDING = ("adaptive", "enabled")
 _THINKING = ("thinking", "redacted_thinking")
 
 _SENT_AS_THEY_ARE = ("temperature", "top_p", "top_k", "service_tier")
+# The server takes four in a request, and places one by itself at the end of the transcript.
+_MAX_MARKS = 3
 _CHOICES = {"auto": "auto", "none": "none", "required": "any"}
 _CALL_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -44,9 +46,10 @@ def request_body(
         "stream": True,
         "messages": _Transcript(request, settings, provider).messages(),
     }
+    is_cached = settings.prompt_cache or (settings.prompt_cache is None and server.is_anthropic)
     if request.instructions:
-        body["system"] = request.instructions
-    if settings.prompt_cache or (settings.prompt_cache is None and server.is_anthropic):
+        body["system"] = _marked(request, _cache_control(settings)) if is_cached else request.instructions
+    if is_cached:
         body["cache_control"] = _cache_control(settings)
     for name in _SENT_AS_THEY_ARE:
         if (value := getattr(settings, name)) is not None:
@@ -82,6 +85,24 @@ def takes_schema(request: ModelRequest) -> bool:
 def _cache_control(settings: AnthropicSettings) -> dict[str, str]:
     ttl = {"ttl": settings.prompt_cache} if isinstance(settings.prompt_cache, str) else {}
     return {"type": "ephemeral", **ttl}
+
+
+def _marked(request: ModelRequest, mark: dict[str, str]) -> str | list[dict[str, Any]]:
+    """The instructions with a mark where a beginning ends that other requests share: other runs find it in the cache.
+
+    The mark of the whole body stands at the end of the transcript, which no other run has.
+    """
+    blocks: list[dict[str, Any]] = []
+    start = 0
+    for end in request.stable[-_MAX_MARKS:]:
+        if request.instructions[start:end].strip():
+            blocks.append({**_text(request.instructions[start:end]), "cache_control": mark})
+            start = end
+    if not blocks:
+        return request.instructions
+    if request.instructions[start:].strip():
+        blocks.append(_text(request.instructions[start:]))
+    return blocks
 
 
 def _thinking_and_output(request: ModelRequest, settings: AnthropicSettings) -> dict[str, Any]:

@@ -71,6 +71,36 @@ class TestMessages:
     def test_instructions_are_the_system(self):
         assert body_of(user_message("Hi"), more={"instructions": "Be brief."})["system"] == "Be brief."
 
+    def test_a_beginning_that_other_requests_share_is_marked(self):
+        told = {"instructions": "Be brief.\n\nAnn.\n\n12:00", "stable": (9, 15)}
+        assert body_of(user_message("Hi"), more=told)["system"] == [
+            {"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}},
+            {"type": "text", "text": "\n\nAnn.", "cache_control": {"type": "ephemeral"}},
+            {"type": "text", "text": "\n\n12:00"},
+        ]
+
+    def test_marks_keep_the_time_that_the_cache_has(self):
+        body = body_of(user_message("Hi"), more={"instructions": "Be brief.", "stable": (9,)}, prompt_cache="1h")
+        mark = {"type": "ephemeral", "ttl": "1h"}
+        assert body["system"] == [{"type": "text", "text": "Be brief.", "cache_control": mark}]
+        assert body["cache_control"] == mark
+
+    def test_there_are_never_more_marks_than_the_server_takes(self):
+        body = body_of(user_message("Hi"), more={"instructions": "abcdef", "stable": (1, 2, 3, 4, 5)})
+        assert [(block["text"], "cache_control" in block) for block in body["system"]] == [
+            ("abc", True),
+            ("d", True),
+            ("e", True),
+            ("f", False),
+        ]
+
+    def test_without_the_cache_there_are_no_marks(self):
+        told = {"instructions": "Be brief.\n\n12:00", "stable": (9,)}
+        assert body_of(user_message("Hi"), more=told, prompt_cache=False)["system"] == "Be brief.\n\n12:00"
+
+    def test_blank_instructions_get_no_mark(self):
+        assert body_of(user_message("Hi"), more={"instructions": " ", "stable": (1,)})["system"] == " "
+
     def test_the_results_of_a_reply_go_into_one_message_before_any_words(self):
         body = body_of(
             user_message("Hi"),

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from agentq.tools.behaviour import Permission, Reconciled
     from agentq.tools.context import ToolContext
     from agentq.tools.function import Tool, tool
+    from agentq.tools.toolset import Toolset
 
 __version__ = "0.1.0"
 
@@ -63,6 +64,7 @@ __all__ = [
     "Tool",
     "ToolContext",
     "ToolError",
+    "Toolset",
     "tool",
 ]
 
@@ -91,6 +93,7 @@ _HOMES = {
     "Tool": "tools.function",
     "ToolContext": "tools.context",
     "ToolError": "errors",
+    "Toolset": "tools.toolset",
     "tool": "tools.function",
 }
 

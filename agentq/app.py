@@ -14,7 +14,7 @@ from agentq.attachments import Attachable, read_files, refusal
 from agentq.callbacks import Callbacks, check_callbacks, dispatch
 from agentq.errors import Conflict, InvalidInput, LeaseLost, RunNotFound, StoreUnavailable, UnknownAgent
 from agentq.executors.local import LocalExecutor
-from agentq.intake import NOTHING, new_run
+from agentq.intake import NOTHING, check_tools, new_run
 from agentq.loop import Agent, Loop, settle_cancelled
 from agentq.providers.base import check_model_settings, media_types_of
 from agentq.providers.registry import in_use, resolve
@@ -139,13 +139,15 @@ class AgentQ:
         metadata: Mapping[str, Any] | None = None,
         model: str | None = None,
         files: Sequence[Attachable] = (),
+        tools: Sequence[str] | None = None,
         callbacks: Callbacks | None = None,
         on_event: Callable[..., object] | None = None,
     ) -> RunResult:
         """Carry a prompt to its answer in this process, without Redis, and return the result.
 
         Runs of one `session_id` take their turns, and each sees what the earlier ones of this app said. `files` are
-        paths, bytes, URLs or `File` objects. Raises `RunFailed` or `RunCancelled`, and `InvalidInput` before anything
+        paths, bytes, URLs or `File` objects. `tools` names the tools and toolsets that the run may use; None is all.
+        Raises `RunFailed` or `RunCancelled`, and `InvalidInput` before anything
         is started. Cancelling the task that awaits this stops the run. But for the transcripts of sessions nothing
         outlives the call, unless `AgentQ` was given a store of its own.
         """
@@ -164,7 +166,10 @@ class AgentQ:
             metadata=metadata,
             model=model,
             attached=attached,
+            tools=tools,
         )
+        if tools is not None:
+            check_tools(new.tools, definition.manifest())
         told = callbacks or Callbacks(on_event=on_event)
         check_callbacks(told)
         if session_id is not None:

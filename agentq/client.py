@@ -77,11 +77,12 @@ class Client:
         idempotency_key: str | None = None,
         delay: float = 0.0,
         files: Sequence[Attachable] = (),
+        tools: Sequence[str] | None = None,
         ttl_s: float | Mapping[str, float] | None = None,
     ) -> Run:
         """Store a run and wake a worker for it, `delay` seconds from now; returns as soon as the run is safe.
 
-        See `AsyncClient.enqueue` for the rest: sessions, idempotency keys, files and how long the run is kept.
+        See `AsyncClient.enqueue` for the rest: sessions, idempotency keys, files, tools and how long the run is kept.
         """
         run = self._portal.call(
             self._client.enqueue,
@@ -95,6 +96,7 @@ class Client:
             idempotency_key=idempotency_key,
             delay=delay,
             files=files,
+            tools=tools,
             ttl_s=ttl_s,
         )
         return Run(self, run.id, run.agent)

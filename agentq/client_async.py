@@ -15,6 +15,7 @@ from agentq.errors import InvalidInput
 from agentq.events.model import checked_kinds
 from agentq.intake import (
     NOTHING,
+    check_tools,
     checked_before,
     checked_id,
     checked_limit,
@@ -108,6 +109,7 @@ class AsyncClient:
         idempotency_key: str | None = None,
         delay: float = 0.0,
         files: Sequence[Attachable] = (),
+        tools: Sequence[str] | None = None,
         ttl_s: float | Mapping[str, float] | None = None,
     ) -> AsyncRun:
         """Store a run and wake a worker for it, `delay` seconds from now; returns as soon as the run is safe.
@@ -118,6 +120,7 @@ class AsyncClient:
         kept; with other input it raises `IdempotencyConflict`. Without `queue`, the agent's own is used. `files` come
         with the prompt: paths, bytes, URLs or `File` objects. `ttl_s` is how long the run is kept when it has ended, in
         seconds, or by outcome as in `{"completed": 3600}`; otherwise its agent or the settings say.
+        `tools` names the tools and toolsets of the agent that the run may use, `[]` for none; without it, all.
         """
         attached = await asyncio.to_thread(read_files, files, self.settings) if files else NOTHING
         new = new_run(
@@ -133,6 +136,7 @@ class AsyncClient:
             delay=delay,
             ttl_s=ttl_s,
             attached=attached,
+            tools=tools,
         )
         parts = self._parts()
         if parts.executor is None:
@@ -141,6 +145,7 @@ class AsyncClient:
         taken = manifest.get("media_types") if model is None else None
         if taken is not None and (refused := refusal(attached.parts, taken, manifest["model"])):
             raise InvalidInput(refused, field="files")
+        check_tools(new.tools, manifest)
         if queue is None and manifest.get("queue"):
             new = replace(new, queue=manifest["queue"])
         created = await parts.store.create(new, wake=getattr(parts.executor, "wakeup", None))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agentq import _ids, _json
@@ -21,6 +22,8 @@ _MAX_ID_CHARS = 200
 _MAX_LIMIT = 1000
 _MAX_OFFSET = 2**31
 _MAX_REMARK_CHARS = 1000
+_MAX_TOOLS = 1000
+_TOOL = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 # A delay above a year is a mistake in the unit.
 _MAX_DELAY_S = 366 * 86_400
 NOTHING = Attached()
@@ -40,6 +43,7 @@ def new_run(
     delay: float = 0.0,
     ttl_s: float | Mapping[str, float] | None = None,
     attached: Attached = NOTHING,
+    tools: Sequence[str] | None = None,
 ) -> NewRun:
     """Check everything and return the run to store. Raises `InvalidInput` that names the field and the fix."""
     check_name(agent, field="agent")
@@ -56,6 +60,9 @@ def new_run(
     ttl_ms = times_to_live(ttl_s, field="ttl_s")
     if ttl_ms or attached.parts:
         request += [ttl_ms, [part.model_dump() for part in attached.parts]]
+    wanted = _checked_tools(tools)
+    if wanted is not None:
+        request.append({"tools": sorted(wanted)})
     canonical = json.dumps(request, sort_keys=True, separators=(",", ":"))
     return NewRun(
         run_id=_ids.new_run_id(),
@@ -70,8 +77,39 @@ def new_run(
         request_hash=hashlib.sha256(canonical.encode()).hexdigest(),
         delay_ms=_delay_ms(delay),
         ttl_ms=ttl_ms,
+        tools=wanted,
         files=attached.contents,
     )
+
+
+def check_tools(wanted: Sequence[str] | None, manifest: Mapping[str, Any]) -> None:
+    """Whether the agent has what a run wants to use, as far as its manifest tells. Raises `InvalidInput`."""
+    # A worker of an earlier version does not say which toolsets it has; some tools are asked for only in a run.
+    if wanted is None or "toolsets" not in manifest or manifest.get("tools_vary"):
+        return
+    known = [*manifest["toolsets"], *(each["name"] for each in manifest["tools"])]
+    for name in wanted:
+        if name not in known:
+            raise InvalidInput(
+                f"agent {manifest['name']!r} has no tool or toolset named {name!r}; "
+                + (f"there are: {', '.join(known)}" if known else "it has none"),
+                field="tools",
+            )
+
+
+def _checked_tools(tools: Any) -> tuple[str, ...] | None:
+    if tools is None:
+        return None
+    if isinstance(tools, str | bytes) or not isinstance(tools, Sequence):
+        raise InvalidInput(
+            f"tools must be a list of names of tools and toolsets, or None for all, not {tools!r}", field="tools"
+        )
+    if len(tools) > _MAX_TOOLS:
+        raise InvalidInput(f"tools has {len(tools)} names, more than {_MAX_TOOLS}; name toolsets", field="tools")
+    for name in tools:
+        if not isinstance(name, str) or not _TOOL.fullmatch(name):
+            raise InvalidInput(f"tools has {name!r}, which names no tool or toolset", field="tools")
+    return tuple(dict.fromkeys(tools))
 
 
 def _check_prompt(prompt: str, max_bytes: int) -> None:

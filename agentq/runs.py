@@ -77,7 +77,8 @@ class RunState:
     `iteration` counts turns that made progress, `turn` every reply (failed ones too), `errors` consecutive failures,
     `recoveries` crashes since the last commit, `signals` what was sent into the run from outside. `prompt` is the
     beginning of the prompt. `waits_for_session`: it is in line behind another run of its session. `history_length` is
-    how many messages of the session it sees before its own. `ttl_ms` holds its own times to live, by outcome.
+    how many messages of the session it sees before its own. `tools` names the tools and toolsets that it may use, where
+    that is not all. `ttl_ms` holds its own times to live, by outcome.
     `question` is what a waiting run waits for. `retries` counts how often it was opened again after its end, and
     `retried_at` is the `iteration` that it had then: its budget counts from there. `lost_ms` is when somebody noticed
     that Redis has lost something of the run; `unsure` says that a call with an effect may be among it.
@@ -117,6 +118,7 @@ class RunState:
     waits_for_session: bool = False
     history_length: int = 0
     ttl_ms: Mapping[str, int] = field(default_factory=dict)
+    tools: tuple[str, ...] | None = None
     idempotency_key: str | None = None
     created_ms: int = 0
     updated_ms: int = 0

@@ -98,6 +98,7 @@ class RunRecord(_Record):
     message_count: _Count = 0
     history_length: _Count = 0
     ttl_ms: dict[_Outcome, Annotated[int, Field(ge=1, le=2**53)]] = {}
+    tools: tuple[_Id, ...] | None = None
     idempotency_key: _Id | None = None
     request_hash: str = ""
     created_ms: _Count = 0

@@ -36,6 +36,15 @@ FILES = click.option(
 )
 
 
+TOOLS = click.option(
+    "--tool",
+    "tools",
+    metavar="NAME",
+    multiple=True,
+    help="A tool or toolset that the run may use; may repeat [all of the agent's].",
+)
+
+
 def _metadata(_ctx: click.Context, _param: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str]:
     metadata = {}
     for pair in pairs:
@@ -60,6 +69,7 @@ def _metadata(_ctx: click.Context, _param: click.Parameter, pairs: tuple[str, ..
     "--meta", "metadata", metavar="KEY=VALUE", multiple=True, callback=_metadata, help="Metadata; may repeat."
 )
 @FILES
+@TOOLS
 @click.option("--ttl", metavar="SECONDS", type=float, help="How long the run is kept when it has ended.")
 @click.option("--delay", metavar="SECONDS", type=click.FloatRange(min=0), default=0.0, help="Start later.")
 @click.option("-f", "--follow", is_flag=True, help="Then watch the run, as `agentq tail` does.")
@@ -76,6 +86,7 @@ def command(
     model: str | None,
     metadata: dict[str, str],
     files: list[Path | str],
+    tools: tuple[str, ...],
     ttl: float | None,
     delay: float,
     follow: bool,
@@ -108,6 +119,7 @@ def command(
                 idempotency_key=key,
                 delay=delay,
                 files=files,
+                tools=tools or None,
                 ttl_s=ttl,
             )
             if not options.json:

@@ -15,7 +15,7 @@ from agentq.loop.toolbox import Toolbox, find_tools
 from agentq.output import OutputType
 from agentq.providers.registry import check_settings, parse_model
 from agentq.settings import check_name, times_to_live
-from agentq.tools.toolset import Offered, ToolList, Unasked, checked_tools, clash, flatten
+from agentq.tools.toolset import Offered, ToolList, Unasked, checked_tools, clash, flatten, manifest_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,6 +106,7 @@ class Agent:
             )
         object.__setattr__(self, "_parts", parts)
         object.__setattr__(self, "_known", known)
+        object.__setattr__(self, "_toolsets", tuple(dict.fromkeys(name for each in parts for name in each.toolsets)))
         object.__setattr__(self, "_tools_vary", len(known.offered) < len(parts))
 
     @property
@@ -122,12 +123,14 @@ class Agent:
 
     def toolbox(self, run: RunState) -> Toolbox | None:
         """The tools of an iteration of this run; None where they have to be asked for."""
-        return None if self.tools_vary else self.known_tools
+        if self.tools_vary:
+            return None
+        return self.known_tools if run.tools is None else self.known_tools.only(run.tools)
 
     async def find_tools(self, run: RunState) -> Toolbox:
         """The tools of an iteration of this run, from whoever has to be asked; what fails is the toolbox's problem."""
         parts: tuple[Offered | Unasked, ...] = self._parts  # type: ignore[attr-defined]  # set in _take_tools
-        return await find_tools(parts, run, None)
+        return await find_tools(parts, run)
 
     @property
     def prompt(self) -> Prompt:
@@ -178,10 +181,9 @@ class Agent:
             "max_iterations": self.max_iterations,
             "max_error_retries": self.max_error_retries,
             "ttl_ms": dict(self.ttl_ms),
-            "tools": [
-                {"name": spec.name, "description": spec.description, "parameters": spec.parameters}
-                for spec in self.known_tools.specs
-            ],
+            "tools": [manifest_of(each) for each in self.known_tools.offered],
+            "toolsets": list(self._toolsets),  # type: ignore[attr-defined]  # set in _take_tools
+            "tools_vary": self.tools_vary,
         }
 
 

@@ -48,8 +48,9 @@ class Toolbox:
 NO_TOOLS = Toolbox(())
 
 
-async def find_tools(parts: Sequence[Offered | Unasked], run: RunState, wanted: Collection[str] | None) -> Toolbox:
+async def find_tools(parts: Sequence[Offered | Unasked], run: RunState) -> Toolbox:
     """Ask whom there is to ask, all at once. What fails is the toolbox's `problem`, and the log says why."""
+    wanted = run.tools
     if wanted is not None:
         parts = _worth_asking(parts, wanted)
     found, problems = await _asked(parts, run)

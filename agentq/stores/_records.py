@@ -24,6 +24,7 @@ def fields_of_new_run(new: NewRun) -> list[str | bytes]:
         "key": new.idempotency_key,
         "metadata": _json.dumps(new.metadata) if new.metadata else None,
         "ttl": _json.dumps(new.ttl_ms) if new.ttl_ms else None,
+        "tools": None if new.tools is None else _json.dumps(list(new.tools)),
     }
     fields: list[str | bytes] = [
         "agent", new.agent, "queue", new.queue, "version", str(SCHEMA_VERSION), "length", str(len(new.messages)),
@@ -67,6 +68,7 @@ def fields_of_ended_run(run: RunState, request_hash: str) -> list[str | bytes]:
         **texts,
         **{name: str(number) for name, number in numbers.items()},
         **{name: _json.dumps(document) for name, document in documents.items() if document},
+        "tools": None if run.tools is None else _json.dumps(list(run.tools)),
     }
     return [item for name, value in values.items() if value is not None for item in (name, value)]
 
@@ -125,6 +127,7 @@ def _run(run_id: str, raw: dict[bytes, bytes]) -> RunState:
         waits_for_session=b"behind" in raw,
         history_length=number(b"history"),
         ttl_ms=_json.loads(raw[b"ttl"]) if b"ttl" in raw else {},
+        tools=tuple(_json.loads(raw[b"tools"])) if b"tools" in raw else None,
         idempotency_key=text(b"key"),
         created_ms=number(b"created"),
         updated_ms=number(b"updated"),

@@ -111,6 +111,7 @@ class MemoryStore:
             seq=log.seq,
             message_count=len(messages),
             ttl_ms=dict(new.ttl_ms),
+            tools=None if new.tools is None else tuple(new.tools),
             idempotency_key=key,
             created_ms=now,
             updated_ms=now,

@@ -274,6 +274,11 @@ class SessionRules:
         run_id = await queued(store, ttl_ms={"completed": 5_000, "failed": 6_000})
         assert (await store.read(run_id)).ttl_ms == {"completed": 5_000, "failed": 6_000}
 
+    async def test_the_tools_of_a_run_are_kept_with_it(self, store: Store) -> None:
+        for tools in (None, (), ("add_numbers", "shop")):
+            run_id = await queued(store, tools=tools)
+            assert (await store.read(run_id)).tools == tools
+
     async def test_many_producers_and_workers_keep_the_order(self, store: Store) -> None:
         """Whatever is claimed when, each session's transcript has the prompts in the order they were stored."""
         sessions = ("s1", "s2", "s3")

@@ -111,6 +111,20 @@ def flatten(tools: ToolList, toolsets: tuple[str, ...] = (), prefix: str = "") -
             yield Unasked(entry, (*toolsets, entry.name), prefix)
 
 
+def manifest_of(offered: Offered) -> dict[str, Any]:
+    """What clients are told of a tool."""
+    tool, behaves = offered.tool, offered.tool.behaviour
+    return {
+        "name": tool.name,
+        "description": tool.description,
+        "parameters": tool.parameters,
+        "effect": tool.effect,
+        "read_only": behaves.read_only,
+        "destructive": behaves.destructive,
+        "toolset": offered.toolsets[-1] if offered.toolsets else None,
+    }
+
+
 def clash(found: Sequence[Offered | Unasked]) -> tuple[str, str] | None:
     """A name that means two things, and why; None where each means one."""
     names = [each.tool.name for each in found if isinstance(each, Offered)]

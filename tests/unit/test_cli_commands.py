@@ -73,7 +73,7 @@ def test_enqueue_hands_on_what_it_was_given():
     given = {"session": "s", "user": "u", "key": "k", "queue": "q", "model": "mock", "delay": "1.5", "ttl": "60"}
     options = [f"--{name}={value}" for name, value in given.items()]
     arguments = ["calculator", "-", *options, "--meta", "a=1", "--meta", "b=x=y"]
-    arguments += ["--file", "a.png", "--file", "https://example.org/b.png"]
+    arguments += ["--file", "a.png", "--file", "https://example.org/b.png", "--tool", "look", "--tool", "shop"]
     assert invoke(client, "enqueue", *arguments, stdin="from a pipe\n").exit_code == 0
     assert client.calls == [
         (
@@ -91,6 +91,7 @@ def test_enqueue_hands_on_what_it_was_given():
                     "delay": 1.5,
                     "files": [Path("a.png"), "https://example.org/b.png"],
                     "ttl_s": 60.0,
+                    "tools": ("look", "shop"),
                 },
             ),
         )

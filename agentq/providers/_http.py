@@ -211,43 +211,54 @@ class _Patience:
 class _Waiting:
     """A context for many waits, of which none may exceed the patience; raises TimeoutError.
 
-    One timer looks now and then how much is left, which costs nothing per wait: a stream has hundreds of them.
+    One timer looks now and then how much is left, which costs nothing per wait: a stream has hundreds of them. It
+    cancels who waits at once, in the middle of the wait: a moment later that might be the caller's time already.
     """
 
     def __init__(self, patience: _Patience) -> None:
         self._patience = patience
-        self._timeout = asyncio.timeout(None)
         self._timer: asyncio.TimerHandle | None = None
-        self._is_paused = False
+        self._waits: asyncio.Task[Any] | None = None  # None in the caller's time
+        self._cut_off: asyncio.Task[Any] | None = None
+        self._cancels = 0  # of the task that waits, by others, before it did
 
     async def __aenter__(self) -> None:
-        await self._timeout.__aenter__()
-        self.look()
+        self.go_on()
+        self._look_later()
 
-    async def __aexit__(self, *error: Any) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, _: Any) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        await self._timeout.__aexit__(*error)
+        if self._cut_off is not None:
+            is_ours_alone = self._cut_off.uncancel() <= self._cancels
+            if is_ours_alone and kind is asyncio.CancelledError:
+                raise TimeoutError from error
 
     def pause(self) -> None:
         """What comes is the caller's time, which must not be cut off."""
-        self._is_paused = True
+        self._waits = None
 
     def go_on(self) -> None:
-        """What comes is a wait again."""
-        self._is_paused = False
+        """What comes is a wait again, perhaps of another task than the last."""
+        self._waits = asyncio.current_task()
+        self._cancels = 0 if self._waits is None else self._waits.cancelling()
 
     def look(self) -> None:
         """See how much is left, and when to look again. To be called when the patience has shrunk."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        loop = asyncio.get_running_loop()
-        left_s = self._patience.left_s
-        if left_s <= 0 and not self._is_paused:
-            self._timeout.reschedule(loop.time())
+        if self._cut_off is not None:
+            return
+        if self._waits is not None and self._patience.left_s <= 0:
+            self._cut_off = self._waits
+            self._cut_off.cancel()
         else:
-            self._timer = loop.call_later(max(left_s, _LOOK_S), self.look)
+            self._look_later()
+
+    def _look_later(self) -> None:
+        after_s = max(self._patience.left_s, _LOOK_S)
+        self._timer = asyncio.get_running_loop().call_later(after_s, self.look)
 
 
 class Connections:

@@ -9,7 +9,7 @@ import ssl
 import threading
 import time
 import warnings
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -18,7 +18,7 @@ import pytest
 
 from agentq.errors import ProviderError
 from agentq.providers import _http
-from agentq.providers._http import FOREIGN, Connections, Post, unreachable
+from agentq.providers._http import FOREIGN, Answer, Connections, Post, _Patience, unreachable
 from tests.helpers import wait_until
 from tests.providers.faults import (
     EVENTS,
@@ -36,7 +36,7 @@ from tests.providers.faults import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
 DATA = encoded(says("Hello"))
 FRAMES = DATA.count(b"data: ")
@@ -223,6 +223,118 @@ class TestTime:
         error = await failure(connections, post(model_server.url, timeout_s=0.2))
         assert str(error) == "test was not done within 0.2 s (timeout_s)"
         assert error.retryable
+
+
+class Source(httpx.AsyncByteStream):
+    """A body of which the test says when a piece comes."""
+
+    def __init__(self) -> None:
+        self.pieces: asyncio.Queue[bytes] = asyncio.Queue()
+        self.asked = 0
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while True:
+            self.asked += 1
+            yield await self.pieces.get()
+
+
+class Listener:
+    """Reads an answer, and takes its own time over each event."""
+
+    def __init__(self, *, was_cancelled: bool = False) -> None:
+        self.source = Source()
+        request = post("http://host/v1")
+        self.answer = Answer(request, httpx.Response(200, stream=self.source), _Patience(request))
+        self.heard = 0
+        self.goes_on = asyncio.Event()
+        self.task = asyncio.create_task(self._listen())
+        self._was_cancelled = was_cancelled
+
+    async def _listen(self) -> None:
+        if self._was_cancelled:
+            self.task.cancel()
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(0)
+        async with aclosing(self.answer.frames()) as stream:
+            async for _ in stream:
+                self.heard += 1
+                await self.goes_on.wait()
+
+    async def waits(self, times: int = 1) -> None:
+        await wait_until(lambda: self.source.asked == times)
+
+    def hears(self) -> None:
+        self.source.pieces.put_nowait(b"data: x\n\n")
+
+    def runs_out_of_time(self) -> None:
+        self.answer.hurry(0)
+
+
+class TestTheEndOfPatience:
+    """The limit cuts off a wait and nothing else, and is no cancellation from outside."""
+
+    async def test_it_is_an_error_of_the_provider_and_the_task_is_not_cancelled(self):
+        listener = Listener()
+        await listener.waits()
+        listener.runs_out_of_time()
+        with pytest.raises(ProviderError, match="sent nothing"):
+            await listener.task
+        assert listener.task.cancelling() == 0
+
+    async def test_a_piece_that_comes_at_the_last_moment(self):
+        """Time is up when the piece is there, and who waits for it does not run yet: it is the wait that ends."""
+        listener = Listener()
+        await listener.waits()
+        listener.hears()
+        listener.runs_out_of_time()
+        with pytest.raises(ProviderError, match="sent nothing"):
+            await listener.task
+        assert (listener.heard, listener.task.cancelling()) == (0, 0)
+
+    async def test_the_callers_own_time_is_never_cut_off(self):
+        listener = Listener()
+        await listener.waits()
+        listener.hears()
+        await wait_until(lambda: listener.heard)
+        listener.runs_out_of_time()
+        await asyncio.sleep(3 * _http._LOOK_S)  # noqa: SLF001 - that nothing happens cannot be waited for
+        assert not listener.task.done()
+        listener.goes_on.set()
+        with pytest.raises(ProviderError, match="sent nothing"):
+            await listener.task
+
+    @pytest.mark.parametrize("is_cancelled_first", [True, False])
+    async def test_a_cancellation_in_the_same_moment_stays_one(self, is_cancelled_first: bool):
+        listener = Listener()
+        await listener.waits()
+        ends: list[Callable[[], object]] = [listener.task.cancel, listener.runs_out_of_time]
+        for end in ends if is_cancelled_first else reversed(ends):
+            end()
+        await asyncio.wait({listener.task})
+        assert listener.task.cancelled()
+        assert listener.task.cancelling() == 1
+
+    async def test_a_cancellation_that_was_dealt_with_before_does_not_count(self):
+        """A task may go on after one, as for a clean-up."""
+        listener = Listener(was_cancelled=True)
+        await listener.waits()
+        listener.runs_out_of_time()
+        with pytest.raises(ProviderError, match="sent nothing"):
+            await listener.task
+        assert listener.task.cancelling() == 1
+
+    async def test_each_piece_may_be_waited_for_by_another_task(self):
+        """As `asyncio.wait_for` does it in Python 3.11."""
+        listener = Listener()
+        listener.task.cancel()
+        stream = listener.answer.frames()
+        listener.hears()
+        assert (await asyncio.create_task(anext(stream))).data == b"x"
+        last = asyncio.create_task(anext(stream))
+        await listener.waits(2)
+        listener.runs_out_of_time()
+        with pytest.raises(ProviderError, match="sent nothing"):
+            await last
 
 
 class TestTrouble:

@@ -15,7 +15,7 @@ from agentq.settings import variable
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from agentq.providers._vendors import Vendor
+    from agentq.providers._vendors import Dialect, Vendor
     from agentq.settings import OpenAIEnvironment
 
 # A reasoning model may think for minutes before the first word, and this wire has no event to tell of it.
@@ -55,6 +55,11 @@ def read_settings(provider: str, given: Mapping[str, Any]) -> ChatSettings:
 def server_of(settings: ChatSettings, environment: OpenAIEnvironment) -> Server:
     """Where to send a call. Raises `InvalidInput` for an address or a key that cannot be used, or is missing."""
     return _openai_server.server_of(settings, environment, endpoint=_ENDPOINT)
+
+
+def dialect_at(settings: ChatSettings, environment: OpenAIEnvironment) -> Dialect:
+    """How that server wants its requests. Needs no key. Raises `InvalidInput` for an address that cannot be used."""
+    return _openai_server.dialect_at(settings, environment, endpoint=_ENDPOINT)
 
 
 def vendor_server_of(vendor: Vendor, settings: ChatSettings) -> Server:

@@ -56,11 +56,7 @@ class OpenAISettings(_settings.HttpSettings):
 
 def server_of(settings: OpenAISettings, environment: OpenAIEnvironment, *, endpoint: str) -> Server:
     """Where to send a call. Raises `InvalidInput` for an address or a key that cannot be used, or is missing."""
-    base = checked_base(
-        settings.base_url or environment.base_url or OPENAI_BASE_URL,
-        "model_settings.base_url" if settings.base_url else "OPENAI_BASE_URL",
-        endpoint=endpoint,
-    )
+    base = _base_of(settings, environment, endpoint)
     dialect = dialect_of(urlsplit(base).hostname or "")
     is_openai = dialect is OPENAI
     # What the environment says belongs to the server that it names: no other is told OpenAI's key.
@@ -80,6 +76,19 @@ def server_of(settings: OpenAISettings, environment: OpenAIEnvironment, *, endpo
         project=environment.project if is_theirs else None,
     )
     return Server(f"{base}{endpoint}", headers, "extra_headers" if brings_key else source, OPENAI_KEY, dialect)
+
+
+def dialect_at(settings: OpenAISettings, environment: OpenAIEnvironment, *, endpoint: str) -> Dialect:
+    """How the server that `server_of` finds wants its requests. Needs no key. Raises `InvalidInput` for an address."""
+    return dialect_of(urlsplit(_base_of(settings, environment, endpoint)).hostname or "")
+
+
+def _base_of(settings: OpenAISettings, environment: OpenAIEnvironment, endpoint: str) -> str:
+    return checked_base(
+        settings.base_url or environment.base_url or OPENAI_BASE_URL,
+        "model_settings.base_url" if settings.base_url else "OPENAI_BASE_URL",
+        endpoint=endpoint,
+    )
 
 
 def headers_of(

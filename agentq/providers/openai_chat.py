@@ -9,7 +9,7 @@ from agentq import _json
 from agentq.messages import Origin
 from agentq.providers import _http
 from agentq.providers._chat_request import MEDIA_TYPES, request_body, takes_schema
-from agentq.providers._chat_settings import ChatSettings, read_settings, server_of, vendor_server_of
+from agentq.providers._chat_settings import ChatSettings, dialect_at, read_settings, server_of, vendor_server_of
 from agentq.providers._chat_stream import ChatReader
 from agentq.providers._settings import check_model
 from agentq.providers._streaming import reply
@@ -48,7 +48,10 @@ class OpenAIChat:
     def promises_output(self, request: ModelRequest) -> bool:
         """Whether the server is told what the answer must be: not all of them can be, or not together with tools."""
         settings = read_settings(self.name, request.settings)
-        return settings.response_format is not None or takes_schema(self._server(settings).dialect, request)
+        if settings.response_format is not None:
+            return True
+        dialect = self._vendor.dialect if self._vendor else dialect_at(settings, OpenAIEnvironment.load())
+        return takes_schema(dialect, request)
 
     async def stream(self, request: ModelRequest) -> AsyncIterator[Chunk]:
         """Yield the reply. Raises `ProviderError`, and `InvalidInput` as `check` does."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -56,6 +57,13 @@ ONCE = {"max_attempts": 1}
 def add(a: float, b: float) -> float:
     """Add two numbers."""
     return a + b
+
+
+@dataclass
+class Total:
+    """What is asked for."""
+
+    total: int
 
 
 @pytest.fixture
@@ -310,6 +318,24 @@ class TestKeys:
         error = await failure(provider, model_server, api_key=None)
         assert "no key was sent: set OPENAI_API_KEY, or api_key_env in model_settings" in str(error)
         assert "authorization" not in model_server.asked[-1].headers
+
+    async def test_a_function_that_gives_the_key_is_called_once_for_each_request(
+        self, model_server: FaultServer, make_app: Callable[..., AgentQ]
+    ):
+        """Also where the answer has a form: it may ask a vault, or count."""
+        given: list[str] = []
+
+        def key() -> str:
+            given.append(f"sk-{len(given)}")
+            return given[-1]
+
+        model_server.answers(streams(TWO_CALLS), streams(says('{"total": 16}')))
+        app = make_app(tools=[add], agent=PATIENCE | {"output_type": Total}, api_key=key)
+        assert (await app.run("writer", "7 + 9?")).parse(Total) == Total(16)
+        # The first was for the check of the settings, before the run began.
+        assert given == ["sk-0", "sk-1", "sk-2"]
+        assert [asked.headers["authorization"] for asked in model_server.asked] == ["Bearer sk-1", "Bearer sk-2"]
+        assert "response_format" in model_server.asked[0].body
 
     async def test_headers_and_body_of_ones_own(self, model_server: FaultServer, provider: OpenAIChat):
         model_server.answers(streams(says("16")))

@@ -82,7 +82,7 @@ def refused(provider: str, status: int, headers: Mapping[str, str], body: bytes,
     told = " ".join(part for part in (f"{provider} answered {status}", f"({code})" if code else "") if part)
     text = f"{told}: {message}" if message else told
     wait_s = retry_after_s(headers)
-    error = _google_error(body)
+    error = error_in(body)
     if wait_s is None:
         wait_s = _delay_s(error)
     request_id = next((headers[name] for name in _REQUEST_IDS if headers.get(name)), "")
@@ -141,7 +141,8 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     return None if seconds is None else min(max(seconds, 0.0), _LONGEST_WAIT_S)
 
 
-def _google_error(body: bytes) -> Any:
+def error_in(body: bytes) -> Any:
+    """The error of a JSON document that tells of one, which may stand in a list; None of any other."""
     try:
         value = _json.loads(body)
     except ValueError:

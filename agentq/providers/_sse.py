@@ -1,8 +1,8 @@
 """Server-sent events, byte for byte: bytes in, frames out, wherever the network cut them. Pure.
 
 https://html.spec.whatwg.org/multipage/server-sent-events.html, read as model servers need it: lines end with LF, CRLF
-or CR and nothing else, since JSON may hold U+0085, U+2028 and U+2029 as they are; and the last frame counts even where
-its blank line did not come.
+or CR and nothing else, since JSON may hold U+0085, U+2028 and U+2029 as they are; the last frame counts even where its
+blank line did not come; and JSON that stands in the stream without `data:`, as errors of Google do, is a frame too.
 """
 
 from __future__ import annotations
@@ -20,11 +20,15 @@ class FrameTooLarge(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One event. `data` are its data lines, joined with LF; `event_id` is the last id that was sent, in any frame."""
+    """One event. `data` are its data lines, joined with LF; `event_id` is the last id that was sent, in any frame.
+
+    `is_bare`: the lines had no `data:` before them, and begin as JSON does.
+    """
 
     data: bytes
     event: str = ""
     event_id: str = ""
+    is_bare: bool = False
 
 
 class SseParser:
@@ -41,6 +45,7 @@ class SseParser:
         self._skips_lf = False
         self._is_first_line = True
         self._data: list[bytes] = []
+        self._is_bare = False  # what the data lines are
         self._event = ""
         self._event_id = ""
 
@@ -100,6 +105,8 @@ class SseParser:
         value = value.removeprefix(b" ")
         match name:
             case b"data":
+                if self._is_bare:
+                    self._begin_anew(line, frames)
                 self._data.append(value)
             case b"event":
                 self._event = value.decode("utf-8", "replace")
@@ -107,10 +114,21 @@ class SseParser:
                 self._event_id = value.decode("utf-8", "replace")
             case b"":
                 self._size -= len(line)  # comments may come for as long as they like
+            case _ if self._is_bare or line.lstrip().startswith((b"{", b"[")):
+                if not self._is_bare:
+                    self._begin_anew(line, frames)
+                self._is_bare = True
+                self._data.append(line)
+
+    def _begin_anew(self, line: bytes, frames: list[Frame]) -> None:
+        """The line is the first of another frame, and no blank one has come before it."""
+        self._dispatch(frames)
+        self._size = len(line)
 
     def _dispatch(self, frames: list[Frame]) -> None:
         if self._data:
-            frames.append(Frame(b"\n".join(self._data), self._event, self._event_id))
+            frames.append(Frame(b"\n".join(self._data), self._event, self._event_id, self._is_bare))
             self._data = []
+        self._is_bare = False
         self._event = ""
         self._size = 0

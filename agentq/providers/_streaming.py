@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from agentq.errors import ProviderError
-from agentq.providers._failures import excerpt, refused
+from agentq.providers._failures import error_in, excerpt, refused, told_in_stream
 from agentq.providers.base import Retried
 
 if TYPE_CHECKING:
@@ -126,6 +126,11 @@ async def _chunks(answer: _http.Answer, reader: Reader, provider: str) -> AsyncG
         )
     async with aclosing(answer.frames()) as frames:
         async for frame in frames:
+            if frame.is_bare:
+                # An error where events were to come. Anything else is none of the server's events.
+                if error := error_in(frame.data):
+                    raise told_in_stream(provider, error)
+                continue
             for chunk in reader.read(frame):
                 yield chunk
             if reader.has_ended:

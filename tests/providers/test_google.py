@@ -268,6 +268,40 @@ class TestRuns:
         error = await failure(provider, google_server)
         assert (error.retryable, error.retry_after_s, error.code) == (True, 46.5, "RESOURCE_EXHAUSTED")
 
+    @pytest.mark.parametrize("wrap", [lambda error: error, lambda error: [error]])
+    @pytest.mark.parametrize("indent", [None, 2])
+    async def test_an_error_inside_the_stream_without_the_marks_of_an_event(
+        self, google_server: FaultServer, provider: Google, wrap: Any, indent: int | None
+    ):
+        """So Google ends a stream that it cannot go on with: JSON as it is, over several lines."""
+        for error, is_retryable in (
+            ({"error": {"code": 503, "message": "m", "status": "UNAVAILABLE"}}, True),
+            (quota("InputTokensPerModelPerDay-FreeTier"), False),
+        ):
+
+            async def play(wire: Wire, words: bytes = json.dumps(wrap(error), indent=indent).encode()) -> None:
+                await wire.head()
+                await wire.send(encoded([response(text("It"))], done=False))
+                await wire.send(words[:20])
+                await wire.send(words[20:])
+                await wire.end()
+
+            google_server.answers(play)
+            raised = await failure(provider, google_server)
+            assert (raised.code, raised.status) == (error["error"]["status"], error["error"]["code"])
+            assert raised.retryable is is_retryable
+            assert "google broke the reply off" in str(raised)
+
+    async def test_other_json_inside_the_stream_is_none_of_it(self, google_server: FaultServer, provider: Google):
+        async def play(wire: Wire) -> None:
+            await wire.head()
+            await wire.send(b'{"note": 1}\n[]\n\n{"no JSON\n' + ANSWER)
+            await wire.end()
+
+        google_server.answers(play)
+        *pieces, _ = await reply(provider, google_server)
+        assert "".join(piece.text for piece in pieces if isinstance(piece, TextChunk)) == "It is 16."
+
     async def test_a_wrong_key_is_told_with_the_name_of_its_place(self, google_server: FaultServer, provider: Google):
         """Google answers 400 to it, not 401."""
         error = {"code": 400, "message": "API key not valid.", "details": [{"reason": "API_KEY_INVALID"}]}

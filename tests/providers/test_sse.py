@@ -129,6 +129,25 @@ def test_an_event_without_data_is_none():
     assert parse(b"event: ping\n\ndata: x\n\n") == [Frame(b"x")]
 
 
+BARE = '{\n  "error": {\n    "code": 503,\n    "message": "data: busy"\n  }\n}'
+
+
+@pytest.mark.parametrize(
+    ("stream", "frames"),
+    [
+        (f"data: 1\n\n{BARE}\n\ndata: 2\n\n", [Frame(b"1"), Frame(BARE.encode(), is_bare=True), Frame(b"2")]),
+        (f"data: 1\n{BARE}\ndata: 2", [Frame(b"1"), Frame(BARE.encode(), is_bare=True), Frame(b"2")]),
+        (f"\ufeff{BARE}", [Frame(BARE.encode(), is_bare=True)]),
+        ("event: x\nid: 1\n: wait\n [1,\n: wait\n2]\r\r", [Frame(b" [1,\n2]", "", "1", is_bare=True)]),
+        ("unknown\n}\n\n{\n\n}\n", [Frame(b"{", is_bare=True)]),
+    ],
+)
+def test_json_without_data_before_it_is_a_frame_of_its_own(stream: str, frames: list[Frame]):
+    data = stream.encode()
+    assert parse(data) == frames
+    assert parse(*(data[at : at + 1] for at in range(len(data)))) == frames
+
+
 def test_comments_and_blank_lines_are_no_progress():
     parser = SseParser()
     for piece in (b": wait", b"ing\n", b"\n", b":\r\n\r\n", b": again and", b" again"):
@@ -140,7 +159,7 @@ def test_comments_and_blank_lines_are_no_progress():
     assert parser.progress == 7
 
 
-@pytest.mark.parametrize("line", [b"data: 123456", b"data: 1234\n", b"event: 1\ndata: 1\n", b"x: 12345\n"])
+@pytest.mark.parametrize("line", [b"data: 123456", b"data: 1234\n", b"event: 1\ndata: 1\n", b"x: 12345\n", b"{12345\n"])
 def test_a_frame_beyond_the_limit_is_refused(line: bytes):
     parser = SseParser(max_frame_bytes=20)
     pieces = iter([line] * 4)

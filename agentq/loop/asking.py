@@ -25,8 +25,8 @@ from agentq.providers.reply import ReplyBuilder
 
 if TYPE_CHECKING:
     from agentq.loop.agent import Agent
+    from agentq.loop.calls import Calls
     from agentq.loop.loop import Loop
-    from agentq.loop.toolbox import Toolbox
     from agentq.loop.writer import StepWriter
     from agentq.providers.base import Chunk, Provider
     from agentq.runs import RunState
@@ -37,14 +37,12 @@ _REST_S = 30.0
 
 
 class Asking:
-    """Asks for one reply of a run. `run` is what the run's state is now."""
+    """Asks for one reply of a run. `run` is what the run's state is now; `calls` may begin while the model streams."""
 
-    def __init__(
-        self, loop: Loop, agent: Agent, toolbox: Toolbox, claim: Claim, run: RunState, writer: StepWriter
-    ) -> None:
+    def __init__(self, loop: Loop, agent: Agent, calls: Calls, claim: Claim, run: RunState, writer: StepWriter) -> None:
         self._loop = loop
         self._agent = agent
-        self._toolbox = toolbox
+        self._calls = calls
         self._claim = claim
         self._run = run
         self._writer = writer
@@ -85,6 +83,7 @@ class Asking:
 
     async def _turn_to(self, following: str, model: str, error: ProviderError) -> None:
         self._builder = ReplyBuilder()
+        await self._calls.void()
         # What is wrong with one request, such as a file that the model does not take, is no matter of other runs.
         if error.retryable:
             self._loop.resting.add(model, _REST_S)
@@ -104,6 +103,9 @@ class Asking:
                 elif isinstance(chunk, ReasoningChunk):
                     if chunk.text:
                         self._writer.emit_text(ReasoningDelta, chunk.text)
+                elif isinstance(chunk, ToolCallChunk):
+                    for call in self._builder.whole_calls(self._run.run_id, self._run.turn + 1):
+                        self._calls.begin(call)
                 elif isinstance(chunk, Retried):
                     await self._tell_of_retry(model, chunk)
         finally:
@@ -113,6 +115,7 @@ class Asking:
         return priced(self._builder.finish(self._run.run_id, self._run.turn + 1), provider.name, name)
 
     async def _tell_of_retry(self, model: str, chunk: Retried) -> None:
+        await self._calls.void()
         await self._writer.void_reply("model_retried")
         wait_ms = round(chunk.wait_s * 1000)
         self._writer.emit(ModelRetried(model=model, attempt=chunk.attempt, wait_ms=wait_ms, reason=chunk.error))
@@ -128,7 +131,7 @@ class Asking:
             files=await self._loop.files.of(self._run.run_id, messages, provider, model),
             instructions=self._instructions.text,
             stable=self._instructions.stable,
-            tools=self._toolbox.specs,
+            tools=self._calls.toolbox.specs,
             settings=agent.settings_of(model),
             output=None if output is None else OutputFormat(output.name, output.schema),
             run_id=self._run.run_id,

@@ -8,17 +8,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from agentq import _json
-from agentq.decide import unknown_result
-from agentq.errors import CancelRequested
-from agentq.events.model import ToolCalled, ToolFailed, ToolFinished, ToolProgress
-from agentq.loop.interrupts import Interrupt
-from agentq.steps import PART, CallStep, arguments_hash, encode_call_step
+from agentq.decide import PlannedCall, unknown_result
+from agentq.events.model import ToolCalled, ToolFailed, ToolFinished
+from agentq.loop.announcing import Announcing
+from agentq.loop.contexts import Contexts
+from agentq.loop.early import EarlyCalls
+from agentq.loop.interrupts import Siblings
+from agentq.messages import ToolResultPart
+from agentq.steps import CallStep, arguments_hash, encode_call_step
 from agentq.stores.base import StepRecord
 from agentq.tools.behaviour import Reconciled
-from agentq.tools.context import ToolContext
 from agentq.tools.execution import (
     CallOutcome,
     CallWithdrawn,
@@ -33,24 +34,23 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from agentq._clock import Clock
-    from agentq.decide import PlannedCall, RunCalls
+    from agentq.decide import RunCalls
+    from agentq.events.model import Event
     from agentq.loop.agent import Agent
     from agentq.loop.interrupts import Interrupts
     from agentq.loop.toolbox import Toolbox
     from agentq.loop.writer import StepWriter
-    from agentq.messages import ToolCallPart, ToolResultPart
+    from agentq.messages import ToolCallPart
     from agentq.runs import RunState
     from agentq.steps import Effect, Verdict
     from agentq.tools.behaviour import OnInterrupt
 
 
 logger = logging.getLogger(__name__)
-# `act_within_s` is a third of a lease.
-_LEASE_IN_ACTS = 3
 
 
 class Calls:
-    """The calls of one iteration. `steps` is what the journal knows of them. `act_within_s`: see `_announce`."""
+    """The calls of one iteration. `steps` is what the journal knows of them. `act_within_s`: see `Announcing`."""
 
     def __init__(
         self,
@@ -68,8 +68,6 @@ class Calls:
         self.steps = dict(steps)
         self.toolbox = toolbox
         self.made = 0
-        # Calls that only read, and of which viewers know.
-        self._told: set[str] = set()
         # Planned calls without a result; where others come after them, a number that never gets to 0.
         self._left = -1
         self._run = run
@@ -77,8 +75,14 @@ class Calls:
         self._writer = writer
         self._interrupts = interrupts
         self._clock = clock
-        self._act_within_s = act_within_s
         self._max_result_chars = max_result_chars
+        self._slots = asyncio.Semaphore(agent.max_parallel)
+        # Calls that run beside each other now.
+        self._siblings = Siblings()
+        self._safe: dict[str, bool] = {}
+        self._early = EarlyCalls(self._slots, self._may_start_early, self._make_early)
+        self._announcing = Announcing(self.steps, writer, interrupts, clock, act_within_s)
+        self._contexts = Contexts(run, writer, self._report)
 
     def effect_of(self, call: ToolCallPart) -> Effect:
         """A call that will never enter a tool (there is none, or no arguments) has no effect."""
@@ -98,7 +102,7 @@ class Calls:
             return
         flag = threading.Event()
         found = await self._interrupts.run(
-            reconcile_call(tool, call, self._context(call, step.attempt, flag)), "none", flag
+            reconcile_call(tool, call, self._contexts.of(call, step.attempt, flag)), "none", flag
         )
         if isinstance(found, CallOutcome):
             result = self._within_limit(found.result)
@@ -111,6 +115,41 @@ class Calls:
             await self._writer.write([StepRecord(call.call_id, encode_call_step(step))])
             self.steps[call.call_id] = step
 
+    # --- while the model still streams
+
+    def begin(self, call: ToolCallPart) -> None:
+        """The model has finished asking for a call, and goes on with its reply: start it, if it only reads."""
+        self._early.offer(call)
+
+    async def void(self) -> None:
+        """What was begun belongs to a reply that is void."""
+        await self._early.drop()
+        self._siblings, self._safe = Siblings(), {}
+
+    def _may_start_early(self, call: ToolCallPart) -> bool:
+        tool = self.toolbox.named(call.name)
+        return (
+            tool is not None
+            and tool.effect == "none"
+            and call.arguments_error is None
+            and not tool.behaviour.has_checks
+            and self._interrupts.current is None
+            and self._is_safe(call)
+        )
+
+    async def _make_early(self, call: ToolCallPart) -> CallOutcome | None:
+        start_by = self._announcing.start_by
+        try:
+            return await self._run_tool(PlannedCall(call, 1, "none"), threading.Event(), start_by, None)
+        except CallWithdrawn:
+            return None
+
+    def _report(self, call_id: str, event: Event) -> None:
+        if not self._early.hold(call_id, event):
+            self._writer.emit(event)
+
+    # --- when the reply is there
+
     async def make(self, decision: RunCalls) -> None:
         """Make the planned calls: neighbours that are safe at once, any other alone. Stops at an interrupt."""
         self._left = len(decision.calls) if decision.is_rest else -1
@@ -120,63 +159,133 @@ class Calls:
                 return
             if len(group) == 1:
                 await self._make_one(planned[group[0].call_id])
+                self._siblings = Siblings()
             else:
                 await self._make_together([planned[call.call_id] for call in group])
 
     async def _make_together(self, plans: Sequence[PlannedCall]) -> None:
         """Make calls, so many at once; if one raises (the lease is lost), wait for the others before raising it."""
-        slots = asyncio.Semaphore(self._agent.max_parallel)
 
         async def in_slot(plan: PlannedCall) -> None:
-            async with slots:
+            if self._early.has(plan.call.call_id):
+                await self._make_one(plan)
+                return
+            async with self._slots:
                 if self._interrupts.current is None:
                     await self._make_one(plan)
 
         results = await asyncio.gather(*map(in_slot, plans), return_exceptions=True)
+        self._siblings = Siblings()
         for result in results:
             if isinstance(result, BaseException):
                 raise result
 
     def _is_safe(self, call: ToolCallPart) -> bool:
-        return is_safe_beside_others(self.toolbox.named(call.name), call)
+        """Judged once, when the call is first looked at."""
+        if call.call_id not in self._safe:
+            self._safe[call.call_id] = is_safe_beside_others(self.toolbox.named(call.name), call)
+        return self._safe[call.call_id]
 
     async def _make_one(self, plan: PlannedCall) -> None:
         call = plan.call
         step = CallStep(attempt=plan.attempt, effect=plan.effect, arguments_hash=arguments_hash(call))
         called = ToolCalled(call_id=call.call_id, name=call.name, arguments=call.arguments, attempt=plan.attempt)
         flag = threading.Event()
-        arguments: dict[str, Any] | None = None
         stands = self.steps.get(call.call_id)
         was_begun = stands is not None and stands.may_have_happened
-        tool = self.toolbox.named(call.name)
-        if tool is not None and tool.behaviour.has_checks:
-            checked = await self._interrupts.run(
-                check_call(tool, call, self._context(call, plan.attempt, flag), was_permitted=was_begun), "none", flag
-            )
-            if checked is None:
-                return
-            if isinstance(checked, CallOutcome):
-                await self._take(plan, step, checked, was_begun=was_begun)
-                return
-            arguments = checked
+        if self._is_stopped(call):
+            await self._take(plan, step, self._discarded(call, "unknown" if was_begun else "cancelled"))
+            return
+        checked = await self._check(plan, flag, was_permitted=was_begun)
+        if isinstance(checked, CallOutcome):
+            await self._take(plan, step, checked, was_begun=was_begun)
+        if checked is None or isinstance(checked, CallOutcome):
+            return
         if plan.effect == "none":
-            start_by = await self._look_alive(called)
+            start_by = await self._announcing.look_alive(called)
         else:
-            announced = await self._announce(call, step, called)
+            announced = await self._announcing.announce(call, step, called)
             if announced is None:
                 return
             start_by = announced
         try:
-            outcome = await self._interrupts.run(
-                self._execute(plan, flag, start_by, arguments), plan.effect, flag, on_cancel=self._on_cancel(call)
-            )
+            outcome = await self._made_early(call) or await self._run_tool(plan, flag, start_by, checked or None)
         except CallWithdrawn:
-            await self._withdraw(call, step)
+            await self._announcing.withdraw(call, step)
             return
         if outcome is not None:
             await self._take(plan, step, outcome, was_begun=was_begun)
+        elif self._interrupts.current is None and self._is_stopped(call):
+            await self._take(plan, step, self._discarded(call, "cancelled" if plan.effect == "none" else "unknown"))
 
-    async def _take(self, plan: PlannedCall, step: CallStep, outcome: CallOutcome, *, was_begun: bool) -> None:
+    async def _check(
+        self, plan: PlannedCall, flag: threading.Event, *, was_permitted: bool
+    ) -> Mapping[str, Any] | CallOutcome | None:
+        """Ask the tool's hooks: the arguments, if they said any, or what the call gets in place of being made.
+
+        None when an interrupt stopped that.
+        """
+        tool = self.toolbox.named(plan.call.name)
+        if tool is None or not tool.behaviour.has_checks:
+            return {}
+        context = self._contexts.of(plan.call, plan.attempt, flag)
+        return await self._interrupts.run(
+            check_call(tool, plan.call, context, was_permitted=was_permitted), "none", flag
+        )
+
+    async def _made_early(self, call: ToolCallPart) -> CallOutcome | None:
+        """The outcome of a call that was started while the model streamed; None where it was not, or was stopped."""
+        early = self._early.take(call)
+        if early is None:
+            return None
+        task, events = early
+        for event in events:
+            self._writer.emit(event)
+        return await task
+
+    async def _run_tool(
+        self, plan: PlannedCall, flag: threading.Event, start_by: float, arguments: Mapping[str, Any] | None
+    ) -> CallOutcome | None:
+        """Enter the tool; None where the call was stopped, or must not start any more."""
+        call, siblings = plan.call, self._siblings
+        if self._is_stopped(call):
+            return None
+        outcome = await self._interrupts.run(
+            self._execute(plan, flag, start_by, arguments),
+            plan.effect,
+            flag,
+            on_cancel=self._on_cancel(call),
+            siblings=siblings if self._stops_with_siblings(call) else None,
+        )
+        if outcome is not None and outcome.raised:
+            siblings.fail(call.name)
+        return outcome
+
+    def _stops_with_siblings(self, call: ToolCallPart) -> bool:
+        tool = self.toolbox.named(call.name)
+        return tool is not None and tool.behaviour.stops_with_siblings
+
+    def _is_stopped(self, call: ToolCallPart) -> bool:
+        """Whether a call beside it has failed, and it says that it is of no use then."""
+        return self._siblings.failed is not None and self._stops_with_siblings(call)
+
+    def _discarded(self, call: ToolCallPart, outcome: Literal["cancelled", "unknown"]) -> CallOutcome:
+        why = f"{self._siblings.failed}, which was called with it, failed"
+        content = (
+            f"Outcome unknown: the call was stopped because {why}. It may or may not have had its effect."
+            if outcome == "unknown"
+            else f"Not done: {why}."
+        )
+        result = ToolResultPart(
+            call_id=call.call_id,
+            name=call.name,
+            content=content,
+            outcome=outcome,
+            provider_call_id=call.provider_call_id,
+        )
+        return CallOutcome(result, raised=False, duration_ms=0)
+
+    async def _take(self, plan: PlannedCall, step: CallStep, outcome: CallOutcome, *, was_begun: bool = False) -> None:
         """Keep what came of a call. `was_begun`: an earlier worker may have made it."""
         self.made += 1
         self._left -= 1
@@ -208,81 +317,12 @@ class Calls:
         notice = f"[Truncated: {total} chars total, showing first {limit}]"
         return result.model_copy(update={"content": f"{result.content[:limit]}\n{notice}"})
 
-    async def _look_alive(self, called: ToolCalled) -> float:
-        """Tell viewers of a call that only reads; until when it may start, by our own clock.
-
-        A worker that was held up for long may have lost its lease, so it asks before it starts anything.
-        """
-        if self._clock.monotonic() - self._writer.confirmed_at >= self._act_within_s:
-            await self._writer.write((), [called])
-        elif called.call_id not in self._told:
-            self._writer.emit(called)
-        self._told.add(called.call_id)
-        return self._writer.confirmed_at + _LEASE_IN_ACTS * self._act_within_s
-
-    async def _announce(self, call: ToolCallPart, step: CallStep, called: ToolCalled) -> float | None:
-        """Journal that a call with an effect starts; until when it may, by our own clock, or None for not at all.
-
-        A worker that was held up since it asked may have lost its lease without knowing, so it asks again.
-        """
-        events = [called]
-        while self._interrupts.current is None:
-            sent_at = self._clock.monotonic()
-            try:
-                await self._writer.write([StepRecord(call.call_id, encode_call_step(step), starts_effect=True)], events)
-            except CancelRequested:
-                self._interrupts.stop(Interrupt.CANCEL)
-                break
-            self.steps[call.call_id] = step
-            if self._interrupts.current is None and self._clock.monotonic() - sent_at < self._act_within_s:
-                return sent_at + self._act_within_s
-            # Another record than the one that stands, or the store would let it pass after a cancel too.
-            step = step.model_copy(update={"asked": (step.asked or 1) + 1})
-            events = []
-        await self._withdraw(call, step)
-        return None
-
-    async def _withdraw(self, call: ToolCallPart, step: CallStep) -> None:
-        """Journal that an announced call was not made, so that nobody takes its outcome for unknown.
-
-        What an earlier attempt began stays as it is: that one may have been made.
-        """
-        stands = self.steps.get(call.call_id)
-        if stands is not None and stands.attempt == step.attempt and self._interrupts.current is not Interrupt.LOSE:
-            withdrawn = stands.model_copy(update={"withdrawn": True})
-            await self._writer.write([StepRecord(call.call_id, encode_call_step(withdrawn))])
-            self.steps[call.call_id] = withdrawn
-
     def _on_cancel(self, call: ToolCallPart) -> OnInterrupt:
         tool = self.toolbox.named(call.name)
         return "cancel" if tool is None else tool.interrupt
 
-    def _context(self, call: ToolCallPart, attempt: int, flag: threading.Event) -> ToolContext:
-        event_loop = asyncio.get_running_loop()
-
-        def report(message: str, fraction: float | None) -> None:
-            message = _json.storable(message)
-            event = ToolProgress(call_id=call.call_id, name=call.name, message=message, fraction=fraction)
-            event_loop.call_soon_threadsafe(self._writer.emit, event)
-
-        async def commit_effect(number: int, script: str, keys: Sequence[Any], args: Sequence[Any]) -> Any:
-            return await self._writer.commit_effect(f"{call.call_id}{PART}{number}", script, keys, args)
-
-        return ToolContext(
-            run_id=self._run.run_id,
-            call_id=call.call_id,
-            session_id=self._run.session_id,
-            user_id=self._run.user_id,
-            idempotency_key=call.call_id,
-            attempt=attempt,
-            metadata=self._run.metadata,
-            cancel_event=flag,
-            report=report,
-            commit_effect=commit_effect,
-        )
-
     async def _execute(
-        self, plan: PlannedCall, flag: threading.Event, start_by: float, arguments: dict[str, Any] | None
+        self, plan: PlannedCall, flag: threading.Event, start_by: float, arguments: Mapping[str, Any] | None
     ) -> CallOutcome:
         call = plan.call
 
@@ -291,7 +331,7 @@ class Calls:
             return self._interrupts.current is None and self._clock.monotonic() < start_by
 
         tool = self.toolbox.named(call.name)
-        ctx = self._context(call, plan.attempt, flag)
+        ctx = self._contexts.of(call, plan.attempt, flag)
         return await execute_call(
             tool,
             call,

@@ -45,6 +45,31 @@ class _Work:
     on_cancel: OnInterrupt
 
 
+class Siblings:
+    """Calls that run beside each other: when one fails, those that were registered are stopped."""
+
+    def __init__(self) -> None:
+        self.failed: str | None = None
+        self._running: dict[asyncio.Task[Any], threading.Event | None] = {}
+
+    def fail(self, name: str) -> None:
+        """The call of this tool has failed."""
+        if self.failed is None:
+            self.failed = name
+            for task, flag in self._running.items():
+                if flag is not None:
+                    flag.set()
+                task.cancel()
+
+    def add(self, task: asyncio.Task[Any], flag: threading.Event | None) -> None:
+        """Stop this work, too, when another call fails."""
+        self._running[task] = flag
+
+    def remove(self, task: asyncio.Task[Any]) -> None:
+        """The work has ended."""
+        del self._running[task]
+
+
 class Interrupts:
     """The interrupt of one iteration, and its work that can be interrupted. A model call counts as effect "none"."""
 
@@ -88,10 +113,12 @@ class Interrupts:
         flag: threading.Event | None = None,
         *,
         on_cancel: OnInterrupt = "cancel",
+        siblings: Siblings | None = None,
     ) -> T | None:
         """Run `work` as a task that an interrupt can stop; None when it was stopped. `flag` tells threads of it.
 
-        `on_cancel` says whether a cancel of the run stops it. Raises RuntimeError when the work cancelled itself, which
+        `on_cancel` says whether a cancel of the run stops it. The failure of one of the `siblings` stops it, too.
+        Raises RuntimeError when the work cancelled itself, which
         no interrupt asked for.
         """
         if self.current is not None:
@@ -101,6 +128,8 @@ class Interrupts:
         running = self._running[task] = _Work(effect, on_cancel)
         if flag is not None:
             self._flags.add(flag)
+        if siblings is not None:
+            siblings.add(task, flag)
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -109,10 +138,12 @@ class Interrupts:
                 # Somebody cancelled us, not the work: the process is going down without ceremony.
                 task.cancel()
                 raise
-            if not self._stops(running):
+            if not self._stops(running) and (siblings is None or siblings.failed is None):
                 raise RuntimeError("it was cancelled, and not by us") from None
             return None
         finally:
             del self._running[task]
             if flag is not None:
                 self._flags.discard(flag)
+            if siblings is not None:
+                siblings.remove(task)

@@ -146,6 +146,7 @@ class Iteration:
         except StoreUnavailable as error:
             return self._outcome("failed_to_store", None, str(error))
         finally:
+            await self._calls.void()
             self._writer.close()
             if self._losses.has_lost_data:
                 await report_loss(
@@ -225,7 +226,7 @@ class Iteration:
         if toolbox.problem is not None:
             self._failure = Failure(toolbox.problem)
             return
-        asking = Asking(self._loop, self._agent, toolbox, self._claim, self._run, self._writer)
+        asking = Asking(self._loop, self._agent, self._calls, self._claim, self._run, self._writer)
         try:
             reply = await self._interrupts.run(asking.reply(), "none")
         except ProviderError as error:

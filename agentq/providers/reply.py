@@ -55,12 +55,14 @@ class _Call:
 class ReplyBuilder:
     """Collects chunks with `add`; `finish` gives the message. Each chunk costs one append."""
 
-    __slots__ = ("_calls", "_end", "_parts")
+    __slots__ = ("_calls", "_end", "_parts", "_seen", "_whole")
 
     def __init__(self) -> None:
         self._parts: list[_Text | _Reasoning | _Call] = []
         self._calls: dict[int, _Call] = {}
         self._end: ReplyEnd | None = None
+        # How many parts were looked at for whole calls, and how many there were.
+        self._seen = self._whole = 0
 
     @property
     def text(self) -> str:
@@ -85,10 +87,22 @@ class ReplyBuilder:
                 self._add_call(chunk)
             case Retried():
                 self._parts, self._calls = [], {}
+                self._seen = self._whole = 0
             case ReplyEnd():
                 self._end = chunk
             case _:
                 assert_never(chunk)
+
+    def whole_calls(self, run_id: str, turn: int) -> list[ToolCallPart]:
+        """The calls that are complete and were not given before: another part has begun after them."""
+        calls = []
+        while self._seen < len(self._parts) - 1:
+            part = self._parts[self._seen]
+            self._seen += 1
+            if isinstance(part, _Call):
+                calls.append(_call_part(part, _ids.call_id(run_id, turn, self._whole), is_cut=False))
+                self._whole += 1
+        return calls
 
     def finish(self, run_id: str, turn: int) -> Message:
         """The whole reply. Raises `ProviderError` when the stream ended before its `ReplyEnd`.

@@ -15,7 +15,7 @@ Effect = Literal["none", "idempotent", "once"]
 OnUnknown = Literal["tell", "ask"]
 """Who hears that nobody knows what became of a call: the model, or a person."""
 OnInterrupt = Literal["cancel", "block"]
-"""What a cancelled run does with a call that is being made: stop it, or wait for its end."""
+"""What happens to a call that is being made when its run is cancelled, or a call beside it fails: stop it, or not."""
 
 
 # With the backoff doubling, more would hold a slot for hours.
@@ -75,6 +75,7 @@ class Behaviour:
     declared_effect: bool
     timeout_s: float | None
     interrupt: OnInterrupt
+    stops_with_siblings: bool
     reconcile: Reconcile | None
     on_unknown: OnUnknown
     validate: Validate | None
@@ -142,6 +143,8 @@ def behaviour(
         declared_effect=effect is not None,
         timeout_s=None if timeout is None else float(timeout),
         interrupt=interrupt or ("cancel" if effect == "none" else "block"),
+        # Said, not by default: what only reads may be stopped, but mostly is of use whatever happens beside it.
+        stops_with_siblings=interrupt == "cancel",
         reconcile=reconcile,
         on_unknown=on_unknown or "tell",
         validate=validate,

@@ -1,0 +1,91 @@
+"""Calls that start while the model still streams its reply: such as only read, and that come before any other.
+
+Until the reply is journaled they may have been made in vain, so nobody hears of them: their events are held.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from agentq.events.model import Event
+    from agentq.messages import ToolCallPart
+    from agentq.tools.execution import CallOutcome
+
+# More than anybody reads of a call that is over when it is announced.
+_MAX_HELD = 100
+
+
+class EarlyCalls:
+    """The calls of one reply that were started early. `make` makes one, in a slot, and gives None if it was stopped."""
+
+    def __init__(
+        self,
+        slots: asyncio.Semaphore,
+        may_start: Callable[[ToolCallPart], bool],
+        make: Callable[[ToolCallPart], Coroutine[None, None, CallOutcome | None]],
+    ) -> None:
+        self._slots = slots
+        self._may_start = may_start
+        self._make = make
+        self._started: dict[str, _Started] = {}
+        self._is_open = True
+
+    def offer(self, call: ToolCallPart) -> None:
+        """Start a call that the model has finished asking for, if it and all before it may start."""
+        self._is_open = self._is_open and self._may_start(call)
+        if self._is_open:
+            started = self._started[call.call_id] = _Started(call)
+            started.task = asyncio.get_running_loop().create_task(
+                self._run(started), name=f"agentq-early-{call.call_id}"
+            )
+
+    async def _run(self, started: _Started) -> CallOutcome | None:
+        async with self._slots:
+            started.has_slot = True
+            return await self._make(started.call)
+
+    def hold(self, call_id: str, event: Event) -> bool:
+        """Keep an event of a call for later; False where there is nothing to wait for."""
+        started = self._started.get(call_id)
+        if started is None:
+            return False
+        if len(started.events) < _MAX_HELD:
+            started.events.append(event)
+        return True
+
+    def has(self, call_id: str) -> bool:
+        """Whether the call has a slot and was not taken."""
+        return call_id in self._started and self._started[call_id].has_slot
+
+    def take(self, call: ToolCallPart) -> tuple[asyncio.Task[CallOutcome | None], list[Event]] | None:
+        """The call's task and its events so far; None if it still waits, was not started, or with other arguments."""
+        started = self._started.pop(call.call_id, None)
+        if started is None or started.task is None:
+            return None
+        if started.has_slot and started.call == call:
+            return started.task, started.events
+        started.task.cancel()
+        return None
+
+    async def drop(self) -> None:
+        """Stop all that nobody has taken: their reply is void. Calls of another one may be offered."""
+        tasks = [started.task for started in self._started.values() if started.task is not None]
+        self._is_open = True
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.gather(*tasks, return_exceptions=True)
+        self._started = {}
+
+
+@dataclass(slots=True)
+class _Started:
+    call: ToolCallPart
+    task: asyncio.Task[CallOutcome | None] | None = None
+    has_slot: bool = False
+    events: list[Event] = field(default_factory=list)

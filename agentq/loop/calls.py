@@ -241,6 +241,8 @@ class Calls:
         task, events = early
         for event in events:
             self._writer.emit(event)
+        # It may be over already. Viewers see first which calls a reply has, and then what comes of them.
+        await asyncio.sleep(0)
         return await task
 
     async def _run_tool(

@@ -28,7 +28,7 @@ from agentq.intake import (
 from agentq.runs import RunState, SessionState, Status
 from agentq.settings import Settings
 from agentq.steering import Steering
-from agentq.stores.base import RunFilter, SessionFilter, Store
+from agentq.stores.filters import RunFilter, SessionFilter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from agentq.insight.why import Reason
     from agentq.messages import Message
     from agentq.results import RunResult
+    from agentq.stores.base import Store
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from agentq.archive.records import (
     encode,
 )
 from agentq.errors import NotFound, RunNotFound, SessionNotFound, StoreCorrupted
-from agentq.stores.base import RunFilter
+from agentq.stores.filters import RunFilter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator

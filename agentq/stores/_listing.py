@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from agentq._redis.keys import Keys
     from agentq._redis.pipeline import Pipeline
     from agentq.runs import RunState
-    from agentq.stores.base import RunFilter
+    from agentq.stores.filters import RunFilter
 
 _PAGE = 200
 _AT_ONCE = 50

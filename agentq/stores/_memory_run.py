@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from agentq import _json
 from agentq.errors import IllegalTransition, LeaseLost
-from agentq.messages import Message, decode_message
-from agentq.runs import SCHEMA_VERSION, TRANSITIONS, RunState, Status
+from agentq.events.memory import MemoryLog
+from agentq.events.model import RunQueued
+from agentq.messages import Message, decode_message, encode_message
+from agentq.runs import PROMPT_EXCERPT, SCHEMA_VERSION, TRANSITIONS, RunState, Status
 
 if TYPE_CHECKING:
-    from agentq.events.memory import MemoryLog
     from agentq.stores._memory_sessions import MemorySession
-    from agentq.stores.base import Answer, Appended, Commit, Committed, Lease, Released
+    from agentq.stores.base import Answer, Appended, Commit, Committed, Lease, NewRun, Released
 
 
 # A wake-up gets this long to arrive before a sweep repeats it.
@@ -88,6 +89,35 @@ class MemoryRun:
 
     def transcript(self, start: int = 0) -> tuple[Message, ...]:
         return tuple(decode_message(data) for data in self.messages[max(start, 0) :])
+
+
+def new_memory_run(new: NewRun, user_id: str | None, now: int) -> MemoryRun:
+    """A queued run, with its first event."""
+    messages = [encode_message(message) for message in new.messages]
+    metadata = _json.dumps(_json.checked(dict(new.metadata), field="metadata"))
+    log = MemoryLog(new.run_id)
+    queued = RunQueued(agent=new.agent, queue=new.queue, session_id=new.session_id, prompt=new.prompt)
+    log.write((queued,), at_ms=now)
+    not_before = now + new.delay_ms if new.delay_ms else 0
+    state = RunState(
+        run_id=new.run_id,
+        agent=new.agent,
+        status=Status.QUEUED,
+        prompt=new.prompt[:PROMPT_EXCERPT],
+        queue=new.queue,
+        model=new.model,
+        session_id=new.session_id,
+        user_id=user_id,
+        not_before_ms=not_before,
+        seq=log.seq,
+        message_count=len(messages),
+        ttl_ms=dict(new.ttl_ms),
+        tools=None if new.tools is None else tuple(new.tools),
+        idempotency_key=new.idempotency_key,
+        created_ms=now,
+        updated_ms=now,
+    )
+    return MemoryRun(state, log, messages, metadata, new.request_hash, not_before or now + GRACE_MS)
 
 
 def is_claimable(state: RunState, now: int) -> bool:

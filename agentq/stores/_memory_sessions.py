@@ -14,7 +14,7 @@ from agentq.stores._memory_expiry import Expiring
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from agentq.stores.base import SessionFilter
+    from agentq.stores.filters import SessionFilter
 
 
 @dataclass(slots=True)

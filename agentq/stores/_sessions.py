@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from agentq._redis.keys import Keys
     from agentq._redis.pipeline import Pipeline
-    from agentq.stores.base import SessionFilter
+    from agentq.stores.filters import SessionFilter
 
 _AT_ONCE = 50
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from agentq.events.model import Event
     from agentq.messages import Message
     from agentq.runs import Question, RunState, SessionState, Status
+    from agentq.stores.filters import RunFilter, SessionFilter
 
 # People come back to a conversation after a holiday; what nobody came back to for a month is over.
 SESSION_TTL_MS = 30 * 86_400_000
@@ -225,37 +226,6 @@ class Sweep:
     woken: tuple[str, ...] = ()
     to_wake: tuple[str, ...] = ()
     pruned: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class RunFilter:
-    """Which runs to list, newest first. `before` is the run id that the last page ended with."""
-
-    status: Status | None = None
-    agent: str | None = None
-    session_id: str | None = None
-    user_id: str | None = None
-    before: str | None = None
-    limit: int = 50
-
-    def matches(self, run: RunState) -> bool:
-        """Whether the run is one of those."""
-        return (
-            (self.before is None or run.run_id < self.before)
-            and self.status in (None, run.status)
-            and self.agent in (None, run.agent)
-            and self.session_id in (None, run.session_id)
-            and self.user_id in (None, run.user_id)
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class SessionFilter:
-    """Which sessions to list, the one used last first. `offset` skips as many."""
-
-    user_id: str | None = None
-    offset: int = 0
-    limit: int = 50
 
 
 class Wakeup(Protocol):

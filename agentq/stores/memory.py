@@ -10,13 +10,12 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from agentq import _json
 from agentq._clock import Clock, SystemClock
 from agentq.errors import CancelRequested, FileNotStored, IdempotencyConflict, RunAlreadyFinished, RunNotFound
-from agentq.events.memory import LoggedRun, MemoryEventStream, MemoryLog
-from agentq.events.model import CancelRequestedEvent, RunQueued
+from agentq.events.memory import LoggedRun, MemoryEventStream
+from agentq.events.model import CancelRequestedEvent
 from agentq.messages import Message, decode_message, encode_message
-from agentq.runs import PROMPT_EXCERPT, Phase, RunState, SessionState, Status
+from agentq.runs import Phase, RunState, SessionState, Status
 from agentq.stores._checks import check_answered, check_commit
 from agentq.stores._memory_expiry import Expiring
 from agentq.stores._memory_moves import check_retry, give_answer, release, reopen, take
@@ -29,6 +28,7 @@ from agentq.stores._memory_run import (
     is_claimable,
     is_current,
     is_expired,
+    new_memory_run,
 )
 from agentq.stores._memory_sessions import MemorySession, MemorySessions
 from agentq.stores.base import (
@@ -45,8 +45,6 @@ from agentq.stores.base import (
     Renewal,
     Rest,
     Retry,
-    RunFilter,
-    SessionFilter,
     Signalled,
     StepRecord,
     Sweep,
@@ -55,6 +53,8 @@ from agentq.stores.base import (
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
+
+    from agentq.stores.filters import RunFilter, SessionFilter
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,32 +92,7 @@ class MemoryStore:
 
         user_id = new.user_id if new.session_id is None else self._sessions.user_of(new.session_id, new.user_id)
         now = self._clock.now_ms()
-        messages = [encode_message(message) for message in new.messages]
-        queued = RunQueued(agent=new.agent, queue=new.queue, session_id=new.session_id, prompt=new.prompt)
-        metadata = _json.dumps(_json.checked(dict(new.metadata), field="metadata"))
-        log = MemoryLog(new.run_id)
-        log.write((queued,), at_ms=now)
-        not_before = now + new.delay_ms if new.delay_ms else 0
-        state = RunState(
-            run_id=new.run_id,
-            agent=new.agent,
-            status=Status.QUEUED,
-            prompt=new.prompt[:PROMPT_EXCERPT],
-            queue=new.queue,
-            model=new.model,
-            session_id=new.session_id,
-            user_id=user_id,
-            not_before_ms=not_before,
-            seq=log.seq,
-            message_count=len(messages),
-            ttl_ms=dict(new.ttl_ms),
-            tools=None if new.tools is None else tuple(new.tools),
-            idempotency_key=key,
-            created_ms=now,
-            updated_ms=now,
-        )
-        due = not_before or now + GRACE_MS
-        run = self._runs[new.run_id] = MemoryRun(state, log, messages, metadata, new.request_hash, due)
+        run = self._runs[new.run_id] = new_memory_run(new, user_id, now)
         if new.session_id is not None:
             run.session = self._sessions.join(new.session_id, user_id)
             if not new.delay_ms:

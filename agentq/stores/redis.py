@@ -40,8 +40,6 @@ from agentq.stores.base import (
     Renewal,
     Rest,
     Retry,
-    RunFilter,
-    SessionFilter,
     Signalled,
     StepRecord,
     Sweep,
@@ -55,6 +53,7 @@ if TYPE_CHECKING:
 
     from agentq._redis.connection import Connection
     from agentq._redis.replication import Replication
+    from agentq.stores.filters import RunFilter, SessionFilter
 
 # Two passes of all workers together come no closer than this, nor so far apart that it looks like a pause.
 _SWEEP_SPACING_MS = 200

@@ -10,7 +10,8 @@ import pytest
 from agentq._ids import new_token
 from agentq.errors import FileNotStored, SessionConflict, SessionNotFound
 from agentq.runs import Status
-from agentq.stores.base import EventBatch, SessionFilter
+from agentq.stores.base import EventBatch
+from agentq.stores.filters import SessionFilter
 from agentq.testing._contract import (
     GRACE_S,
     LEASE_MS,

@@ -11,7 +11,8 @@ from agentq.errors import IllegalTransition, LeaseLost, NotFinished, NotWaiting,
 from agentq.events.model import RunAnswered, RunRetried, RunWaiting
 from agentq.messages import NoteKind, note_message
 from agentq.runs import Question, Status
-from agentq.stores.base import Answer, Claim, Rest, Retry, RunFilter, StepRecord, Store
+from agentq.stores.base import Answer, Claim, Rest, Retry, StepRecord, Store
+from agentq.stores.filters import RunFilter
 from agentq.testing._contract import (
     GRACE_S,
     LEASE_MS,

@@ -17,7 +17,7 @@ from agentq.errors import (
 from agentq.events.model import CancelRequestedEvent, RunQueued
 from agentq.messages import user_message
 from agentq.runs import RunState, Status
-from agentq.stores.base import RunFilter, Store
+from agentq.stores.filters import RunFilter
 from agentq.testing._commit_rules import CommitRules
 from agentq.testing._contract import (
     GRACE_S,
@@ -40,6 +40,7 @@ from agentq.testing._steering_rules import SteeringRules
 
 if TYPE_CHECKING:
     from agentq.events.stream import EventStream
+    from agentq.stores.base import Store
 
 
 @pytest.mark.asyncio

@@ -14,7 +14,8 @@ from agentq.executors.queue import QueueExecutor
 from agentq.loop import Agent, Loop, settle_cancelled
 from agentq.messages import FilePart, Message, Role, TextPart, user_message
 from agentq.settings import Settings
-from agentq.stores.base import EventBatch, NewRun, RunFilter
+from agentq.stores.base import EventBatch, NewRun
+from agentq.stores.filters import RunFilter
 from agentq.testing import ScriptedModel, call
 from agentq.testing._contract import new_run, texts
 from agentq.tools.function import tool

@@ -17,7 +17,8 @@ from agentq.errors import SessionNotFound
 from agentq.messages import user_message
 from agentq.runs import FINAL, RunState, SessionState, Status
 from agentq.stores._records import fields_of_ended_run, run_of_hash
-from agentq.stores.base import EventBatch, NewRun, RunFilter, SessionFilter
+from agentq.stores.base import EventBatch, NewRun
+from agentq.stores.filters import RunFilter, SessionFilter
 from agentq.testing._contract import commit_of, completed, deltas_of, events_of, new_run, reply_message, texts
 from tests.stores.archive_parts import Place, outcomes, units
 from tests.stores.retention_parts import DIGEST, ENDINGS, FILE, SETTINGS, every_ending, strays

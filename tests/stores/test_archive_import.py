@@ -17,7 +17,7 @@ from agentq.archive.terms import Terms
 from agentq.errors import InvalidInput, StoreUnavailable
 from agentq.messages import STORED_FILE, FilePart, Message, Role, ToolCallPart, user_message
 from agentq.runs import Status
-from agentq.stores.base import RunFilter
+from agentq.stores.filters import RunFilter
 from agentq.testing._contract import commit_of, new_run, reply_message
 from tests.stores.archive_parts import Place, edited, outcomes, units, without_digests
 from tests.stores.retention_parts import DIGEST, FILE, SETTINGS, with_file

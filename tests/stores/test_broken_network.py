@@ -16,7 +16,8 @@ from agentq import AsyncClient, Settings
 from agentq._ids import new_token
 from agentq.errors import StoreUnavailable
 from agentq.runs import Status
-from agentq.stores.base import RunFilter, StepRecord
+from agentq.stores.base import StepRecord
+from agentq.stores.filters import RunFilter
 from agentq.testing import FaultProxy
 from agentq.testing._contract import batch, claimed, commit_of, new_run, queued, reply_message, running, texts
 from agentq.testing.proxy import command_words, message_end, runs_script

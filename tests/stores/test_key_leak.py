@@ -9,7 +9,8 @@ import pytest
 from agentq._redis.connection import Connection
 from agentq.errors import RunNotFound
 from agentq.runs import Status
-from agentq.stores.base import EventBatch, RunFilter, SessionFilter
+from agentq.stores.base import EventBatch
+from agentq.stores.filters import RunFilter, SessionFilter
 from agentq.testing._contract import new_run, texts
 from tests.stores.redis_parts import TimedParts
 from tests.stores.retention_parts import ENDINGS, FOREIGN, LEASE_MS, SETTINGS, Deployment, every_ending, strays

@@ -16,7 +16,7 @@ from agentq.messages import user_message
 from agentq.runs import Status
 from agentq.stores import _memory_run
 from agentq.stores._memory_sessions import MemorySessions
-from agentq.stores.base import RunFilter, SessionFilter
+from agentq.stores.filters import RunFilter, SessionFilter
 from agentq.stores.memory import MemoryStore
 from agentq.testing import FakeClock, StoreContract, StreamContract
 from agentq.testing._contract import (

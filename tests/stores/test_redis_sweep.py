@@ -10,7 +10,7 @@ from agentq._ids import new_token
 from agentq._redis.connection import Connection
 from agentq.executors.queue import QueueExecutor
 from agentq.runs import Status
-from agentq.stores.base import RunFilter
+from agentq.stores.filters import RunFilter
 from agentq.testing._contract import commit_of, new_run
 from tests.stores.redis_parts import TimedParts
 

@@ -11,7 +11,7 @@ from agentq import Agent, AgentQ, AsyncClient, Callbacks, RunCancelled, RunFaile
 from agentq import app as app_module
 from agentq.errors import InvalidInput, UnknownAgent, UnknownProvider
 from agentq.runs import Status
-from agentq.stores.base import RunFilter
+from agentq.stores.filters import RunFilter
 from agentq.stores.memory import MemoryStore
 from agentq.testing import ScriptedModel, call
 from agentq.worker import Worker

@@ -9,7 +9,7 @@ import pytest
 
 from agentq import AsyncClient, Callbacks
 from agentq.errors import AgentQError, InvalidInput, NotFinished, NotWaiting, RunNotFound, SessionNotFound
-from agentq.stores.base import RunFilter
+from agentq.stores.filters import RunFilter
 from agentq.stores.memory import MemoryStore
 
 if TYPE_CHECKING:

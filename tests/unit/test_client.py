@@ -33,7 +33,8 @@ from agentq.events.model import (
 )
 from agentq.messages import Message, Role, TextPart
 from agentq.runs import Status
-from agentq.stores.base import Claim, Commit, Created, EventBatch, RunFilter
+from agentq.stores.base import Claim, Commit, Created, EventBatch
+from agentq.stores.filters import RunFilter
 from agentq.stores.memory import MemoryStore
 from tests.helpers import wait_until
 

@@ -12,7 +12,7 @@ from agentq import Agent, AgentQ, AsyncClient, Callbacks, RunCancelled, Settings
 from agentq._ids import new_token
 from agentq.errors import StoreUnavailable
 from agentq.runs import Status
-from agentq.stores.base import RunFilter
+from agentq.stores.filters import RunFilter
 from agentq.stores.memory import MemoryStore
 from tests.helpers import wait_until
 

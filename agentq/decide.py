@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -198,7 +199,13 @@ def _after_failure(view: View, failure: Failure) -> Decision:
     if failure.retry_after_ms is not None:
         # Never sooner than the back-off: servers in trouble say 0.
         delay_ms = max(delay_ms, failure.retry_after_ms)
-    return _failed_turn(view, (), failure.kind, failure.message, delay_ms)
+    return _failed_turn(view, (), failure.kind, failure.message, _spread(delay_ms, view.run))
+
+
+def _spread(delay_ms: int, run: RunState) -> int:
+    """Up to a tenth longer, by the run's own id: runs that failed in one moment must not all come back in another."""
+    share = zlib.crc32(f"{run.run_id} {run.errors}".encode()) / 2**32
+    return delay_ms + int(delay_ms * share / 10)
 
 
 def _failed_turn(view: View, done: tuple[Message, ...], kind: NoteKind, error: str, delay_ms: int = 0) -> Finish:

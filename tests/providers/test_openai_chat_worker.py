@@ -146,8 +146,9 @@ async def test_a_long_retry_after_puts_the_run_off_and_frees_its_slot(
         assert (await other.result(20)).output == "16"
         state = await client.read(put_off.id)
         (note,) = [event for event in await events_of(client, put_off.id) if isinstance(event, Note)]
-    assert (state.status, state.errors, note.delay_ms) == (Status.QUEUED, 1, 3_600_000)
-    assert state.not_before_ms - state.updated_ms == 3_600_000
+    assert (state.status, state.errors) == (Status.QUEUED, 1)
+    assert 3_600_000 <= note.delay_ms <= 3_960_000
+    assert state.not_before_ms - state.updated_ms == note.delay_ms
 
 
 async def test_cancelling_a_run_closes_its_connection_at_once(

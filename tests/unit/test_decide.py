@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -209,12 +210,28 @@ class TestErrorBudget:
 class TestProviderFaults:
     def test_the_backoff_doubles_up_to_its_maximum(self):
         delays = [finish(see(errors=errors, failure=Failure("busy"))).delay_ms for errors in range(6)]
-        assert delays == [100, 200, 400, 800, 800, 800]
+        for delay_ms, at_least_ms in zip(delays, [100, 200, 400, 800, 800, 800], strict=True):
+            assert at_least_ms <= delay_ms <= at_least_ms * 1.1
+
+    def test_runs_that_failed_in_one_moment_come_back_one_after_the_other(self):
+        """Also where the provider has named that moment. A run that is looked at twice decides the same."""
+        failure = Failure("busy", retry_after_ms=60_000)
+        delays = [finish(see(run_id=f"R{number}", failure=failure)).delay_ms for number in range(300)]
+        assert delays == [finish(see(run_id=f"R{number}", failure=failure)).delay_ms for number in range(300)]
+        assert 60_000 <= min(delays) < 60_200
+        assert 65_800 < max(delays) < 66_000
+        tenths = Counter((delay_ms - 60_000) // 600 for delay_ms in delays)
+        assert min(tenths[tenth] for tenth in range(10)) > 10, tenths
+
+    def test_the_next_wait_of_a_run_is_spread_anew(self):
+        delays = {finish(see(errors=errors, failure=Failure("busy"))).delay_ms for errors in range(3, 10)}
+        assert len(delays) > 5
 
     @pytest.mark.parametrize(("wait_ms", "expected"), [(0, 800), (50, 800), (60_000, 60_000)])
     def test_the_provider_may_ask_for_more_time_but_not_for_less(self, wait_ms: int, expected: int):
         """A server in trouble says 0, and all its callers would be back at once."""
-        assert finish(see(errors=3, failure=Failure("busy", retry_after_ms=wait_ms))).delay_ms == expected
+        delay_ms = finish(see(errors=3, failure=Failure("busy", retry_after_ms=wait_ms))).delay_ms
+        assert expected <= delay_ms <= expected * 1.1
 
     def test_what_cannot_get_better_fails_at_once(self):
         done = finish(see(iteration=3, errors=1, failure=Failure("no such key", retryable=False, retry_after_ms=5)))

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from agentq.callbacks import Callbacks
     from agentq.client import Client
     from agentq.client_async import AsyncClient
+    from agentq.context.files import FileRetriever
+    from agentq.context.retrieval import Passage, Retrieval, Retriever
     from agentq.context.sections import Section
     from agentq.errors import (
         AgentQError,
@@ -48,10 +50,14 @@ __all__ = [
     "Client",
     "Conflict",
     "File",
+    "FileRetriever",
     "InvalidInput",
     "NotWaiting",
+    "Passage",
     "Permission",
     "Reconciled",
+    "Retrieval",
+    "Retriever",
     "RunCancelled",
     "RunFailed",
     "RunNotFound",
@@ -77,10 +83,14 @@ _HOMES = {
     "Client": "client",
     "Conflict": "errors",
     "File": "attachments",
+    "FileRetriever": "context.files",
     "InvalidInput": "errors",
     "NotWaiting": "errors",
+    "Passage": "context.retrieval",
     "Permission": "tools.behaviour",
     "Reconciled": "tools.behaviour",
+    "Retrieval": "context.retrieval",
+    "Retriever": "context.retrieval",
     "RunCancelled": "errors",
     "RunFailed": "errors",
     "RunNotFound": "errors",

@@ -140,6 +140,7 @@ class AgentQ:
         model: str | None = None,
         files: Sequence[Attachable] = (),
         tools: Sequence[str] | None = None,
+        without: Sequence[str] = (),
         callbacks: Callbacks | None = None,
         on_event: Callable[..., object] | None = None,
     ) -> RunResult:
@@ -147,6 +148,7 @@ class AgentQ:
 
         Runs of one `session_id` take their turns, and each sees what the earlier ones of this app said. `files` are
         paths, bytes, URLs or `File` objects. `tools` names the tools and toolsets that the run may use; None is all.
+        `without` switches off what the agent has, for this run: "retrieval".
         Raises `RunFailed` or `RunCancelled`, and `InvalidInput` before anything
         is started. Cancelling the task that awaits this stops the run. But for the transcripts of sessions nothing
         outlives the call, unless `AgentQ` was given a store of its own.
@@ -167,6 +169,7 @@ class AgentQ:
             model=model,
             attached=attached,
             tools=tools,
+            without=without,
         )
         if tools is not None:
             check_tools(new.tools, definition.manifest())

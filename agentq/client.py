@@ -78,6 +78,7 @@ class Client:
         delay: float = 0.0,
         files: Sequence[Attachable] = (),
         tools: Sequence[str] | None = None,
+        without: Sequence[str] = (),
         ttl_s: float | Mapping[str, float] | None = None,
     ) -> Run:
         """Store a run and wake a worker for it, `delay` seconds from now; returns as soon as the run is safe.
@@ -97,6 +98,7 @@ class Client:
             delay=delay,
             files=files,
             tools=tools,
+            without=without,
             ttl_s=ttl_s,
         )
         return Run(self, run.id, run.agent)

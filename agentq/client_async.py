@@ -111,6 +111,7 @@ class AsyncClient:
         delay: float = 0.0,
         files: Sequence[Attachable] = (),
         tools: Sequence[str] | None = None,
+        without: Sequence[str] = (),
         ttl_s: float | Mapping[str, float] | None = None,
     ) -> AsyncRun:
         """Store a run and wake a worker for it, `delay` seconds from now; returns as soon as the run is safe.
@@ -122,6 +123,7 @@ class AsyncClient:
         with the prompt: paths, bytes, URLs or `File` objects. `ttl_s` is how long the run is kept when it has ended, in
         seconds, or by outcome as in `{"completed": 3600}`; otherwise its agent or the settings say.
         `tools` names the tools and toolsets of the agent that the run may use, `[]` for none; without it, all.
+        `without` switches off what the agent has, for this run: "retrieval".
         """
         attached = await asyncio.to_thread(read_files, files, self.settings) if files else NOTHING
         new = new_run(
@@ -138,6 +140,7 @@ class AsyncClient:
             ttl_s=ttl_s,
             attached=attached,
             tools=tools,
+            without=without,
         )
         parts = self._parts()
         if parts.executor is None:

@@ -14,7 +14,7 @@ from agentq import _ids, _json
 from agentq.attachments import Attached
 from agentq.errors import InvalidInput, RunNotFound
 from agentq.messages import user_message
-from agentq.runs import Status
+from agentq.runs import SWITCHES, Status
 from agentq.settings import Settings, check_name, times_to_live
 from agentq.stores.base import NewRun
 
@@ -44,6 +44,7 @@ def new_run(
     ttl_s: float | Mapping[str, float] | None = None,
     attached: Attached = NOTHING,
     tools: Sequence[str] | None = None,
+    without: Sequence[str] = (),
 ) -> NewRun:
     """Check everything and return the run to store. Raises `InvalidInput` that names the field and the fix."""
     check_name(agent, field="agent")
@@ -63,6 +64,8 @@ def new_run(
     wanted = _checked_tools(tools)
     if wanted is not None:
         request.append({"tools": sorted(wanted)})
+    if left_out := _checked_without(without):
+        request.append({"without": left_out})
     canonical = json.dumps(request, sort_keys=True, separators=(",", ":"))
     return NewRun(
         run_id=_ids.new_run_id(),
@@ -78,6 +81,7 @@ def new_run(
         delay_ms=_delay_ms(delay),
         ttl_ms=ttl_ms,
         tools=wanted,
+        without=left_out,
         files=attached.contents,
     )
 
@@ -110,6 +114,16 @@ def _checked_tools(tools: Any) -> tuple[str, ...] | None:
         if not isinstance(name, str) or not _TOOL.fullmatch(name):
             raise InvalidInput(f"tools has {name!r}, which names no tool or toolset", field="tools")
     return tuple(dict.fromkeys(tools))
+
+
+def _checked_without(without: Any) -> tuple[str, ...]:
+    known = ", ".join(SWITCHES)
+    if isinstance(without, str) or not isinstance(without, Sequence):
+        raise InvalidInput(f"without must be a list of {known}, not {without!r}", field="without")
+    for name in without:
+        if name not in SWITCHES:
+            raise InvalidInput(f"without has {name!r}; what can be switched off is: {known}", field="without")
+    return tuple(sorted(set(without)))
 
 
 def _check_prompt(prompt: str, max_bytes: int) -> None:

@@ -54,6 +54,7 @@ class NoteKind(StrEnum):
     TOOL_ERROR = "tool_error"
     OUTPUT_INVALID = "output_invalid"
     RETRIED = "retried"
+    RETRIEVED = "retrieved"
 
 
 class TextPart(Data):

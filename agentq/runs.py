@@ -14,6 +14,9 @@ SCHEMA_VERSION = 1
 # Lists show the beginning of a prompt; this many characters of it stand with the run's state.
 PROMPT_EXCERPT = 200
 
+# What of an agent a run can do without.
+SWITCHES = ("retrieval",)
+
 
 class Status(StrEnum):
     QUEUED = "queued"
@@ -78,7 +81,8 @@ class RunState:
     `recoveries` crashes since the last commit, `signals` what was sent into the run from outside. `prompt` is the
     beginning of the prompt. `waits_for_session`: it is in line behind another run of its session. `history_length` is
     how many messages of the session it sees before its own. `tools` names the tools and toolsets that it may use, where
-    that is not all. `ttl_ms` holds its own times to live, by outcome.
+    that is not all; `without` names what of its agent is switched off for it. `ttl_ms` holds its own times to
+    live, by outcome.
     `question` is what a waiting run waits for. `retries` counts how often it was opened again after its end, and
     `retried_at` is the `iteration` that it had then: its budget counts from there. `lost_ms` is when somebody noticed
     that Redis has lost something of the run; `unsure` says that a call with an effect may be among it.
@@ -119,6 +123,7 @@ class RunState:
     history_length: int = 0
     ttl_ms: Mapping[str, int] = field(default_factory=dict)
     tools: tuple[str, ...] | None = None
+    without: tuple[str, ...] = ()
     idempotency_key: str | None = None
     created_ms: int = 0
     updated_ms: int = 0

@@ -99,6 +99,7 @@ class RunRecord(_Record):
     history_length: _Count = 0
     ttl_ms: dict[_Outcome, Annotated[int, Field(ge=1, le=2**53)]] = {}
     tools: tuple[_Id, ...] | None = None
+    without: tuple[_Id, ...] = ()
     idempotency_key: _Id | None = None
     request_hash: str = ""
     created_ms: _Count = 0

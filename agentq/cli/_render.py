@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 from agentq.cli import _words
-from agentq.cli._output import PIPE_WIDTH, Output, clip, duration, one_line, printable
+from agentq.cli._output import PIPE_WIDTH, Output, clip, count, duration, one_line, printable
 from agentq.cli._page import Page
 from agentq.events.model import (
     AttemptReset,
     CancelRequestedEvent,
+    ContextRetrieved,
     DataLostEvent,
     Event,
     FinalEvent,
@@ -114,6 +115,8 @@ class Renderer:
                 self._reply(event)
             case ModelRetried() | ModelReplaced():
                 self._model_failed(event)
+            case ContextRetrieved():
+                self._retrieved(event)
             case AttemptReset():
                 self._reset(event)
             case ToolCalled():
@@ -196,6 +199,16 @@ class Renderer:
         else:
             words = f"asking {event.by} in place of {event.model}"
         self._page.line(self._page.style(f"! {words}: {one_line(event.reason)}", "yellow"))
+
+    def _retrieved(self, event: ContextRetrieved) -> None:
+        """Say what was found for the model to read."""
+        self._page.close()
+        if event.error:
+            self._page.line(self._page.style(f"! no passages: {one_line(event.error)}", "yellow"))
+            return
+        sources = ", ".join(dict.fromkeys(passage.source for passage in event.passages if passage.source))
+        words = f"found {count(len(event.passages), 'passage')}" + (f": {one_line(sources)}" if sources else "")
+        self._page.line(self._page.style(f"· {clip(words, self._limit(2))}", "dim"))
 
     def _called(self, event: ToolCalled) -> None:
         self._seen.is_reply_open = True

@@ -45,6 +45,11 @@ TOOLS = click.option(
 )
 
 
+WITHOUT = click.option(
+    "--without", metavar="NAME", multiple=True, help="Switch off what the agent has, for this run: retrieval."
+)
+
+
 def _metadata(_ctx: click.Context, _param: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str]:
     metadata = {}
     for pair in pairs:
@@ -70,6 +75,7 @@ def _metadata(_ctx: click.Context, _param: click.Parameter, pairs: tuple[str, ..
 )
 @FILES
 @TOOLS
+@WITHOUT
 @click.option("--ttl", metavar="SECONDS", type=float, help="How long the run is kept when it has ended.")
 @click.option("--delay", metavar="SECONDS", type=click.FloatRange(min=0), default=0.0, help="Start later.")
 @click.option("-f", "--follow", is_flag=True, help="Then watch the run, as `agentq tail` does.")
@@ -87,6 +93,7 @@ def command(
     metadata: dict[str, str],
     files: list[Path | str],
     tools: tuple[str, ...],
+    without: tuple[str, ...],
     ttl: float | None,
     delay: float,
     follow: bool,
@@ -120,6 +127,7 @@ def command(
                 delay=delay,
                 files=files,
                 tools=tools or None,
+                without=without,
                 ttl_s=ttl,
             )
             if not options.json:

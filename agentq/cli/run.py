@@ -10,7 +10,7 @@ import click
 from agentq.cli import _complete
 from agentq.cli._errors import ExitCode, exit_code
 from agentq.cli._group import AgentqCommand, Options, pass_options
-from agentq.cli.enqueue import FILES, TOOLS, read_prompt
+from agentq.cli.enqueue import FILES, TOOLS, WITHOUT, read_prompt
 from agentq.settings import DEFAULT_APP
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 )
 @FILES
 @TOOLS
+@WITHOUT
 @click.option("-t", "--timestamps", is_flag=True, help="Begin each line with the time.")
 @click.option("--full", is_flag=True, help="Shorten no arguments and no results.")
 @pass_options
@@ -39,6 +40,7 @@ def command(
     model: str | None,
     files: list[Path | str],
     tools: tuple[str, ...],
+    without: tuple[str, ...],
     timestamps: bool,
     full: bool,
 ) -> int:
@@ -81,7 +83,7 @@ def command(
             mock.take(event)
 
     try:
-        asyncio.run(app.run(name, text, model=model, files=files, tools=tools or None, on_event=show))
+        asyncio.run(app.run(name, text, model=model, files=files, tools=tools or None, without=without, on_event=show))
     except RunError as error:
         if not has_ended:
             raise

@@ -127,6 +127,24 @@ class ModelReplaced(_Event):
     reason: str
 
 
+class FoundPassage(Data):
+    """A passage that was found: where it comes from, the retriever's score, and the beginning of its text."""
+
+    source: str = ""
+    score: float | None = None
+    text: str = ""
+
+
+class ContextRetrieved(_Event):
+    """A retriever was asked before the model. `error` says why nothing came of it; the run goes on without."""
+
+    type: Literal["context.retrieved"] = "context.retrieved"
+    query: str
+    passages: tuple[FoundPassage, ...] = ()
+    duration_ms: int = 0
+    error: str = ""
+
+
 class ToolCalled(_Event):
     """A tool is about to run."""
 
@@ -291,6 +309,7 @@ Event = Annotated[
     | AttemptReset
     | ModelRetried
     | ModelReplaced
+    | ContextRetrieved
     | ToolCalled
     | ToolProgress
     | ToolFinished

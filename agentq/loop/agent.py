@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from agentq import _json
+from agentq.context.retrieval import checked_retrieval
 from agentq.context.sections import Prompt
 from agentq.decide import Limits
 from agentq.errors import InvalidInput
@@ -20,6 +21,7 @@ from agentq.tools.toolset import Offered, ToolList, Unasked, checked_tools, clas
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from agentq.context.retrieval import Retrieval, Retriever
     from agentq.context.sections import Section
     from agentq.runs import RunState
 
@@ -33,6 +35,7 @@ class Agent:
     """An agent by name. Validated when it is built; raises `InvalidInput` naming the field.
 
     `instructions` are a text, or a list of texts and `Section`s; `prompt` is where those are computed and kept.
+    `retriever` finds passages for what the user said, before the model is asked; a `Retrieval` says how it is used.
     `model` is "provider:model", or several of them: the next one is asked where the ones before it fail.
     `model_settings` go to the provider as they are; those of one model alone stand under its name. `output_type` is
     what answers are: a pydantic model, or another type whose JSON is an object. `queue` is where its runs wait, if not
@@ -57,6 +60,7 @@ class Agent:
     ttl_s: float | Mapping[str, float] | None = None
     output_type: Any = None
     max_parallel: int = 10
+    retriever: Retriever | Retrieval | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name, field="name")
@@ -68,6 +72,7 @@ class Agent:
         for model in models:
             parse_model(model)
         object.__setattr__(self, "_prompt", Prompt(self.instructions))
+        object.__setattr__(self, "_retrieval", checked_retrieval(self.retriever))
         object.__setattr__(self, "_models", tuple(dict.fromkeys(models)))
         object.__setattr__(self, "_output", None if self.output_type is None else OutputType(self.output_type))
         for name, least in _AT_LEAST.items():
@@ -137,6 +142,12 @@ class Agent:
         """Its instructions, put together for each request; `prompt.invalidate(key)` has a section computed anew."""
         prompt: Prompt = self._prompt  # type: ignore[attr-defined]  # set in __post_init__
         return prompt
+
+    @property
+    def retrieval(self) -> Retrieval | None:
+        """How its retriever is used, if it has one."""
+        retrieval: Retrieval | None = self._retrieval  # type: ignore[attr-defined]  # set in __post_init__
+        return retrieval
 
     @property
     def models(self) -> tuple[str, ...]:

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from agentq.loop.agent import Agent
     from agentq.loop.calls import Calls
     from agentq.loop.loop import Loop
+    from agentq.loop.retrieving import Retrieving
     from agentq.loop.writer import StepWriter
     from agentq.providers.base import Chunk, Provider
     from agentq.runs import RunState
-    from agentq.stores.base import Claim
 
 # A model that is in trouble although it was asked again and again is left in peace so long, if there is another.
 _REST_S = 30.0
@@ -39,13 +39,15 @@ _REST_S = 30.0
 class Asking:
     """Asks for one reply of a run. `run` is what the run's state is now; `calls` may begin while the model streams."""
 
-    def __init__(self, loop: Loop, agent: Agent, calls: Calls, claim: Claim, run: RunState, writer: StepWriter) -> None:
+    def __init__(
+        self, loop: Loop, agent: Agent, calls: Calls, retrieving: Retrieving, run: RunState, writer: StepWriter
+    ) -> None:
         self._loop = loop
         self._agent = agent
         self._calls = calls
-        self._claim = claim
         self._run = run
         self._writer = writer
+        self._retrieving = retrieving
         self._builder = ReplyBuilder()
         self._instructions = Instructions()
 
@@ -55,7 +57,9 @@ class Asking:
         Raises what the last of them raised, or what an earlier one did where only that may pass: a run can wait for it.
         Raises `ContextError` where the instructions cannot be put together, and then asks none.
         """
-        self._instructions = await self._agent.prompt.compose(self._run)
+        composed = await self._agent.prompt.compose(self._run)
+        await self._retrieving.find(self._run)
+        self._instructions = self._retrieving.told(composed)
         models = (self._run.model,) if self._run.model else self._agent.models
         models = self._loop.resting.last(models)
         passing: ProviderError | None = None
@@ -121,13 +125,13 @@ class Asking:
         self._writer.emit(ModelRetried(model=model, attempt=chunk.attempt, wait_ms=wait_ms, reason=chunk.error))
 
     async def _request(self, provider: Provider, name: str, model: str) -> ModelRequest:
-        agent, claim = self._agent, self._claim
-        messages = claim.history + claim.messages
+        agent = self._agent
+        messages, history_length = self._retrieving.shown()
         output = agent.output
         request = ModelRequest(
             name,
             messages,
-            history_length=len(claim.history),
+            history_length=history_length,
             files=await self._loop.files.of(self._run.run_id, messages, provider, model),
             instructions=self._instructions.text,
             stable=self._instructions.stable,

@@ -26,6 +26,7 @@ from agentq.loop.calls import Calls
 from agentq.loop.finishing import TimesToLive, commit_of, turn_events
 from agentq.loop.interrupts import Interrupt, Interrupts
 from agentq.loop.losses import Losses, report_loss
+from agentq.loop.retrieving import Retrieving
 from agentq.loop.toolbox import NO_TOOLS, Toolbox
 from agentq.loop.writer import StepWriter, patiently
 from agentq.messages import Message, NoteKind, ReasoningPart, StopReason, Usage, encode_message
@@ -90,6 +91,7 @@ class Iteration:
         self._reply = steps.reply
         self._reply_is_journaled = steps.reply is not None
         self._toolbox = agent.toolbox(claim.run)
+        self._retrieving = Retrieving(agent.retrieval, claim, self._writer, loop.clock)
         self._calls = Calls(
             claim.run,
             agent,
@@ -226,7 +228,7 @@ class Iteration:
         if toolbox.problem is not None:
             self._failure = Failure(toolbox.problem)
             return
-        asking = Asking(self._loop, self._agent, self._calls, self._claim, self._run, self._writer)
+        asking = Asking(self._loop, self._agent, self._calls, self._retrieving, self._run, self._writer)
         try:
             reply = await self._interrupts.run(asking.reply(), "none")
         except ProviderError as error:
@@ -262,6 +264,7 @@ class Iteration:
 
     async def _commit(self, finish: Finish) -> Outcome:
         loop, lease = self._loop, self._claim.lease
+        finish = self._retrieving.kept(finish)
         reply = self._reply or self._partial
         if reply is not None and reply in finish.messages and not self._reply_is_journaled:
             events, replaced = await self._writer.complete_reply(self._reply_event(reply))

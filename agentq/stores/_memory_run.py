@@ -113,6 +113,7 @@ def new_memory_run(new: NewRun, user_id: str | None, now: int) -> MemoryRun:
         message_count=len(messages),
         ttl_ms=dict(new.ttl_ms),
         tools=None if new.tools is None else tuple(new.tools),
+        without=new.without,
         idempotency_key=new.idempotency_key,
         created_ms=now,
         updated_ms=now,

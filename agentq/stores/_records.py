@@ -25,6 +25,7 @@ def fields_of_new_run(new: NewRun) -> list[str | bytes]:
         "metadata": _json.dumps(new.metadata) if new.metadata else None,
         "ttl": _json.dumps(new.ttl_ms) if new.ttl_ms else None,
         "tools": None if new.tools is None else _json.dumps(list(new.tools)),
+        "without": _json.dumps(list(new.without)) if new.without else None,
     }
     fields: list[str | bytes] = [
         "agent", new.agent, "queue", new.queue, "version", str(SCHEMA_VERSION), "length", str(len(new.messages)),
@@ -69,6 +70,7 @@ def fields_of_ended_run(run: RunState, request_hash: str) -> list[str | bytes]:
         **{name: str(number) for name, number in numbers.items()},
         **{name: _json.dumps(document) for name, document in documents.items() if document},
         "tools": None if run.tools is None else _json.dumps(list(run.tools)),
+        "without": _json.dumps(list(run.without)) if run.without else None,
     }
     return [item for name, value in values.items() if value is not None for item in (name, value)]
 
@@ -128,6 +130,7 @@ def _run(run_id: str, raw: dict[bytes, bytes]) -> RunState:
         history_length=number(b"history"),
         ttl_ms=_json.loads(raw[b"ttl"]) if b"ttl" in raw else {},
         tools=tuple(_json.loads(raw[b"tools"])) if b"tools" in raw else None,
+        without=tuple(_json.loads(raw[b"without"])) if b"without" in raw else (),
         idempotency_key=text(b"key"),
         created_ms=number(b"created"),
         updated_ms=number(b"updated"),

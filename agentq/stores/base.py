@@ -24,8 +24,9 @@ class NewRun:
     """What `create` stores. `run_id` is made by the caller, so that a repeated call finds what the first one made.
 
     `request_hash` tells whether a repeated `idempotency_key` came with the same input. `ttl_ms` are times to live by
-    outcome, where they are not the agent's. `tools` are the names of
-    those that it may use, None for all. `files` are the contents of files that the messages refer to, by digest.
+    outcome, where they are not the agent's. `tools` are the names of those that it may use, None for all. `without`
+    names what of its agent is switched off for it. `files` are the contents of files that the messages refer to, by
+    digest.
     """
 
     run_id: str
@@ -41,6 +42,7 @@ class NewRun:
     delay_ms: int = 0
     ttl_ms: Mapping[str, int] = field(default_factory=dict)
     tools: tuple[str, ...] | None = None
+    without: tuple[str, ...] = ()
     files: Mapping[str, bytes] = field(default_factory=dict)
 
     @property

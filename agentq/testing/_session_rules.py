@@ -280,6 +280,11 @@ class SessionRules:
             run_id = await queued(store, tools=tools)
             assert (await store.read(run_id)).tools == tools
 
+    async def test_what_a_run_does_without_is_kept_with_it(self, store: Store) -> None:
+        for without in ((), ("retrieval",)):
+            run_id = await queued(store, without=without)
+            assert (await store.read(run_id)).without == without
+
     async def test_many_producers_and_workers_keep_the_order(self, store: Store) -> None:
         """Whatever is claimed when, each session's transcript has the prompts in the order they were stored."""
         sessions = ("s1", "s2", "s3")

@@ -54,7 +54,9 @@ def written_by_lua() -> Iterator[str]:
 
 def written_by_records() -> set[str]:
     optional: dict[str, Any] = {"session_id": "s", "user_id": "u", "metadata": {"a": 1}, "idempotency_key": "k"}
-    new = NewRun("R", "a", (user_message("x"),), model="mock", ttl_ms={"failed": 1}, tools=(), **optional)
+    new = NewRun(
+        "R", "a", (user_message("x"),), model="mock", ttl_ms={"failed": 1}, tools=(), without=("retrieval",), **optional
+    )
     commit = Commit(Status.FAILED, (), EventBatch(1), 1, 1, 1, {}, 0, last_error="broken")
     names = [*fields_of_new_run(new)[::2], *fields_of_commit(commit)[::2]]
     return {name.decode() if isinstance(name, bytes) else name for name in names}

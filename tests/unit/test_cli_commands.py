@@ -73,7 +73,18 @@ def test_enqueue_hands_on_what_it_was_given():
     given = {"session": "s", "user": "u", "key": "k", "queue": "q", "model": "mock", "delay": "1.5", "ttl": "60"}
     options = [f"--{name}={value}" for name, value in given.items()]
     arguments = ["calculator", "-", *options, "--meta", "a=1", "--meta", "b=x=y"]
-    arguments += ["--file", "a.png", "--file", "https://example.org/b.png", "--tool", "look", "--tool", "shop"]
+    arguments += [
+        "--file",
+        "a.png",
+        "--file",
+        "https://example.org/b.png",
+        "--tool",
+        "look",
+        "--tool",
+        "shop",
+        "--without",
+        "retrieval",
+    ]
     assert invoke(client, "enqueue", *arguments, stdin="from a pipe\n").exit_code == 0
     assert client.calls == [
         (
@@ -92,6 +103,7 @@ def test_enqueue_hands_on_what_it_was_given():
                     "files": [Path("a.png"), "https://example.org/b.png"],
                     "ttl_s": 60.0,
                     "tools": ("look", "shop"),
+                    "without": ("retrieval",),
                 },
             ),
         )

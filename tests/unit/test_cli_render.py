@@ -12,8 +12,10 @@ from agentq.cli._render import Renderer
 from agentq.events.model import (
     AttemptReset,
     CancelRequestedEvent,
+    ContextRetrieved,
     Event,
     FoldedRange,
+    FoundPassage,
     Gap,
     IterationFinished,
     IterationStarted,
@@ -245,6 +247,22 @@ CASES: dict[str, tuple[list[Event], str]] = {
     "another model is asked": (
         [ModelReplaced(model="openai:gpt-6-sol", by="mock", reason="openai answered 503")],
         "! asking mock in place of openai:gpt-6-sol: openai answered 503\n",
+    ),
+    "passages were found": (
+        [
+            ContextRetrieved(
+                query="refund",
+                passages=(FoundPassage(source="a.md#Refunds"), FoundPassage(source="b.md")),
+                duration_ms=3,
+            ),
+            ContextRetrieved(query="refund", passages=(FoundPassage(text="x"),)),
+            ContextRetrieved(query="refund", error="the retriever took longer than 10 s"),
+        ],
+        (
+            "· found 2 passages: a.md#Refunds, b.md\n"
+            "· found 1 passage\n"
+            "! no passages: the retriever took longer than 10 s\n"
+        ),
     ),
     "a note on a tool does not repeat what failed": (
         [Note(kind=NoteKind.TOOL_ERROR, text="A tool failed (pay: no).", errors=2, max_error_retries=10)],

@@ -46,6 +46,7 @@ REQUIRED: dict[str, Any] = {
     "model": "anthropic:claude-opus-5-5",
     "name": "add_numbers",
     "output": "It is 16.",
+    "query": "Take 7 + 9",
     "reason": "recovered",
     "recoveries": 1,
     "retries": 2,

@@ -16,6 +16,7 @@ from agentq.errors import Conflict, InvalidInput, LeaseLost, RunNotFound, StoreU
 from agentq.executors.local import LocalExecutor
 from agentq.intake import NOTHING, check_tools, new_run
 from agentq.loop import Agent, Loop, settle_cancelled
+from agentq.loop.toolbox import close_sources
 from agentq.providers.base import check_model_settings, media_types_of
 from agentq.providers.registry import in_use, resolve
 from agentq.results import RunResult, reading, result_of
@@ -107,7 +108,7 @@ class AgentQ:
                 raise type(error)(f"agent {agent.name!r}: {error}", field=error.field) from error
 
     async def aclose(self) -> None:
-        """Close the connections to model servers that the running event loop holds; later calls open new ones.
+        """Close the connections to model and tool servers that the running event loop holds; later calls open new ones.
 
         An event loop that ends as that of `asyncio.run` does it by itself.
         """
@@ -115,6 +116,7 @@ class AgentQ:
             close = getattr(provider, "aclose", None)
             if close is not None:
                 await close()
+        await close_sources()
 
     def loop(self, store: Store, executor: Executor, settings: Settings | None = None) -> Loop:
         """The loop over these agents, for whoever advances runs: a worker, an executor of your own."""

@@ -13,7 +13,7 @@ from agentq.tools.threads import pool
 from agentq.tools.toolset import Offered, ToolSource, Unasked, checked_tools, clash, flatten
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 
     from agentq.runs import RunState
     from agentq.tools.spec import ToolSpec
@@ -46,6 +46,18 @@ class Toolbox:
 
 
 NO_TOOLS = Toolbox(())
+# Those that may hold something open, by identity: one that a function of the run made is in no agent's list.
+_asked_sources: dict[int, ToolSource] = {}
+
+
+async def close_sources() -> None:
+    """Close what the sources that were asked in this process hold open in this event loop. One that fails is logged."""
+    for source in list(_asked_sources.values()):
+        close: Callable[[], Awaitable[None]] = source.aclose  # type: ignore[attr-defined]
+        try:
+            await close()
+        except Exception:
+            logger.exception("%s could not be closed", source.name)
 
 
 async def find_tools(parts: Sequence[Offered | Unasked], run: RunState) -> Toolbox:
@@ -99,6 +111,8 @@ async def _asked(parts: Sequence[Offered | Unasked], run: RunState) -> tuple[lis
 async def _ask(each: Unasked, run: RunState) -> tuple[list[Offered], list[str]]:
     source = each.source
     if isinstance(source, ToolSource):
+        if hasattr(source, "aclose"):
+            _asked_sources[id(source)] = source
         given: Any = await source.tools_for(run)
     elif is_async(source):
         given = await source(run)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agentq.errors import InvalidInput
+from agentq.loop.toolbox import close_sources
 from agentq.settings import Settings, check_name
 from agentq.stores.redis import renew_blocking
 from agentq.wiring import Parts, redis_parts
@@ -47,6 +48,8 @@ _PUBLISH_S = 60.0
 # A claim that is under way when the worker is stopped may still be answered; its runs are handed back then.
 _LAST_CLAIM_S = 2.0
 _CLOSE_S = 0.5
+# More than an MCP server gets to end by itself.
+_CLOSE_SOURCES_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +133,7 @@ class Worker:
                     arriving.result()
             return await self._run(parts, outage)
         finally:
+            await _close_sources()
             await _close(parts)
 
     async def _run(self, parts: Parts, outage: Outage) -> WorkerReport:
@@ -290,6 +294,13 @@ def lease_renewal(parts: Parts, settings: Settings, outage: Outage) -> LeaseRene
     return LeaseRenewal(
         renew, lease_ms=settings.lease_ms, stall_limit_ms=settings.stall_limit_ms, outage=outage, close=client.close
     )
+
+
+async def _close_sources() -> None:
+    """End the tool servers that were started for this worker, each of which has some seconds to end by itself."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_CLOSE_SOURCES_S):
+            await close_sources()
 
 
 async def _close(parts: Parts) -> None:

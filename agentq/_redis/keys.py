@@ -27,6 +27,18 @@ class Keys:
         """The files of a run; those of a session belong to the session."""
         return f"{self.prefix}:{{{run_id}}}:files" if session_id is None else f"{self.session(session_id)}:files"
 
+    def values(self, scope: str, of: str) -> str:
+        """What tools keep for a run, a session or a user."""
+        keys = {"run": self.run, "session": self.session, "user": self.user}
+        return f"{keys[scope](of)}:values"
+
+    def user(self, user_id: str) -> str:
+        return f"{self.prefix}:user:{{{user_id}}}"
+
+    def shared(self, key: str) -> str:
+        """What all workers share for a time."""
+        return f"{self.prefix}:shared:{key}"
+
     def session(self, session_id: str) -> str:
         return f"{self.prefix}:session:{{{session_id}}}"
 

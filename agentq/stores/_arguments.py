@@ -8,9 +8,10 @@ from agentq.events.model import Event, ReplyCompleted, encode_event, is_delta
 from agentq.stores.base import Renewal
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from agentq.stores.base import EventBatch, Lease, Wakeup
+    from agentq.stores.values import Change
 
 
 def renewal(prefix: str, leases: Sequence[Lease], lease_ms: int) -> dict[str, Any]:
@@ -47,3 +48,8 @@ def ranges(batch: EventBatch) -> list[str]:
 def about(**named: str | None) -> str:
     """What an error is about: `key 'k1', session 's1'`, without those that are None."""
     return ", ".join(f"{name} {value!r}" for name, value in named.items() if value is not None)
+
+
+def changes(changes: Iterable[Change]) -> list[str | bytes]:
+    """Scope, name and value in turn; an empty value takes the name away."""
+    return [item for change in changes for item in (change.scope, change.name, change.value or b"")]

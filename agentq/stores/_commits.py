@@ -83,6 +83,7 @@ class Commits:
                 closing=told[len(items) :],
                 ranges=_arguments.ranges(commit.batch),
                 quotes=quotes,
+                changes=_arguments.changes(commit.changes),
             )
         except LeaseLost:
             self._transcripts.drop(lease.run_id)
@@ -118,7 +119,7 @@ class Commits:
         nothing = {
             "delay_ms": 0, "session_ttl_ms": SESSION_TTL_MS, "remembers": 1, "keeps": 0, "wakeup": b"",
             "fields": (), "contents": (), "items": (), "closing": (), "ranges": (),
-            "quotes": (),
+            "quotes": (), "changes": (),
         }  # fmt: skip
         return await self._pipeline.run(
             self._script("commit"),

@@ -50,6 +50,7 @@ class MemoryRun:
     # Is set when no other run of its session is in the way, or it was cancelled.
     turn: asyncio.Event = field(default_factory=asyncio.Event)
     files: dict[str, bytes] = field(default_factory=dict)
+    values: dict[str, bytes] = field(default_factory=dict)
 
     @property
     def is_running(self) -> bool:

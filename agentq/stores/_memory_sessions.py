@@ -31,6 +31,7 @@ class MemorySession:
     open_runs: int = 0
     messages: list[bytes] = field(default_factory=list)
     files: dict[str, bytes] = field(default_factory=dict)
+    values: dict[str, bytes] = field(default_factory=dict)
     expires_ms: int | None = None
 
     def promote(self) -> str | None:
@@ -81,6 +82,8 @@ class MemorySessions:
         self._sessions: dict[str, MemorySession] = {}
         self._guard = threading.Lock()
         self._expiring = Expiring(self._expires_ms)
+        # User → when their values are forgotten, and the values.
+        self._users: dict[str, tuple[int, dict[str, bytes]]] = {}
 
     def known(self, session_id: str) -> MemorySession | None:
         session = self._sessions.get(session_id)
@@ -142,6 +145,15 @@ class MemorySessions:
             session.live = run_id
         return session
 
+    def values_of_user(self, user_id: str) -> dict[str, bytes]:
+        """What is kept for a user; writing to it keeps nothing, see `keep_for_user`."""
+        until_ms, values = self._users.get(user_id, (0, {}))
+        return values if until_ms > self._now_ms() else {}
+
+    def keep_for_user(self, user_id: str, values: dict[str, bytes], ttl_ms: int) -> None:
+        """Keep these values for so long."""
+        self._users[user_id] = (self._now_ms() + ttl_ms, values)
+
     def list(self, which: SessionFilter) -> tuple[SessionState, ...]:
         alive = [each for each in self._alive() if which.user_id in (None, each.user_id)]
         alive.sort(key=lambda each: (each.used_ms, each.session_id), reverse=True)
@@ -153,6 +165,8 @@ class MemorySessions:
             gone = self._expiring.pop(self._now_ms())
             for name in gone:
                 del self._sessions[name]
+            for user_id in [user_id for user_id, (until_ms, _) in self._users.items() if until_ms <= self._now_ms()]:
+                del self._users[user_id]
         return len(gone)
 
     def _expires_ms(self, session_id: str) -> int | None:

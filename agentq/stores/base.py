@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from agentq.messages import Message
     from agentq.runs import Question, RunState, SessionState, Status
     from agentq.stores.filters import RunFilter, SessionFilter
+    from agentq.stores.values import Change, Scope
 
 # People come back to a conversation after a holiday; what nobody came back to for a month is over.
 SESSION_TTL_MS = 30 * 86_400_000
@@ -73,12 +74,14 @@ class Lease:
 class StepRecord:
     """One line of the journal. `name` is `reply` or the call id; `value` is JSON.
 
-    `starts_effect` marks the line that announces a call with an effect: it is refused after a cancel.
+    `starts_effect` marks the line that announces a call with an effect: it is refused after a cancel. `changes` to
+    values are made in the same go.
     """
 
     name: str
     value: bytes
     starts_effect: bool = False
+    changes: tuple[Change, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +127,7 @@ class Commit:
     past `signals_seen`, they are left out and the run stays queued. `delay_ms` puts the next iteration off. A run that
     ends gives its messages to its session, unless `remembers` is false; the session lives for `session_ttl_ms` after
     its last run. `reply_in_journal` is the one of the messages that the journal holds as `reply`, word for word: a
-    store may take it from there.
+    store may take it from there. `changes` are made to values.
     """
 
     status: Status
@@ -142,6 +145,7 @@ class Commit:
     session_ttl_ms: int = SESSION_TTL_MS
     remembers: bool = True
     reply_in_journal: Message | None = None
+    changes: tuple[Change, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,6 +363,14 @@ class Store(Protocol):
 
     async def list_sessions(self, which: SessionFilter) -> tuple[SessionState, ...]:
         """Sessions, the one used last first."""
+        ...
+
+    async def values(self, scope: Scope, of: str) -> Mapping[str, bytes]:
+        """The values that tools and hooks keep for a run, a session or a user, by name; none where there is no such.
+
+        They change with steps of the journal and with commits alone, so never by a stale lease, nor twice. A change of
+        a scope that the run does not have is left out.
+        """
         ...
 
     async def file(self, run_id: str, digest: str) -> bytes:

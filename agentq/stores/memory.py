@@ -31,7 +31,9 @@ from agentq.stores._memory_run import (
     new_memory_run,
 )
 from agentq.stores._memory_sessions import MemorySession, MemorySessions
+from agentq.stores._shared import MemoryShared
 from agentq.stores.base import (
+    SESSION_TTL_MS,
     Answer,
     Appended,
     Claim,
@@ -50,9 +52,10 @@ from agentq.stores.base import (
     Sweep,
     Wakeup,
 )
+from agentq.stores.values import Change, Scope, apply
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from agentq.stores.filters import RunFilter, SessionFilter
 
@@ -73,6 +76,7 @@ class MemoryStore:
         self._clock = clock or SystemClock()
         self._runs: dict[str, MemoryRun] = {}
         self._sessions = sessions or MemorySessions(self._clock.now_ms)
+        self.shared = MemoryShared(self._clock.now_ms)
         self._expiring = Expiring(lambda run_id: run.expires_ms if (run := self._runs.get(run_id)) else None)
         self._keys: dict[str, str] = {}
         self._claims: dict[tuple[str, str], _ClaimBatch] = {}
@@ -147,6 +151,7 @@ class MemoryStore:
         now = self._clock.now_ms()
         run.log.write(batch.events, at_ms=now, fold=batch.fold)
         run.journal.update((record.name, record.value) for record in records)
+        self._change(run, [change for record in records for change in record.changes], SESSION_TTL_MS)
         run.set(now, phase=Phase.USING_TOOLS if using_tools else run.state.phase)
         appended = Appended(run.log.seq, now)
         run.batch = (batch.number, appended)
@@ -168,6 +173,7 @@ class MemoryStore:
         events = commit.batch.events if is_signalled else (*commit.batch.events, *commit.closing)
         run.log.write(events, at_ms=now, fold=commit.batch.fold, settle=True)
         run.messages += messages
+        self._change(run, commit.changes, commit.session_ttl_ms)
         if messages:
             run.journal.clear()
         # A signal wants to be seen at once, whatever the iteration wanted to wait for.
@@ -302,6 +308,23 @@ class MemoryStore:
         if digest not in files:
             raise FileNotStored(f"run {run_id}, file {digest[:12]}…: {FileNotStored().args[0]}")
         return files[digest]
+
+    async def values(self, scope: Scope, of: str) -> Mapping[str, bytes]:
+        """What tools keep for a run, a session or a user, by name."""
+        if scope == "user":
+            return dict(self._sessions.values_of_user(of))
+        owner = self._known(of) if scope == "run" else self._sessions.known(of)
+        return dict(owner.values) if owner else {}
+
+    def _change(self, run: MemoryRun, changes: Sequence[Change], user_ttl_ms: int) -> None:
+        apply(run.values, [change for change in changes if change.scope == "run"])
+        if run.session is not None:
+            apply(run.session.values, [change for change in changes if change.scope == "session"])
+        of_user = [change for change in changes if change.scope == "user"]
+        if run.state.user_id is not None and of_user:
+            values = self._sessions.values_of_user(run.state.user_id)
+            apply(values, of_user)
+            self._sessions.keep_for_user(run.state.user_id, values, user_ttl_ms)
 
     def _enter(self, run: MemoryRun, session: MemorySession) -> None:
         """Have the run take its place in its session."""

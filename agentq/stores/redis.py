@@ -24,6 +24,7 @@ from agentq.stores._manifests import Manifests
 from agentq.stores._records import fields_of_new_run, run_of_hash
 from agentq.stores._retention import Retention
 from agentq.stores._sessions import list_sessions, read_session, read_session_messages
+from agentq.stores._shared import RedisShared
 from agentq.stores._signals import Signals
 from agentq.stores._transcripts import Transcripts
 from agentq.stores.base import (
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from agentq._redis.connection import Connection
     from agentq._redis.replication import Replication
     from agentq.stores.filters import RunFilter, SessionFilter
+    from agentq.stores.values import Scope
 
 # Two passes of all workers together come no closer than this, nor so far apart that it looks like a pause.
 _SWEEP_SPACING_MS = 200
@@ -82,9 +84,11 @@ class RedisStore:
         self._signals = Signals(self.pipeline, self.keys, scripts)
         self._epoch = Epochs(self.pipeline, self.keys, scripts)
         self._transcripts = Transcripts()
+        self._retention = retention or Retention()
         self._commits = Commits(
-            self.pipeline, self.keys, scripts, self._transcripts, retention or Retention(), self.known_agents
+            self.pipeline, self.keys, scripts, self._transcripts, self._retention, self.known_agents
         )
+        self.shared = RedisShared(self.pipeline, self.keys)
         self._claims = Claims(self.pipeline, self.keys, scripts, self._transcripts, self._commits.set_aside)
 
     async def create(self, new: NewRun, *, wake: Wakeup | None = None) -> Created:
@@ -158,15 +162,18 @@ class RedisStore:
             run=self.keys.run(lease.run_id),
             journal=self.keys.journal(lease.run_id),
             events=self.keys.events(lease.run_id),
+            prefix=self.keys.prefix,
             fence=lease.fence,
             owner=lease.owner,
             batch=batch.number,
             effect=int(any(record.starts_effect for record in records)),
             phase="using_tools" if using_tools else "",
+            user_ttl_ms=self._retention.session_ms,
             records=written,
             items=items,
             ranges=_arguments.ranges(batch),
             quotes=quotes,
+            changes=_arguments.changes(change for record in records for change in record.changes),
         )
         return Appended(last, at_ms)
 
@@ -258,6 +265,10 @@ class RedisStore:
         if content is None:
             raise FileNotStored(f"run {run_id}, file {digest[:12]}…: {FileNotStored().args[0]}")
         return content
+
+    async def values(self, scope: Scope, of: str) -> Mapping[str, bytes]:
+        kept: Mapping[bytes, bytes] = await self.pipeline.execute("HGETALL", self.keys.values(scope, of))
+        return {name.decode(): value for name, value in kept.items()}
 
     async def commit_effect(
         self,

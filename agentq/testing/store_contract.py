@@ -37,6 +37,7 @@ from agentq.testing._contract import (
 from agentq.testing._lease_rules import LeaseRules
 from agentq.testing._session_rules import SessionRules
 from agentq.testing._steering_rules import SteeringRules
+from agentq.testing._value_rules import ValueRules
 
 if TYPE_CHECKING:
     from agentq.events.stream import EventStream
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.asyncio
-class StoreContract(LeaseRules, CommitRules, SessionRules, SteeringRules):
+class StoreContract(LeaseRules, CommitRules, SessionRules, SteeringRules, ValueRules):
     """What every store does.
 
     class TestMyStore(StoreContract):

@@ -5,9 +5,9 @@ local SESSION_TTL_MS = 30 * 86400000
 -- All keys of a run that has some, and where the sweeper finds in which listings it is.
 local function belongings(prefix, run, run_id)
   local of = redis.call('HMGET', run, 'status', 'agent', 'session', 'user', 'key')
-  local keys = {run, run .. ':messages', run .. ':journal', run .. ':events', run .. ':files'}
+  local keys = {run, run .. ':messages', run .. ':journal', run .. ':events', run .. ':files', run .. ':values'}
   if of[5] then
-    keys[6] = prefix .. ':key:' .. of[5]
+    keys[#keys + 1] = prefix .. ':key:' .. of[5]
   end
   return keys, cjson.encode({run_id, of[1], of[2], of[3] or '', of[4] or ''})
 end
@@ -45,7 +45,7 @@ end
 local function forget(prefix, run, run_id, now)
   local first = redis.call('XRANGE', run .. ':events', '-', '+', 'COUNT', 1)[1]
   local queued = first and first[2][1] == 'e' and cjson.decode(first[2][2]) or {}
-  redis.call('DEL', run .. ':messages', run .. ':journal', run .. ':events', run .. ':files')
+  redis.call('DEL', run .. ':messages', run .. ':journal', run .. ':events', run .. ':files', run .. ':values')
   redis.call('ZREM', prefix .. ':runs', run_id)
   for status in pairs(TRANSITIONS) do
     redis.call('ZREM', prefix .. ':runs:status:' .. status, run_id)

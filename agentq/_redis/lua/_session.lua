@@ -11,7 +11,7 @@ local function session_key(prefix, session)
 end
 
 local function session_keys(key)
-  return {key, key .. ':messages', key .. ':files'}
+  return {key, key .. ':messages', key .. ':files', key .. ':values'}
 end
 
 -- Makes the first run in line the live one and returns its id, or nil when nobody is in line.

@@ -28,6 +28,7 @@ ARGV[15]  items*       events
 ARGV[16]  closing*     events that hold only if the run gets this status
 ARGV[17]  ranges*      numbers of the deltas that an event of this batch replaces, "first-last"
 ARGV[18]  quotes*      texts of events, and then of closing events, that are in the contents
+ARGV[19]  changes*     scopes, names and values to keep, or empty ones to take away
 
 Returns {status, number of the last event, woken, run that comes next, or empty}, or
   -1  RunNotFound         there is no such run
@@ -45,6 +46,7 @@ Returns {status, number of the last event, woken, run that comes next, or empty}
 -- @include fence
 -- @include session
 -- @include finish
+-- @include values
 
 local prefix, run, run_id, fence, status = ARGV[1], KEYS[1], ARGV[2], ARGV[3], ARGV[5]
 local state = read(run, 'status', 'fence', 'committed', 'outcome', 'owner', 'signals', 'queue')
@@ -59,7 +61,7 @@ end
 if not TRANSITIONS['running'][status] then
   return -3
 end
-local fields, contents, items, closing, ranges, quotes = lists(13, 6)
+local fields, contents, items, closing, ranges, quotes, changes = lists(13, 7)
 for i, content in ipairs(contents) do
   if string.sub(content, 1, 1) == '=' then
     contents[i] = redis.call('HGET', KEYS[3], string.sub(content, 2))
@@ -76,6 +78,7 @@ end
 
 local now = now_ms()
 call_many('RPUSH', KEYS[2], contents)
+change_values(prefix, run, changes, ARGV[9])
 if #contents > 0 then
   redis.call('DEL', KEYS[3])
 end

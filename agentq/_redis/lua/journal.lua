@@ -1,19 +1,24 @@
 --[[
-Write finished and started steps of the iteration in flight, together with events. Either may be none.
+Write finished and started steps of the iteration in flight, together with events and values. Each may be none.
+
+Builds keys of values from the prefix.
 
 KEYS[1]  run        run hash
 KEYS[2]  journal    steps: `reply` or a call id → JSON
 KEYS[3]  events     event stream
 
-ARGV[1]  fence      the lease's
-ARGV[2]  owner      the lease's
-ARGV[3]  batch      number of this batch within the claim; the same again returns the same
-ARGV[4]  effect     1 when a record announces a call with an effect: refused after a cancel
-ARGV[5]  phase      new phase, or empty
-ARGV[6]  records*   names and values
-ARGV[7]  items*     events
-ARGV[8]  ranges*    numbers of the deltas that an event of this batch replaces, "first-last"
-ARGV[9]  quotes*    texts of events that are in the records
+ARGV[1]  prefix     key prefix
+ARGV[2]  fence      the lease's
+ARGV[3]  owner      the lease's
+ARGV[4]  batch      number of this batch within the claim; the same again returns the same
+ARGV[5]  effect     1 when a record announces a call with an effect: refused after a cancel
+ARGV[6]  phase      new phase, or empty
+ARGV[7]  user_ttl_ms  time to live of a user's values
+ARGV[8]  records*   names and values
+ARGV[9]  items*     events
+ARGV[10]  ranges*    numbers of the deltas that an event of this batch replaces, "first-last"
+ARGV[11]  quotes*    texts of events that are in the records
+ARGV[12]  changes*   scopes, names and values to keep, or empty ones to take away
 
 Returns {number of the last event, time}, or
   -1  RunNotFound       there is no such run
@@ -27,23 +32,24 @@ Returns {number of the last event, time}, or
 -- @include emit
 -- @include lease
 -- @include fence
+-- @include values
 
-local run, fence = KEYS[1], ARGV[1]
+local run, fence = KEYS[1], ARGV[2]
 local state = read(run, 'status', 'fence', 'owner', 'cancel', 'batch')
-local code = refused(state, fence, ARGV[2])
+local code = refused(state, fence, ARGV[3])
 if code then
   return code
 end
-local records, items, ranges, quotes = lists(6, 4)
+local records, items, ranges, quotes, changes = lists(8, 5)
 fill(quotes, records, items)
-local answer = already(state, fence, ARGV[3])
+local answer = already(state, fence, ARGV[4])
 if answer then
   return answer
 end
-if has_gap(state, fence, ARGV[3]) then
+if has_gap(state, fence, ARGV[4]) then
   return -9
 end
-if ARGV[4] == '1' and state.cancel then
+if ARGV[5] == '1' and state.cancel then
   for i = 1, #records, 2 do
     if redis.call('HGET', KEYS[2], records[i]) ~= records[i + 1] then
       return -3
@@ -53,10 +59,11 @@ end
 
 local now = now_ms()
 call_many('HSET', KEYS[2], records)
-if ARGV[5] ~= '' then
-  redis.call('HSET', run, 'phase', ARGV[5])
+change_values(ARGV[1], run, changes, ARGV[7])
+if ARGV[6] ~= '' then
+  redis.call('HSET', run, 'phase', ARGV[6])
 end
 fold(run, KEYS[3], ranges)
 local last = emit(run, KEYS[3], items, now)
-redis.call('HSET', run, 'batch', fence .. ':' .. ARGV[3] .. ' ' .. int(last) .. ' ' .. int(now))
+redis.call('HSET', run, 'batch', fence .. ':' .. ARGV[4] .. ' ' .. int(last) .. ' ' .. int(now))
 return {last, now}

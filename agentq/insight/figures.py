@@ -79,7 +79,13 @@ async def _weights(store: RedisStore) -> Sequence[int]:
     latest = [run_id.decode() for run_id in await pipeline.execute("ZREVRANGE", listing, 0, _WEIGHED - 1)]
 
     async def weigh(run_id: str) -> int:
-        of_run = (keys.run(run_id), keys.messages(run_id), keys.events(run_id), keys.files(run_id))
+        of_run = (
+            keys.run(run_id),
+            keys.messages(run_id),
+            keys.events(run_id),
+            keys.files(run_id),
+            keys.values("run", run_id),
+        )
         sizes = await asyncio.gather(*[pipeline.execute("MEMORY", "USAGE", key) for key in of_run])
         return sum(size or 0 for size in sizes)
 

@@ -19,6 +19,7 @@ from agentq.runs import Status
 from agentq.stores import _records
 from agentq.stores._records import fields_of_commit, fields_of_new_run
 from agentq.stores.base import Commit, EventBatch, NewRun
+from agentq.stores.values import SCOPES
 from tests.helpers import LUA, ROOT
 
 if TYPE_CHECKING:
@@ -91,16 +92,26 @@ def test_who_writes_a_field_is_a_script():
 def test_every_key_that_is_built_is_on_the_page():
     keys = Keys()
     for name, member in vars(Keys).items():
-        if name.startswith("_") or name in ("listing", "staged") or not isinstance(member, FunctionType | property):
+        if (
+            name.startswith("_")
+            or name in ("listing", "staged", "values", "shared")
+            or not isinstance(member, FunctionType | property)
+        ):
             continue
-        argument = {"idempotency": "KEY", "batch": "W", "cancels": "W", "sessions": "USER", "unserved": "<agent>"}.get(
-            name, "R"
-        )
+        argument = {
+            "idempotency": "KEY",
+            "batch": "W",
+            "cancels": "W",
+            "sessions": "USER",
+            "unserved": "<agent>",
+            "user": "U",
+        }.get(name, "R")
         argument = "S" if name.startswith("session") and name != "sessions" else argument
         built = getattr(keys, name) if isinstance(member, property) else getattr(keys, name)(argument)
-        assert built in KEYS, name
+        assert built in KEYS or name == "user", name
     staged = keys.staged(keys.run("R"), "TOKEN", "KIND")
-    assert {keys.listing(), keys.sessions(), keys.files("R", "S"), staged} <= set(KEYS)
+    assert {keys.listing(), keys.sessions(), keys.files("R", "S"), staged, keys.shared("KEY")} <= set(KEYS)
+    assert {keys.values(scope, scope[0].upper()) for scope in SCOPES} <= set(KEYS)
     for kind in ("status", "agent", "session", "user"):
         assert keys.listing(kind, kind.upper()) in KEYS
 

@@ -14,7 +14,7 @@ from agentq.mcp._errors import ServerAway, ServerGone
 from agentq.runs import Status
 from agentq.testing import ScriptedModel, call
 from tests.helpers import wait_until
-from tests.mcp.conftest import RUN, HttpServer, Log, is_alive, over_stdio, tools_of, use
+from tests.mcp.conftest import RUN, SCRIPT, HttpServer, Log, is_alive, over_stdio, tools_of, use
 from tests.unit._loop import Stage, outcome_of
 
 if TYPE_CHECKING:
@@ -164,6 +164,37 @@ async def test_a_run_whose_server_cannot_be_started_fails_with_the_reason():
     with pytest.raises(RunFailed, match=r"the tools of shop cannot be had: .*No such file"):
         await app.run("clerk", "hello")
     await app.aclose()
+
+
+async def test_a_worker_that_is_killed_takes_its_server_along(log: Log):
+    code = (
+        "import asyncio, sys\nfrom agentq.mcp import MCPServer\nfrom agentq.runs import RunState, Status\n"
+        "async def main():\n"
+        "    await MCPServer('shop', command=sys.argv[1:]).tools_for(RunState('R', 'a', Status.RUNNING))\n"
+        "    await asyncio.sleep(600)\n"
+        "asyncio.run(main())"
+    )
+    worker = await asyncio.create_subprocess_exec(sys.executable, "-c", code, sys.executable, SCRIPT, str(log.path))
+    await log.wait_for("start")
+    worker.kill()
+    await worker.wait()
+    await wait_until(lambda: not is_alive(log.pids()[0]), message="the server has ended")
+
+
+async def test_a_forked_child_leaves_the_session_of_its_parent_alone(log: Log, monkeypatch: pytest.MonkeyPatch):
+    server = over_stdio(log)
+    await tools_of(server)
+    parents = server._places  # noqa: SLF001 - what a fork would copy
+    with monkeypatch.context() as child:
+        child.setattr("os.getpid", lambda: -1)
+        await tools_of(server)
+        await server.aclose()
+    first, second = log.pids()
+    assert (is_alive(first), is_alive(second)) == (True, False)
+    server._pid, server._places = -2, {}  # noqa: SLF001 - back in the parent
+    for place in parents.values():
+        assert place.session is not None
+        await place.session.aclose()
 
 
 async def test_a_call_that_never_returns_is_ended_by_its_time_limit(killable: Any, log: Log):

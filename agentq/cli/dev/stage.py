@@ -166,7 +166,10 @@ class _Stage:
         out.line(f"{out.style('agentq dev', 'bold')}: {workers}{', with --reload' if self._plan.reloads else ''}\n")
         facts = [("redis", self._here.about)]
         for name, manifest in sorted(agents.items()):
-            tools = ", ".join(each["name"] for each in manifest["tools"]) or "no tools"
+            known = [each["name"] for each in manifest["tools"]]
+            # Tools of MCP servers, and those that a function of the run names, are known only in a run.
+            more = [*manifest.get("toolsets", ()), "…"] if manifest.get("tools_vary") else []
+            tools = ", ".join([*known, *more]) or "no tools"
             facts.append(("agent", f"{name} on {manifest['model']}: {tools}"))
         if any(manifest["model"] == "mock" for manifest in agents.values()):
             facts.append(("", out.style("mock needs no key: it echoes, or plays a script (docs/mock.md)", "dim")))

@@ -22,8 +22,6 @@ ANTHROPIC_TOKEN = "ANTHROPIC_AUTH_TOKEN"  # noqa: S105 - the name of a variable
 _API_VERSION = "2023-06-01"
 # The wire wants a limit.
 _MAX_TOKENS = 4096
-# The beginning of a long transcript may have to be read before the first event comes.
-_FIRST_S = 300.0
 # From this version of the API on, sampling parameters are refused.
 _WITHOUT_SAMPLING = "2026-10-21"
 _EFFORTS = ("none", "low", "medium", "high", "xhigh", "max")
@@ -51,11 +49,6 @@ class AnthropicSettings(_settings.HttpSettings):
         """The longest reply, in tokens. Thinking counts, so a budget for it comes on top where no limit was set."""
         budget = (self.thinking or {}).get("budget_tokens")
         return self.max_tokens or _MAX_TOKENS + (budget if isinstance(budget, int) else 0)
-
-    @property
-    def first_s(self) -> float:
-        """How long the server may be silent before its first event."""
-        return self.idle_timeout_s or _FIRST_S
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from agentq.providers._vendors import Dialect, Vendor
     from agentq.settings import OpenAIEnvironment
 
-# A reasoning model may think for minutes before the first word, and this wire has no event to tell of it.
-_FIRST_S = 300.0
 _OURS = frozenset({"messages", "stream", "tools"})
 _ENDPOINT = "/chat/completions"
 _PLACE = re.compile(r"(?P<name>\[[^]]*\]|[^:]*)(:(?P<port>\d*))?")
@@ -40,11 +38,6 @@ class ChatSettings(OpenAISettings):
     note_role: Literal["system", "developer", "user"] | None = None
     send_reasoning: Literal["reasoning_content", "reasoning"] | None = None
     include_usage: bool | None = None
-
-    @property
-    def first_s(self) -> float:
-        """How long the server may be silent before its first event."""
-        return self.idle_timeout_s or _FIRST_S
 
 
 def read_settings(provider: str, given: Mapping[str, Any]) -> ChatSettings:

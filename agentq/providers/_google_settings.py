@@ -20,8 +20,6 @@ GOOGLE_HOST = "generativelanguage.googleapis.com"
 GOOGLE_BASE_URL = f"https://{GOOGLE_HOST}/v1beta"
 GEMINI_KEY = "GEMINI_API_KEY"
 GOOGLE_KEY = "GOOGLE_API_KEY"
-# A model may think for minutes before the first word, and without its thoughts nothing tells of it.
-_FIRST_S = 300.0
 _OURS = frozenset({"contents", "systemInstruction", "tools"})
 _EFFORTS = ("minimal", "low", "medium", "high", "xhigh")
 # What would lead out of the path of the model.
@@ -37,11 +35,6 @@ class GoogleSettings(_settings.HttpSettings):
     include_thoughts: bool | None = None
     safety_settings: list[dict[str, Any]] | None = None
     cached_content: str | None = None
-
-    @property
-    def first_s(self) -> float:
-        """How long the server may be silent before its first event."""
-        return self.idle_timeout_s or _FIRST_S
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from agentq.settings import OpenAIEnvironment
 
 _ENDPOINT = "/responses"
-# A model that thinks without telling of it sends no event meanwhile.
-_IDLE_S = 300.0
 _OURS = frozenset({"input", "stream", "tools"})
 # OpenAI's models that do not reason, all of them old: asked for encrypted reasoning, they answer 400.
 _WITHOUT_REASONING = re.compile(r"(ft:)?(gpt-3\.5|gpt-4|chatgpt-4o|gpt-5-chat)")
@@ -33,8 +31,8 @@ class ResponsesSettings(OpenAISettings):
 
     @property
     def idle_s(self) -> float:
-        """How long the server may be silent between two events; comments are silence."""
-        return self.idle_timeout_s or _IDLE_S
+        """How long the server may be silent at any time: a model that thinks without telling of it sends no event."""
+        return self.first_s
 
     def has_encrypted_reasoning(self, model: str) -> bool:
         """Whether to ask for reasoning in the form in which it can be sent back, and to send it."""

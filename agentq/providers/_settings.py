@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _CONNECT_S = 10.0
 _HEADERS_S = 120.0
 _IDLE_S = 60.0
+# A reasoning model may think for minutes before the first word, and not every wire has an event to tell of it.
+_FIRST_S = 300.0
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HEADER_VALUE = re.compile(r"[\x20-\x7e]*")
 
@@ -75,6 +77,11 @@ class HttpSettings(BaseModel):
     def idle_s(self) -> float:
         """How long the server may be silent between two events; comments are silence."""
         return self.idle_timeout_s or _IDLE_S
+
+    @property
+    def first_s(self) -> float:
+        """How long the server may be silent before its first event."""
+        return self.idle_timeout_s or _FIRST_S
 
     def is_strict(self, tool: str) -> bool:
         """Whether the arguments of `tool` must follow its schema."""

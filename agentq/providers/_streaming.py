@@ -8,17 +8,18 @@ import time
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from agentq import _json
 from agentq.errors import ProviderError
+from agentq.providers import _http
 from agentq.providers._failures import error_in, excerpt, refused, told_in_stream
 from agentq.providers.base import Retried
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterable
+    from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 
-    from agentq.providers import _http
-    from agentq.providers._retry import Retry
+    from agentq.providers._settings import HttpSettings
     from agentq.providers._sse import Frame
     from agentq.providers.base import Chunk, ReplyEnd
 
@@ -56,21 +57,35 @@ class Reader(Protocol):
 
 async def reply(
     connections: _http.Connections,
-    post: _http.Post,
+    settings: HttpSettings,
     make_reader: Callable[[], Reader],
     *,
-    retry: Retry,
+    provider: str,
+    url: str,
+    headers: Mapping[str, str],
+    body: Mapping[str, Any],
     key_source: str | None,
     key_name: str,
     not_there: str = "",
 ) -> AsyncGenerator[Chunk]:
-    """Send a request and yield its reply, `ReplyEnd` last; again as `retry` says, if nothing of a reply came.
+    """Send a request and yield its reply, `ReplyEnd` last; again as the settings say, if nothing of a reply came.
 
     Raises `ProviderError`. `key_source` says, for people, where the key that was sent comes from, `key_name` where one
-    is expected, and `not_there` what to do where the server does not have this API. The `timeout_s` of the post holds
-    for all attempts together.
+    is expected, and `not_there` what to do where the server does not have this API. The `timeout_s` of the settings
+    holds for all attempts together.
     """
-    hint = partial(_hint, url=post.url, key_source=key_source, key_name=key_name, not_there=not_there)
+    post = _http.Post(
+        provider,
+        url,
+        headers,
+        _json.dumps(body),
+        connect_s=settings.connect_s,
+        headers_s=settings.headers_s,
+        first_s=settings.first_s,
+        idle_s=settings.idle_s,
+        timeout_s=settings.timeout_s,
+    )
+    hint = partial(_hint, url=url, key_source=key_source, key_name=key_name, not_there=not_there)
     until = None if post.timeout_s is None else time.monotonic() + post.timeout_s
     for attempt in itertools.count(1):
         has_begun = False
@@ -80,7 +95,7 @@ async def reply(
                     has_begun = True
                     yield chunk
         except ProviderError as error:
-            wait_s = None if has_begun else retry.wait_s(error, attempt)
+            wait_s = None if has_begun else settings.retry.wait_s(error, attempt)
             if until is not None and wait_s is not None:
                 left_s = until - time.monotonic() - wait_s
                 post = replace(post, timeout_s=left_s)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
-from agentq import _json
 from agentq.errors import ProviderError
 from agentq.messages import Origin
 from agentq.providers import _http
@@ -92,23 +91,15 @@ class Anthropic:
         headers: Mapping[str, str],
         body: Mapping[str, Any],
     ) -> AsyncGenerator[Chunk]:
-        post = _http.Post(
-            self.name,
-            server.url,
-            headers,
-            _json.dumps(body),
-            connect_s=settings.connect_s,
-            headers_s=settings.headers_s,
-            first_s=settings.first_s,
-            idle_s=settings.idle_s,
-            timeout_s=settings.timeout_s,
-        )
         origin = Origin(api=settings.api, model=request.model)
         return reply(
             self._connections,
-            post,
+            settings,
             lambda: AnthropicReader(self.name, origin),
-            retry=settings.retry,
+            provider=self.name,
+            url=server.url,
+            headers=headers,
+            body=body,
             key_source=server.key_source,
             key_name=ANTHROPIC_KEY,
         )

@@ -5,14 +5,11 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
-from agentq import _json
 from agentq.providers import _http
 from agentq.providers._google_request import MEDIA_TYPES, request_body
 from agentq.providers._google_settings import (
     GEMINI_KEY,
     GoogleEnvironment,
-    GoogleSettings,
-    Server,
     check_model,
     read_settings,
     server_of,
@@ -45,12 +42,14 @@ class Google:
         check_model(self.name, request.model)
         settings = read_settings(self.name, request.settings)
         server = server_of(self.name, settings, GoogleEnvironment.load())
-        post = self._post(settings, server, request)
         answer = reply(
             self._connections,
-            post,
+            settings,
             lambda: GoogleReader(self.name, request.model),
-            retry=settings.retry,
+            provider=self.name,
+            url=server.url(request.model),
+            headers=server.headers,
+            body=request_body(request, settings, provider=self.name),
             key_source=server.key_source,
             key_name=GEMINI_KEY,
         )
@@ -61,16 +60,3 @@ class Google:
     async def aclose(self) -> None:
         """Close the connections of this event loop."""
         await self._connections.aclose()
-
-    def _post(self, settings: GoogleSettings, server: Server, request: ModelRequest) -> _http.Post:
-        return _http.Post(
-            self.name,
-            server.url(request.model),
-            server.headers,
-            _json.dumps(request_body(request, settings, provider=self.name)),
-            connect_s=settings.connect_s,
-            headers_s=settings.headers_s,
-            first_s=settings.first_s,
-            idle_s=settings.idle_s,
-            timeout_s=settings.timeout_s,
-        )

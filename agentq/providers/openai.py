@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
-from agentq import _json
 from agentq.providers import _http
 from agentq.providers._openai_server import OPENAI_KEY
 from agentq.providers._responses_request import MEDIA_TYPES, request_body
@@ -18,8 +17,6 @@ from agentq.settings import OpenAIEnvironment
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from agentq.providers._openai_server import Server
-    from agentq.providers._responses_settings import ResponsesSettings
     from agentq.providers.base import Chunk, ModelRequest
 
 _NO_RESPONSES = "a server that has Chat Completions only takes openai-chat: in place of openai:"
@@ -52,9 +49,12 @@ class OpenAI:
         server = server_of(settings, OpenAIEnvironment.load())
         answer = reply(
             self._connections,
-            self._post(settings, server, request_body(request, settings, server, provider=self.name)),
+            settings,
             lambda: ResponsesReader(self.name, request.model),
-            retry=settings.retry,
+            provider=self.name,
+            url=server.url,
+            headers=server.headers,
+            body=request_body(request, settings, server, provider=self.name),
             key_source=server.key_source,
             key_name=OPENAI_KEY,
             not_there="" if server.is_openai else _NO_RESPONSES,
@@ -66,15 +66,3 @@ class OpenAI:
     async def aclose(self) -> None:
         """Close the connections of this event loop."""
         await self._connections.aclose()
-
-    def _post(self, settings: ResponsesSettings, server: Server, body: dict[str, Any]) -> _http.Post:
-        return _http.Post(
-            self.name,
-            server.url,
-            server.headers,
-            _json.dumps(body),
-            connect_s=settings.connect_s,
-            headers_s=settings.headers_s,
-            idle_s=settings.idle_s,
-            timeout_s=settings.timeout_s,
-        )

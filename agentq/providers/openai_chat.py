@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
-from agentq import _json
 from agentq.messages import Origin
 from agentq.providers import _http
 from agentq.providers._chat_request import MEDIA_TYPES, request_body, takes_schema
@@ -57,13 +56,15 @@ class OpenAIChat:
         """Yield the reply. Raises `ProviderError`, and `InvalidInput` as `check` does."""
         settings = read_settings(self.name, request.settings)
         server = self._server(settings)
-        post = self._post(settings, server, request_body(request, settings, server, provider=self.name))
         origin = Origin(api=server.chat_api, model=request.model)
         answer = reply(
             self._connections,
-            post,
+            settings,
             lambda: ChatReader(self.name, origin),
-            retry=settings.retry,
+            provider=self.name,
+            url=server.url,
+            headers=server.headers,
+            body=request_body(request, settings, server, provider=self.name),
             key_source=server.key_source,
             key_name=server.key_name,
         )
@@ -79,19 +80,6 @@ class OpenAIChat:
         if self._vendor is not None:
             return vendor_server_of(self._vendor, settings)
         return server_of(settings, OpenAIEnvironment.load())
-
-    def _post(self, settings: ChatSettings, server: Server, body: dict[str, Any]) -> _http.Post:
-        return _http.Post(
-            self.name,
-            server.url,
-            server.headers,
-            _json.dumps(body),
-            connect_s=settings.connect_s,
-            headers_s=settings.headers_s,
-            first_s=settings.first_s,
-            idle_s=settings.idle_s,
-            timeout_s=settings.timeout_s,
-        )
 
 
 def vendor(name: str) -> OpenAIChat:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from agentq import _json
-from agentq.errors import ProviderError
 from agentq.messages import StopReason, Usage
 from agentq.providers._anthropic_request import REDACTED
-from agentq.providers._failures import excerpt, told_in_stream
+from agentq.providers._failures import told_in_stream
+from agentq.providers._values import count, dict_or_empty, object_in, problem, shown, some_text, text_or_empty
 from agentq.providers.base import Chunk, ReasoningChunk, ReplyEnd, TextChunk, ToolCallChunk
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ _STOP_REASONS = {
 }
 # For tools that the server runs itself; none is offered.
 _PAUSED = "pause_turn"
+# How the other wires end their streams; gateways write it here, too.
+_DONE = b"[DONE]"
 
 
 class AnthropicReader:
@@ -52,20 +54,21 @@ class AnthropicReader:
 
     def read(self, frame: Frame) -> Iterator[Chunk]:
         """The chunks of one event. Raises `ProviderError`, also for an error that the server tells in the stream."""
-        if self.is_done or not frame.data.strip():
+        data = frame.data.strip()
+        if self.is_done or not data or data == _DONE:
             return
-        event = self._object(frame.data)
+        event = object_in(data, self._provider)
         match event.get("type"):
             case "content_block_delta":
-                yield from self._delta(_dict(event.get("delta")), _index(event))
+                yield from self._delta(dict_or_empty(event.get("delta")), _index(event))
             case "content_block_start":
-                yield from self._begin(_dict(event.get("content_block")), _index(event))
+                yield from self._begin(dict_or_empty(event.get("content_block")), _index(event))
             case "content_block_stop":
                 yield from self._end_block(_index(event))
             case "message_start":
-                self._head(_dict(event.get("message")))
+                self._head(dict_or_empty(event.get("message")))
             case "message_delta":
-                yield from self._tail(_dict(event.get("delta")), event.get("usage"))
+                yield from self._tail(dict_or_empty(event.get("delta")), event.get("usage"))
             case "message_stop":
                 yield from self._end_blocks()
                 self.is_done = True
@@ -74,15 +77,15 @@ class AnthropicReader:
 
     def read_whole(self, body: bytes) -> Iterator[Chunk]:
         """The chunks of a reply that came in one piece: a gateway that does not stream speaks for the server."""
-        reply = self._object(body)
+        reply = object_in(body, self._provider)
         if reply.get("type") == "error":
             raise told_in_stream(self._provider, reply.get("error"))
         blocks = reply.get("content")
         if not isinstance(blocks, list):
-            raise self._problem(f"sent no reply: {excerpt(body.decode('utf-8', 'replace'))}", retryable=False)
+            raise problem(self._provider, f"sent no reply: {shown(body)}", retryable=False)
         self._head(reply)
         for index, given in enumerate(blocks):
-            block = _dict(given)
+            block = dict_or_empty(given)
             yield from self._begin(block, index)
             if block.get("signature"):
                 self._signature.append(block["signature"])
@@ -93,67 +96,68 @@ class AnthropicReader:
     def end(self) -> ReplyEnd:
         """The end of the reply. Raises `ProviderError` when the stream was cut before it."""
         if not self.has_ended:
-            raise self._problem("the stream was cut before the reply was complete")
+            raise problem(self._provider, "the stream was cut before the reply was complete")
         if self._stop == _PAUSED:
-            raise self._problem("the model paused its turn, which is for tools of the server", retryable=False)
+            raise problem(
+                self._provider, "the model paused its turn, which is for tools of the server", retryable=False
+            )
         stop_reason = _STOP_REASONS.get(self._stop or "end_turn", StopReason.END)
         return ReplyEnd(stop_reason, read_usage(self._usage), self._model, self._origin)
 
     # --- the message
 
     def _head(self, message: dict[str, Any]) -> None:
-        if isinstance(model := message.get("model"), str) and model:
+        if model := some_text(message.get("model")):
             self._model = model
-        self._usage |= _dict(message.get("usage"))
+        self._usage |= dict_or_empty(message.get("usage"))
 
     def _tail(self, delta: dict[str, Any], usage: Any) -> Iterator[Chunk]:
         # Cumulative: what stands here replaces what the start said.
-        self._usage |= {name: value for name, value in _dict(usage).items() if value is not None}
-        if isinstance(stop := delta.get("stop_reason"), str) and stop:
+        self._usage |= {name: value for name, value in dict_or_empty(usage).items() if value is not None}
+        if stop := some_text(delta.get("stop_reason")):
             self._stop = stop
         if self._stop == "refusal" and not self._has_text:
-            details = _dict(delta.get("stop_details"))
-            if words := _str(details.get("explanation")) or _str(details.get("category")):
+            details = dict_or_empty(delta.get("stop_details"))
+            if words := text_or_empty(details.get("explanation")) or text_or_empty(details.get("category")):
                 yield TextChunk(words)
 
     # --- its blocks
 
     def _begin(self, block: dict[str, Any], index: int) -> Iterator[Chunk]:
         yield from self._end_blocks()
-        kind = block.get("type")
-        self._kinds[index] = kind if isinstance(kind, str) else ""
+        self._kinds[index] = kind = text_or_empty(block.get("type"))
         match kind:
             case "text":
-                if text := _str(block.get("text")):
+                if text := text_or_empty(block.get("text")):
                     self._has_text = True
                     yield TextChunk(text)
             case "thinking":
                 self._signature, self._has_thought = [], False
-                if text := _str(block.get("thinking")):
+                if text := text_or_empty(block.get("thinking")):
                     self._has_thought = True
                     yield ReasoningChunk(text)
             case "redacted_thinking":
                 yield ReasoningChunk("", native={REDACTED: block.get("data")})
             case "tool_use":
                 self._given[index] = block.get("input")
-                yield ToolCallChunk(index, _str(block.get("name")), "", _str(block.get("id")) or None)
+                yield ToolCallChunk(index, text_or_empty(block.get("name")), "", text_or_empty(block.get("id")) or None)
 
     def _delta(self, delta: dict[str, Any], index: int) -> Iterator[Chunk]:
         match delta.get("type"):
             case "text_delta":
-                if text := _str(delta.get("text")):
+                if text := text_or_empty(delta.get("text")):
                     self._has_text = True
                     yield TextChunk(text)
             case "input_json_delta":
-                if piece := _str(delta.get("partial_json")):
+                if piece := text_or_empty(delta.get("partial_json")):
                     self._given.pop(index, None)
                     yield ToolCallChunk(index, arguments=piece)
             case "thinking_delta":
-                if text := _str(delta.get("thinking")):
+                if text := text_or_empty(delta.get("thinking")):
                     self._has_thought = True
                     yield ReasoningChunk(text)
             case "signature_delta":
-                self._signature.append(_str(delta.get("signature")))
+                self._signature.append(text_or_empty(delta.get("signature")))
 
     def _end_block(self, index: int) -> Iterator[Chunk]:
         """Blocks go back one by one, so the parts of a reply end where they do."""
@@ -175,43 +179,17 @@ class AnthropicReader:
         for index in tuple(self._kinds):
             yield from self._end_block(index)
 
-    def _object(self, data: bytes) -> dict[str, Any]:
-        try:
-            value = _json.loads_tolerantly(data)
-        except (ValueError, RecursionError):
-            # How the other wires end their streams, or nothing that could be read.
-            value = {} if data.strip() == b"[DONE]" else None
-        if not isinstance(value, dict):
-            raise self._problem(f"sent something that is no JSON object: {excerpt(data.decode('utf-8', 'replace'))}")
-        return value
-
-    def _problem(self, what: str, *, retryable: bool = True) -> ProviderError:
-        return ProviderError(f"{self._provider}: {what}", provider=self._provider, retryable=retryable)
-
 
 def read_usage(usage: dict[str, Any]) -> Usage:
     """The tokens of a reply. On the wire the input is without what the cache gave and took."""
-    read, written = _number(usage, "cache_read_input_tokens"), _number(usage, "cache_creation_input_tokens")
+    read, written = count(usage.get("cache_read_input_tokens")), count(usage.get("cache_creation_input_tokens"))
     return Usage(
-        input_tokens=_number(usage, "input_tokens") + read + written,
-        output_tokens=_number(usage, "output_tokens"),
+        input_tokens=count(usage.get("input_tokens")) + read + written,
+        output_tokens=count(usage.get("output_tokens")),
         cached_input_tokens=read,
         cache_write_tokens=written,
-        reasoning_tokens=_number(_dict(usage.get("output_tokens_details")), "thinking_tokens"),
+        reasoning_tokens=count(dict_or_empty(usage.get("output_tokens_details")).get("thinking_tokens")),
     )
-
-
-def _number(values: dict[str, Any], name: str) -> int:
-    value = values.get(name)
-    return value if isinstance(value, int) and value >= 0 else 0
-
-
-def _dict(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _str(value: Any) -> str:
-    return value if isinstance(value, str) else ""
 
 
 def _index(event: dict[str, Any]) -> int:

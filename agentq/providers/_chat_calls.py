@@ -6,6 +6,7 @@ from typing import Any
 
 from agentq import _json
 from agentq.providers._chat_details import storable
+from agentq.providers._values import dict_or_empty, some_text
 from agentq.providers.base import ToolCallChunk
 
 
@@ -21,12 +22,8 @@ class CallIndexes:
         self._by_index: dict[int, int] = {}
 
     def chunk(self, call: dict[str, Any]) -> ToolCallChunk:
-        function = call.get("function")
-        function = function if isinstance(function, dict) else {}
-        name = function.get("name")
-        name = name if isinstance(name, str) and name else None
-        call_id = call.get("id")
-        call_id = call_id if isinstance(call_id, str) and call_id else None
+        function = dict_or_empty(call.get("function"))
+        name, call_id = some_text(function.get("name")), some_text(call.get("id"))
         arguments = _arguments(function.get("arguments"))
         index = self._index(call.get("index"), call_id, name)
         # Where Gemini's compatible server puts the signature that it wants back with the call.

@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from agentq import _json
 from agentq.errors import ProviderError
 from agentq.messages import Origin, StopReason, Usage
 from agentq.providers._failures import excerpt, told_in_stream
 from agentq.providers._google_request import API
+from agentq.providers._values import as_object, count, dict_or_empty, dicts_in, parsed, problem, shown, some_text
 from agentq.providers.base import Chunk, ReasoningChunk, ReplyEnd, TextChunk, ToolCallChunk
 
 if TYPE_CHECKING:
@@ -85,24 +85,24 @@ class GoogleReader:
         data = frame.data
         if not data.strip() or data == _DONE:
             return ()
-        return self._read(self._object(_parsed(data), data))
+        return self._read(self._object(parsed(data), data))
 
     def read_whole(self, body: bytes) -> Sequence[Chunk]:
         """The chunks of a reply in one piece: one response, or the list of those that a stream would have sent."""
-        value = _parsed(body)
+        value = parsed(body)
         responses = value if isinstance(value, list) and value else [value]
         chunks: list[Chunk] = []
         for each in responses:
             response = self._object(each, body)
             if not {"candidates", "promptFeedback", "usageMetadata", "error"} & response.keys():
-                raise self._problem(f"sent no reply: {_shown(body)}", retryable=False)
+                raise problem(self._provider, f"sent no reply: {shown(body)}", retryable=False)
             chunks += self._read(response)
         return chunks
 
     def end(self) -> ReplyEnd:
         """The end of the reply. Raises `ProviderError` when the stream was cut before it."""
         if self._stop_reason is None:
-            raise self._problem("the stream was cut before the reply was complete")
+            raise problem(self._provider, "the stream was cut before the reply was complete")
         return ReplyEnd(self._stop_reason, read_usage(self._usage), self._model, self._origin)
 
     def _read(self, response: dict[str, Any]) -> list[Chunk]:
@@ -110,15 +110,14 @@ class GoogleReader:
             raise told_in_stream(self._provider, error)
         is_after_end = self._stop_reason is not None
         chunks: list[Chunk] = []
-        if isinstance(model := response.get("modelVersion"), str) and model:
+        if model := some_text(response.get("modelVersion")):
             self._model = model
         usage = response.get("usageMetadata")
         if isinstance(usage, dict):
             # The counts grow; some come once.
             self._usage.update(usage)
-        candidates = response.get("candidates")
-        for candidate in candidates if isinstance(candidates, list) else ():
-            if isinstance(candidate, dict) and not candidate.get("index"):
+        for candidate in dicts_in(response.get("candidates")):
+            if not candidate.get("index"):
                 self._candidate(candidate, chunks)
         if feedback := response.get("promptFeedback"):
             self._feedback(feedback, chunks)
@@ -129,13 +128,10 @@ class GoogleReader:
         return chunks
 
     def _candidate(self, candidate: dict[str, Any], chunks: list[Chunk]) -> None:
-        content = candidate.get("content")
-        parts = content.get("parts") if isinstance(content, dict) else None
-        for part in parts if isinstance(parts, list) else ():
-            if isinstance(part, dict):
-                self._part(part, chunks)
-        finish = candidate.get("finishReason")
-        if isinstance(finish, str) and finish and finish not in _UNSET:
+        for part in dicts_in(dict_or_empty(candidate.get("content")).get("parts")):
+            self._part(part, chunks)
+        finish = some_text(candidate.get("finishReason"))
+        if finish is not None and finish not in _UNSET:
             self._finish(finish, candidate.get("finishMessage"), chunks)
 
     # --- parts
@@ -179,7 +175,9 @@ class GoogleReader:
     def _call(self, call: dict[str, Any], part: dict[str, Any], chunks: list[Chunk]) -> None:
         """A call comes whole. Of several in one reply only the first is signed, by models that sign."""
         if "partialArgs" in call or call.get("willContinue"):
-            raise self._problem("sent the arguments of a call in pieces, which nobody asked for", retryable=False)
+            raise problem(
+                self._provider, "sent the arguments of a call in pieces, which nobody asked for", retryable=False
+            )
         self._close(chunks)
         native = _without(part, _OF_PART)
         rest = _without(call, _OF_CALL)
@@ -191,14 +189,13 @@ class GoogleReader:
         if self._calls == 0 and "thoughtSignature" not in native:
             # That there was none must be told from a call that has none because another model made it.
             native["thoughtSignature"] = None
-        name, call_id = call.get("name"), call.get("id")
         chunks.append(
             ToolCallChunk(
                 self._calls,
-                name if isinstance(name, str) else None,
+                some_text(call.get("name")),
                 # Not by _json: it writes null for a number beyond the range of JSON, which must be refused.
                 "" if args is None else json.dumps(args),
-                call_id if isinstance(call_id, str) and call_id else None,
+                some_text(call.get("id")),
                 native,
             )
         )
@@ -215,7 +212,7 @@ class GoogleReader:
     # --- the end
 
     def _finish(self, reason: str, message: Any, chunks: list[Chunk]) -> None:
-        told = f"{reason}: {excerpt(message)}" if isinstance(message, str) and message else reason
+        told = _told(reason, message)
         if reason in _BROKEN_OFF:
             raise ProviderError(
                 f"{self._provider}: {_BROKEN_OFF[reason]} ({told})",
@@ -227,10 +224,10 @@ class GoogleReader:
 
     def _feedback(self, feedback: Any, chunks: list[Chunk]) -> None:
         """The prompt itself may be blocked; then there is no candidate."""
-        reason = feedback.get("blockReason") if isinstance(feedback, dict) else None
-        if isinstance(reason, str) and reason and reason not in _UNSET:
-            message = feedback.get("blockReasonMessage")
-            told = f"{reason}: {excerpt(message)}" if isinstance(message, str) and message else reason
+        given = dict_or_empty(feedback)
+        reason = some_text(given.get("blockReason"))
+        if reason is not None and reason not in _UNSET:
+            told = _told(reason, given.get("blockReasonMessage"))
             self._stop(StopReason.CONTENT_FILTER, f"the prompt was blocked ({told})", chunks)
 
     def _stop(self, stop_reason: StopReason, told: str, chunks: list[Chunk]) -> None:
@@ -243,28 +240,22 @@ class GoogleReader:
     def _object(self, value: Any, data: bytes) -> dict[str, Any]:
         if isinstance(value, list) and len(value) == 1:
             value = value[0]  # as errors are wrapped at times
-        if not isinstance(value, dict):
-            raise self._problem(f"sent something that is no JSON object: {_shown(data)}")
-        return value
-
-    def _problem(self, what: str, *, retryable: bool = True) -> ProviderError:
-        return ProviderError(f"{self._provider}: {what}", provider=self._provider, retryable=retryable)
+        return as_object(value, data, self._provider)
 
 
 def read_usage(usage: dict[str, Any]) -> Usage:
     """The tokens of a reply. What tools of the server read is input beside the prompt; thoughts are output."""
-    thoughts = _number(usage, "thoughtsTokenCount")
+    thoughts = count(usage.get("thoughtsTokenCount"))
     return Usage(
-        input_tokens=_number(usage, "promptTokenCount") + _number(usage, "toolUsePromptTokenCount"),
-        output_tokens=_number(usage, "candidatesTokenCount") + thoughts,
-        cached_input_tokens=_number(usage, "cachedContentTokenCount"),
+        input_tokens=count(usage.get("promptTokenCount")) + count(usage.get("toolUsePromptTokenCount")),
+        output_tokens=count(usage.get("candidatesTokenCount")) + thoughts,
+        cached_input_tokens=count(usage.get("cachedContentTokenCount")),
         reasoning_tokens=thoughts,
     )
 
 
-def _number(values: dict[str, Any], name: str) -> int:
-    value = values.get(name)
-    return value if isinstance(value, int) and value >= 0 else 0
+def _told(reason: str, message: Any) -> str:
+    return f"{reason}: {excerpt(words)}" if (words := some_text(message)) else reason
 
 
 def _without(values: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:
@@ -272,15 +263,3 @@ def _without(values: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:
     return {
         name: value for name, value in values.items() if name not in names and value is not None and value is not False
     }
-
-
-def _parsed(data: bytes) -> Any:
-    """The JSON value; None where it is none."""
-    try:
-        return _json.loads_tolerantly(data)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _shown(data: bytes) -> str:
-    return excerpt(data.decode("utf-8", "replace"))

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from agentq import _json
-from agentq.errors import ProviderError
 from agentq.messages import StopReason, Usage
 from agentq.providers import _responses_items as items
-from agentq.providers._failures import excerpt, told_in_stream
-from agentq.providers._responses_told import Told, dict_or_empty, some_text, text_or_empty
+from agentq.providers._failures import told_in_stream
+from agentq.providers._responses_told import Told
+from agentq.providers._values import count, dict_or_empty, dicts_in, object_in, problem, shown, some_text, text_or_empty
 from agentq.providers.base import Chunk, ReasoningChunk, ReplyEnd, TextChunk, ToolCallChunk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from agentq.errors import ProviderError
     from agentq.providers._sse import Frame
 
 _DONE = b"[DONE]"
@@ -69,7 +69,7 @@ class ResponsesReader:
         if data.strip() == _DONE:
             self.is_done = True
             return ()
-        event = self._object(data)
+        event = object_in(data, self._provider)
         kind = event.get("type") or frame.event
         if kind == "response.output_text.delta":
             item, delta = self._open, event.get("delta")
@@ -87,17 +87,17 @@ class ResponsesReader:
 
     def read_whole(self, body: bytes) -> Iterator[Chunk]:
         """The chunks of a reply that came in one piece: the server does not stream, or a gateway speaks for it."""
-        reply = self._object(body)
+        reply = object_in(body, self._provider)
         if reply.get("error") and reply.get("object") != "response":
             raise self._told_error(reply["error"])
         if not isinstance(reply.get("output"), list) or reply.get("status") in ("queued", "in_progress"):
-            raise self._problem(f"sent no reply: {excerpt(body.decode('utf-8', 'replace'))}", retryable=False)
+            raise problem(self._provider, f"sent no reply: {shown(body)}", retryable=False)
         yield from self._ends(reply, "completed")
 
     def end(self) -> ReplyEnd:
         """The end of the reply. Raises `ProviderError` when the stream was cut before it."""
         if self._stop_reason is None:
-            raise self._problem("the stream was cut before the reply was complete")
+            raise problem(self._provider, "the stream was cut before the reply was complete")
         return ReplyEnd(self._stop_reason, self._usage, self._model, items.origin_of(self._asked))
 
     def _other(self, kind: Any, event: dict[str, Any]) -> Iterable[Chunk]:
@@ -222,8 +222,7 @@ class ResponsesReader:
             status = response["status"]  # the name of the event may say "completed" all the same
         if status in ("failed", "cancelled"):
             raise self._told_error(response.get("error") or f"the response has {status}")
-        output = response.get("output")
-        for given, item in self._left(output if isinstance(output, list) else []):
+        for given, item in self._left(dicts_in(response.get("output"))):
             yield from self._done(given, item, {})
         for item in self._items:
             if item.kind == "function_call" and not item.is_done:
@@ -238,15 +237,14 @@ class ResponsesReader:
             self._stop_reason = StopReason.CONTENT_FILTER if is_filtered else StopReason.MAX_TOKENS
         self.is_done = True
 
-    def _left(self, output: list[Any]) -> Iterator[tuple[dict[str, Any], Told | None]]:
+    def _left(self, output: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], Told | None]]:
         """What the end of the reply says of items that no event ended.
 
         An item with an id that is new is taken for one of its kind that has another there, as long as there is one.
         """
-        given = [item for item in output if isinstance(item, dict)]
-        found = [self._by_id.get(text_or_empty(item.get("id"))) for item in given]
+        found = [self._by_id.get(text_or_empty(item.get("id"))) for item in output]
         renamed = [item for item in self._items if item not in found]
-        for each, known in zip(given, found, strict=True):
+        for each, known in zip(output, found, strict=True):
             item = known
             if item is None:
                 item = next((other for other in renamed if other.kind == each.get("type")), None)
@@ -255,40 +253,24 @@ class ResponsesReader:
             if item is None or not item.is_done:
                 yield each, item
 
-    def _object(self, data: bytes) -> dict[str, Any]:
-        try:
-            value = _json.loads_tolerantly(data)
-        except (ValueError, RecursionError):
-            value = None
-        if not isinstance(value, dict):
-            raise self._problem(f"sent something that is no JSON object: {excerpt(data.decode('utf-8', 'replace'))}")
-        return value
-
     def _told_error(self, error: Any) -> ProviderError:
         if isinstance(error, dict) and error.get("type") == "error":
             error = {name: value for name, value in error.items() if name != "type"}
         return told_in_stream(self._provider, error)
-
-    def _problem(self, what: str, *, retryable: bool = True) -> ProviderError:
-        return ProviderError(f"{self._provider}: {what}", provider=self._provider, retryable=retryable)
 
 
 def read_usage(usage: dict[str, Any]) -> Usage:
     """The tokens of a reply. Input tokens hold the cached ones, output tokens those of reasoning."""
     given, made = dict_or_empty(usage.get("input_tokens_details")), dict_or_empty(usage.get("output_tokens_details"))
     return Usage(
-        input_tokens=_number(usage.get("input_tokens")),
-        output_tokens=_number(usage.get("output_tokens")),
-        cached_input_tokens=_number(given.get("cached_tokens")),
-        cache_write_tokens=_number(given.get("cache_write_tokens")),
-        reasoning_tokens=_number(made.get("reasoning_tokens")),
+        input_tokens=count(usage.get("input_tokens")),
+        output_tokens=count(usage.get("output_tokens")),
+        cached_input_tokens=count(given.get("cached_tokens")),
+        cache_write_tokens=count(given.get("cache_write_tokens")),
+        reasoning_tokens=count(made.get("reasoning_tokens")),
     )
 
 
 def _place(event: dict[str, Any]) -> int:
     place = event.get("output_index")
     return place if isinstance(place, int) else -1
-
-
-def _number(value: Any) -> int:
-    return value if isinstance(value, int) and value >= 0 else 0

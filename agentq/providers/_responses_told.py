@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentq import _json
 from agentq.providers import _responses_items as items
+from agentq.providers._values import dicts_in, some_text, text_or_empty
 from agentq.providers.base import Chunk, ReasoningChunk, TextChunk, ToolCallChunk
 
 if TYPE_CHECKING:
@@ -73,8 +74,7 @@ class Told:
         self.is_done = True
 
     def _message(self, given: dict[str, Any]) -> Iterator[Chunk]:
-        content = given.get("content")
-        content = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
+        content = dicts_in(given.get("content"))
         self.is_refusal = any(part.get("type") == "refusal" for part in content)
         if self.is_broken:
             yield TextChunk("", items.message_native(given, ()))
@@ -126,18 +126,3 @@ def _content_part(source: str) -> dict[str, Any]:
 
 def _words(part: dict[str, Any]) -> str:
     return text_or_empty(part.get("refusal") if part.get("type") == "refusal" else part.get("text"))
-
-
-def dict_or_empty(value: Any) -> dict[str, Any]:
-    """`value` if it is an object, else an empty one."""
-    return value if isinstance(value, dict) else {}
-
-
-def text_or_empty(value: Any) -> str:
-    """`value` if it is a text, else an empty one."""
-    return value if isinstance(value, str) else ""
-
-
-def some_text(value: Any) -> str | None:
-    """`value` if it is a text that says something."""
-    return value if isinstance(value, str) and value else None

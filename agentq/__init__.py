@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         ToolError,
     )
     from agentq.loop import Agent
+    from agentq.loop.class_agent import agent
     from agentq.results import RunResult
     from agentq.settings import Settings
     from agentq.tools.behaviour import Permission, Reconciled
@@ -71,6 +72,7 @@ __all__ = [
     "ToolContext",
     "ToolError",
     "Toolset",
+    "agent",
     "tool",
 ]
 
@@ -104,6 +106,7 @@ _HOMES = {
     "ToolContext": "tools.context",
     "ToolError": "errors",
     "Toolset": "tools.toolset",
+    "agent": "loop.class_agent",
     "tool": "tools.function",
 }
 

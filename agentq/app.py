@@ -55,7 +55,7 @@ class AgentQ:
 
     def __init__(
         self,
-        agents: Sequence[Agent] = (),
+        agents: Sequence[Agent | type[Any]] = (),
         *,
         settings: Settings | None = None,
         store: Store | None = None,
@@ -64,9 +64,10 @@ class AgentQ:
         models: Mapping[str, Provider] | None = None,
     ) -> None:
         self.settings = settings or Settings.load()
-        self.agents: Mapping[str, Agent] = {agent.name: agent for agent in agents}
-        if len(self.agents) < len(agents):
-            names = [agent.name for agent in agents]
+        given = [Agent.of(each) for each in agents]
+        self.agents: Mapping[str, Agent] = {agent.name: agent for agent in given}
+        if len(self.agents) < len(given):
+            names = [agent.name for agent in given]
             twice = sorted({name for name in names if names.count(name) > 1})
             raise InvalidInput(f"two agents are named {twice[0]!r}; rename one", field="agents")
         # Whoever advances runs by an executor of his own needs the store that `run` puts them into.

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 _BACKOFF_MAX_MS = 30_000
+# Where a class that is an agent keeps it.
+OF_CLASS = "__agentq_agent__"
 _AT_LEAST = {"max_iterations": 1, "max_parallel": 1, "max_error_retries": 0, "retry_backoff_s": 0}
 
 
@@ -93,6 +95,19 @@ class Agent:
             except InvalidInput as error:
                 raise InvalidInput(f"agent {self.name!r}: {error}", field=error.field) from error
         self._take_tools()
+
+    @classmethod
+    def of(cls, given: Agent | type[Any]) -> Agent:
+        """The agent that a class with `@agent` amounts to; an agent is its own. Raises `InvalidInput`."""
+        if isinstance(given, Agent):
+            return given
+        found = vars(given).get(OF_CLASS) if isinstance(given, type) else None
+        if not isinstance(found, Agent):
+            name = given.__name__ if isinstance(given, type) else repr(given)
+            raise InvalidInput(
+                f"{name:.80} is no agent; use Agent(...), or decorate the class with @agent", field="agents"
+            )
+        return found
 
     def _take_tools(self) -> None:
         object.__setattr__(self, "tools", checked_tools(self.tools))

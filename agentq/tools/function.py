@@ -9,7 +9,8 @@ import json
 import re
 from dataclasses import replace
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Generic, Unpack, overload
+from types import MethodType
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, Unpack, overload
 
 import pydantic_core
 from typing_extensions import ParamSpec, TypeVar
@@ -40,7 +41,11 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _EXACT = 2.0**53
 
 P = ParamSpec("P", default=...)
+Q = ParamSpec("Q")
 R_co = TypeVar("R_co", covariant=True, default=Any)
+
+# Options of a tool that may be methods of the same class.
+_HOOKS = ("reconcile", "validate", "permission", "concurrency_safe")
 
 
 class Tool(Generic[P, R_co]):
@@ -49,6 +54,9 @@ class Tool(Generic[P, R_co]):
     Made from a typed function by `@tool`, or here from a JSON Schema of type object. `function` gets the arguments by
     keyword, and the `ToolContext` in a parameter annotated with that class. Without an `effect` a tool counts as
     "once", and `declared_effect` is False. The options are those of `@tool`. Raises `InvalidInput`, naming the field.
+
+    In the body of a class, `@tool` makes a tool of a method. It is one of an instance: `thing.look` is the tool that is
+    bound to `thing`, while `Thing.look` has `is_method` and belongs to no agent yet.
 
     Of a schema given here, `bind` checks that required arguments are there, that names are known (where
     `additionalProperties` is false, or the function takes no others), and the `type` of top-level values.
@@ -66,6 +74,7 @@ class Tool(Generic[P, R_co]):
     on_unknown: OnUnknown
     behaviour: Behaviour
     is_async: bool
+    is_method: bool = False
     context_parameter: str | None
     spec: ToolSpec
 
@@ -106,6 +115,31 @@ class Tool(Generic[P, R_co]):
             options,
         )
         return self
+
+    @classmethod
+    def from_method(
+        cls,
+        function: Callable[P, R_co],
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        namespace: Mapping[str, Any] | None = None,
+        **options: Unpack[ToolOptions],
+    ) -> Tool[P, R_co]:
+        """A tool from a function in the body of a class, which takes an instance first; see `from_function`."""
+        _check_function(function)
+        # Bound to anything, its signature has no `self`.
+        of_anything = MethodType(function, cls)
+        self: Tool[P, R_co] = cls.from_function(
+            of_anything, name=name, description=description, namespace=namespace, **options
+        )
+        self._put(function)
+        self.is_method = True
+        return self
+
+    def _put(self, function: Callable[P, R_co]) -> None:
+        self.function = function
+        vars(self)["__wrapped__"] = function
 
     def _define(
         self,
@@ -148,6 +182,30 @@ class Tool(Generic[P, R_co]):
         other.name = name
         other.spec = replace(self.spec, name=name)
         return other
+
+    def bound(self, bind: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Tool[..., R_co]:
+        """The tool of a method for one instance: `bind` gives its function, and each hook that is a method, `self`."""
+        other: Tool[..., R_co] = copy.copy(self)
+        other._put(bind(self.function))
+        other.is_method = False
+        hooks: dict[str, Any] = {name: getattr(self.behaviour, name) for name in _HOOKS}
+        hooks = {name: bind(hook) for name, hook in hooks.items() if takes_self(hook)}
+        other.behaviour = replace(self.behaviour, **hooks)
+        other.reconcile = other.behaviour.reconcile
+        return other
+
+    @overload
+    def __get__(self, instance: None, owner: type[Any], /) -> Tool[P, R_co]: ...
+
+    @overload
+    def __get__(
+        self: Tool[Concatenate[Any, Q], R_co], instance: object, owner: type[Any] | None = None, /
+    ) -> Tool[Q, R_co]: ...
+
+    def __get__(self, instance: Any, owner: type[Any] | None = None, /) -> Any:
+        if instance is None or not self.is_method:
+            return self
+        return self.bound(lambda function: MethodType(function, instance))
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         return self.function(*args, **kwargs)
@@ -210,11 +268,26 @@ def tool(
         for _ in range(depth):
             caller = caller.f_back if caller else None
         namespace = caller.f_locals if caller else {}
+        # What Python puts into the body of a class, and nowhere else.
+        if caller is not None and "__qualname__" in namespace and "__module__" in namespace:
+            around = caller.f_back.f_locals if caller.f_back else {}
+            namespace = {**around, **namespace}
+            if takes_self(function):
+                return Tool.from_method(function, name=name, description=description, namespace=namespace, **options)
         return Tool.from_function(function, name=name, description=description, namespace=namespace, **options)
 
     # How far above `decorate` the frame is whose local types the annotations may use.
     depth = 1 if function is None else 2
     return decorate if function is None else decorate(function)
+
+
+def takes_self(function: Any) -> bool:
+    """Whether it is a function as it stands in the body of a class, with `self` first."""
+    return (
+        inspect.isfunction(function)
+        and function.__code__.co_varnames[:1] == ("self",)
+        and function.__code__.co_argcount > 0
+    )
 
 
 def is_async(function: Callable[..., Any]) -> bool:

@@ -94,6 +94,13 @@ def checked_tools(tools: ToolList) -> ToolList:
         return tools
     if isinstance(tools, str) or not isinstance(tools, Sequence):
         raise InvalidInput(f"tools must be a list, or a function of the run, not {type(tools).__name__}", field="tools")
+    for entry in tools:
+        if isinstance(entry, Tool) and entry.is_method:
+            raise InvalidInput(
+                f"{entry.name} is a method; give the one of an instance, tools=[thing.{entry.name}], or decorate its "
+                "class with @agent",
+                field="tools",
+            )
     return tuple(entry if isinstance(entry, Tool | Toolset | ToolSource) else tool(entry) for entry in tools)
 
 

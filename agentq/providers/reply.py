@@ -28,20 +28,23 @@ _MAX_DEPTH = 100
 
 
 @dataclass(slots=True)
-class _Text:
-    pieces: list[str]
-    native: dict[str, Any] | None = None
+class _Words:
+    """A part of text, or of reasoning."""
 
-
-@dataclass(slots=True)
-class _Reasoning:
-    pieces: list[str]
+    is_reasoning: bool
+    pieces: list[str] = field(default_factory=list)
     signature: str | None = None
     native: dict[str, Any] | None = None
 
     @property
     def is_closed(self) -> bool:
         return self.signature is not None or self.native is not None
+
+    def part(self) -> TextPart | ReasoningPart:
+        text, native = "".join(self.pieces), self.native or None
+        if self.is_reasoning:
+            return ReasoningPart(text=text, signature=self.signature, native=native)
+        return TextPart(text=text, native=native)
 
 
 @dataclass(slots=True)
@@ -58,7 +61,7 @@ class ReplyBuilder:
     __slots__ = ("_calls", "_end", "_parts", "_seen", "_whole")
 
     def __init__(self) -> None:
-        self._parts: list[_Text | _Reasoning | _Call] = []
+        self._parts: list[_Words | _Call] = []
         self._calls: dict[int, _Call] = {}
         self._end: ReplyEnd | None = None
         # How many parts were looked at for whole calls, and how many there were.
@@ -67,12 +70,12 @@ class ReplyBuilder:
     @property
     def text(self) -> str:
         """The text so far."""
-        return "".join(piece for part in self._parts if isinstance(part, _Text) for piece in part.pieces)
+        return self._words(is_reasoning=False)
 
     @property
     def reasoning(self) -> str:
         """The reasoning so far."""
-        return "".join(piece for part in self._parts if isinstance(part, _Reasoning) for piece in part.pieces)
+        return self._words(is_reasoning=True)
 
     def add(self, chunk: Chunk) -> None:
         """Take the next chunk. Raises `ProviderError` after the end of the reply."""
@@ -80,9 +83,9 @@ class ReplyBuilder:
             raise ProviderError("the provider sent more after the end of the reply")
         match chunk:
             case TextChunk():
-                self._add_text(chunk)
+                self._add_words(chunk.text, None, chunk.native, is_reasoning=False)
             case ReasoningChunk():
-                self._add_reasoning(chunk)
+                self._add_words(chunk.text, chunk.signature, chunk.native, is_reasoning=True)
             case ToolCallChunk():
                 self._add_call(chunk)
             case Retried():
@@ -116,11 +119,8 @@ class ReplyBuilder:
         is_cut = self._end.stop_reason is StopReason.MAX_TOKENS
         for part in self._parts:
             match part:
-                case _Text():
-                    parts.append(TextPart(text="".join(part.pieces), native=part.native or None))
-                case _Reasoning():
-                    text = "".join(part.pieces)
-                    parts.append(ReasoningPart(text=text, signature=part.signature, native=part.native or None))
+                case _Words():
+                    parts.append(part.part())
                 case _Call():
                     parts.append(_call_part(part, _ids.call_id(run_id, turn, calls), is_cut=is_cut))
                     calls += 1
@@ -138,29 +138,21 @@ class ReplyBuilder:
             usage=self._end.usage,
         )
 
-    def _add_text(self, chunk: TextChunk) -> None:
-        last = self._parts[-1] if self._parts else None
-        is_open = isinstance(last, _Text) and last.native is None
-        if not chunk.text and not chunk.native and not (is_open and chunk.native is not None):
-            return
-        if not isinstance(last, _Text) or not is_open:
-            last = _Text([])
-            self._parts.append(last)
-        last.pieces.append(chunk.text)
-        last.native = chunk.native
+    def _words(self, *, is_reasoning: bool) -> str:
+        of_kind = [part for part in self._parts if isinstance(part, _Words) and part.is_reasoning is is_reasoning]
+        return "".join(piece for part in of_kind for piece in part.pieces)
 
-    def _add_reasoning(self, chunk: ReasoningChunk) -> None:
+    def _add_words(
+        self, text: str, signature: str | None, native: dict[str, Any] | None, *, is_reasoning: bool
+    ) -> None:
         last = self._parts[-1] if self._parts else None
-        is_open = isinstance(last, _Reasoning) and not last.is_closed
-        closes = chunk.signature is not None or chunk.native is not None
-        if not chunk.text and not chunk.native and chunk.signature is None and not (is_open and closes):
-            return
-        if not isinstance(last, _Reasoning) or not is_open:
-            last = _Reasoning([])
+        if not isinstance(last, _Words) or last.is_reasoning is not is_reasoning or last.is_closed:
+            if not text and not native and signature is None:
+                return  # there is nothing that it could close
+            last = _Words(is_reasoning)
             self._parts.append(last)
-        last.pieces.append(chunk.text)
-        last.signature = chunk.signature
-        last.native = chunk.native
+        last.pieces.append(text)
+        last.signature, last.native = signature, native
 
     def _add_call(self, chunk: ToolCallChunk) -> None:
         call = self._calls.get(chunk.index)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import gzip
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -11,25 +9,20 @@ import pytest
 
 from agentq import Agent, AgentQ, RunFailed, Settings, tool
 from agentq.errors import ProviderError
-from agentq.events.model import AttemptReset, Note, ReasoningDelta, TextDelta, ToolFinished
-from agentq.messages import NoteKind, Usage, user_message
+from agentq.events.model import ReasoningDelta, TextDelta, ToolFinished
+from agentq.messages import Usage, user_message
 from agentq.providers._google_request import FOREIGN_SIGNATURE
 from agentq.providers._http import Connections
 from agentq.providers.base import ModelRequest, ReplyEnd, TextChunk
 from agentq.providers.google import Google
 from agentq.testing.models import ScriptedModel
 from agentq.testing.models import call as scripted
-from tests.helpers import wait_until
 from tests.providers.faults import (
-    EVENTS,
     FaultServer,
     Wire,
-    comments,
     cuts,
     encoded,
     fails,
-    hangs,
-    says_then_hangs,
     streams,
 )
 from tests.providers.gemini import FIRST, SECOND, call, end, quota, response, says, text, thought
@@ -189,28 +182,6 @@ class TestRuns:
                 error = await failure(provider, google_server)
                 assert (at, error.retryable, "broke" in str(error)) == (at, True, True)
 
-    async def test_a_cut_stream_is_voided_and_the_model_is_asked_again(
-        self, google_server: FaultServer, make_app: Callable[..., AgentQ]
-    ):
-        seen = asyncio.Event()
-        events: list[Any] = []
-
-        def watch(event: Any) -> None:
-            events.append(event)
-            if isinstance(event, TextDelta):
-                seen.set()
-
-        async def play(wire: Wire) -> None:
-            wire.keeps_alive = False
-            await wire.head()
-            await wire.send(ANSWER[: len(ANSWER) // 2])
-            await seen.wait()
-
-        google_server.answers(play, plays(*says("It ", "is ", "16.")))
-        assert (await make_app().run("writer", "7 + 9?", on_event=watch)).output == "It is 16."
-        assert [event.reason for event in events if isinstance(event, AttemptReset)] == ["provider_error"]
-        assert [event.kind for event in events if isinstance(event, Note)] == [NoteKind.PROVIDER_ERROR]
-
     @pytest.mark.parametrize(
         "play",
         [
@@ -328,17 +299,6 @@ class TestRuns:
         assert (await make_app(tools=[add]).run("writer", "7 + 9?")).output == "16"
         assert google_server.asked[1].body["contents"][1]["parts"] == PARTS
 
-    async def test_the_last_event_needs_no_blank_line_and_may_be_packed(
-        self, google_server: FaultServer, provider: Google
-    ):
-        async def play(wire: Wire) -> None:
-            await wire.head(headers=EVENTS | {"Content-Encoding": "gzip"})
-            await wire.send(gzip.compress(ANSWER.rstrip(b"\n")))
-            await wire.end()
-
-        google_server.answers(play)
-        assert isinstance((await reply(provider, google_server))[-1], ReplyEnd)
-
     async def test_one_pool_serves_many_replies_and_the_body_is_plain_json(
         self, google_server: FaultServer, provider: Google
     ):
@@ -347,41 +307,3 @@ class TestRuns:
             await reply(provider, google_server)
         assert google_server.connections == 1
         assert json.dumps(google_server.asked[0].body) == '{"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]}'
-
-
-class TestTime:
-    @pytest.mark.parametrize("play", [hangs, comments, says_then_hangs(ANSWER[:100])])
-    async def test_a_silent_server_is_given_up(self, google_server: FaultServer, provider: Google, play: Any):
-        google_server.answers(play)
-        error = await failure(provider, google_server, headers_timeout_s=0.1, idle_timeout_s=0.1, connect_timeout_s=0.1)
-        assert "sent nothing for 0.1 s (" in str(error)
-        assert error.retryable
-        await google_server.is_quiet()
-
-    async def test_a_server_that_leaves_the_stream_open_does_not_hold_the_reply_back(
-        self, google_server: FaultServer, provider: Google
-    ):
-        google_server.answers(says_then_hangs(ANSWER))
-        assert isinstance((await reply(provider, google_server))[-1], ReplyEnd)
-        await google_server.is_quiet()
-
-
-class TestCancel:
-    async def test_cancelling_a_run_closes_its_connection(
-        self, google_server: FaultServer, make_app: Callable[..., AgentQ]
-    ):
-        google_server.answers(says_then_hangs(ANSWER[:300]))
-        run = asyncio.create_task(make_app().run("writer", "7 + 9?"))
-        await wait_until(lambda: google_server.asked)
-        run.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await run
-        await google_server.is_quiet()
-
-    async def test_a_stream_that_is_left_closes_its_connection(self, google_server: FaultServer, provider: Google):
-        google_server.answers(says_then_hangs(ANSWER[: len(ANSWER) // 2]))
-        request = ModelRequest("gemini-x", (user_message("Hi"),), settings={"base_url": google_server.url})
-        stream = provider.stream(request)
-        await anext(stream)
-        await stream.aclose()  # type: ignore[attr-defined]
-        await google_server.is_quiet()

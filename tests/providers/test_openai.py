@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +10,12 @@ from openai.types.responses.response_create_params import ResponseCreateParamsSt
 
 from agentq import Agent, AgentQ, RunFailed, Settings, tool
 from agentq.errors import InvalidInput, ProviderError
-from agentq.events.model import AttemptReset, Note, ReasoningDelta, TextDelta, ToolFinished
-from agentq.messages import NoteKind, Usage, user_message
+from agentq.events.model import ReasoningDelta, TextDelta, ToolFinished
+from agentq.messages import Usage, user_message
 from agentq.providers._http import Connections
 from agentq.providers.base import ModelRequest, ReplyEnd, TextChunk
 from agentq.providers.openai import OpenAI
-from tests.helpers import wait_until
-from tests.providers.faults import EVENTS, FaultServer, Wire, comments, cuts, fails, hangs, says_then_hangs
+from tests.providers.faults import EVENTS, FaultServer, Wire, cuts, fails
 from tests.providers.responses import (
     call,
     encoded,
@@ -28,7 +26,6 @@ from tests.providers.responses import (
     response,
     sends,
     thought,
-    told,
 )
 from tests.providers.strict import check
 
@@ -143,29 +140,6 @@ class TestRuns:
                 error = await failure(provider, model_server)
                 assert (at, error.retryable, "broke" in str(error)) == (at, True, True)
 
-    async def test_a_cut_stream_is_voided_and_the_model_is_asked_again(
-        self, model_server: FaultServer, make_app: Callable[..., AgentQ]
-    ):
-        seen = asyncio.Event()
-        events: list[Any] = []
-
-        def watch(event: Any) -> None:
-            events.append(event)
-            if isinstance(event, TextDelta):
-                seen.set()
-
-        async def play(wire: Wire) -> None:
-            wire.keeps_alive = False
-            await wire.head()
-            await wire.send(ANSWER[: ANSWER.index(b"response.output_text.done")])
-            await seen.wait()
-
-        model_server.answers(play, replies(message("It is 16.")))
-        result = await make_app().run("writer", "7 + 9?", on_event=watch)
-        assert result.output == "It is 16."
-        assert [event.reason for event in events if isinstance(event, AttemptReset)] == ["provider_error"]
-        assert [event.kind for event in events if isinstance(event, Note)] == [NoteKind.PROVIDER_ERROR]
-
     @pytest.mark.parametrize(
         "play",
         [
@@ -273,23 +247,6 @@ class TestRuns:
         assert isinstance(end, ReplyEnd)
 
 
-class TestTime:
-    @pytest.mark.parametrize("play", [hangs, comments, says_then_hangs(ANSWER[:300])])
-    async def test_a_silent_server_is_given_up(self, model_server: FaultServer, provider: OpenAI, play: Any):
-        model_server.answers(play)
-        error = await failure(provider, model_server, headers_timeout_s=0.1, idle_timeout_s=0.1, connect_timeout_s=0.1)
-        assert "sent nothing for 0.1 s (" in str(error)
-        assert error.retryable
-        await model_server.is_quiet()
-
-    async def test_a_server_that_leaves_the_stream_open_does_not_hold_the_reply_back(
-        self, model_server: FaultServer, provider: OpenAI
-    ):
-        model_server.answers(says_then_hangs(ANSWER))
-        assert isinstance((await reply(provider, model_server))[-1], ReplyEnd)
-        await model_server.is_quiet()
-
-
 class TestKeys:
     async def test_a_wrong_key_is_told_with_the_name_of_its_place(self, model_server: FaultServer, provider: OpenAI):
         model_server.answers(fails(401, {"error": {"message": "Wrong key."}}))
@@ -304,24 +261,3 @@ class TestKeys:
         await reply(provider, model_server, extra_headers={"X-Title": "mine"}, extra_body={"top_k": 3})
         (asked,) = model_server.asked
         assert (asked.headers["x-title"], asked.body["top_k"]) == ("mine", 3)
-
-
-class TestCancel:
-    async def test_cancelling_a_run_closes_its_connection(
-        self, model_server: FaultServer, make_app: Callable[..., AgentQ]
-    ):
-        model_server.answers(says_then_hangs(encoded(told(0, message("It is 16."))[:4])))
-        run = asyncio.create_task(make_app().run("writer", "7 + 9?"))
-        await wait_until(lambda: model_server.asked)
-        run.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await run
-        await model_server.is_quiet()
-
-    async def test_a_stream_that_is_left_closes_its_connection(self, model_server: FaultServer, provider: OpenAI):
-        model_server.answers(says_then_hangs(encoded(told(0, message("It is 16."))[:4])))
-        request = ModelRequest("gpt-x", (user_message("Hi"),), settings={"base_url": model_server.url})
-        stream = provider.stream(request)
-        await anext(stream)
-        await stream.aclose()  # type: ignore[attr-defined]
-        await model_server.is_quiet()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +22,12 @@ from agentq.providers.base import check_model_settings, media_types_of
 from agentq.providers.registry import in_use, resolve
 from agentq.results import RunResult, reading, result_of
 from agentq.runs import Status
-from agentq.settings import Settings
+from agentq.settings import Settings, variable
 from agentq.stores._memory_sessions import MemorySessions
 from agentq.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from agentq.events.stream import EventStream
@@ -50,7 +51,8 @@ class AgentQ:
     """The app that workers load and that `run` uses in process.
 
     `store` and `executor` choose others than the defaults: Redis and RQ for workers and clients, memory and tasks of
-    this event loop for `run`. `models` maps provider names to `Provider` objects of your own.
+    this event loop for `run`. `models` maps provider names to `Provider` objects of your own. `secrets` are those that
+    tools ask for, by name, or a function that gives the secret of a name; without it they are environment variables.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class AgentQ:
         stream: EventStream | None = None,
         executor: Executor | None = None,
         models: Mapping[str, Provider] | None = None,
+        secrets: Mapping[str, str] | Callable[[str], str | None] | None = None,
     ) -> None:
         self.settings = settings or Settings.load()
         given = [Agent.of(each) for each in agents]
@@ -75,6 +78,7 @@ class AgentQ:
         self.stream: EventStream | None = stream or getattr(self.store, "stream", None)
         self.executor = executor
         self._models = dict(models or {})
+        self._secret: Callable[[str], str | None] = _secrets_by_name(secrets)
         # What `run` remembers of sessions where there is no store: their transcripts, and whose turn it is in each.
         self._sessions = MemorySessions(SystemClock().now_ms)
         self._turns = Turns()
@@ -108,6 +112,23 @@ class AgentQ:
             except InvalidInput as error:
                 raise type(error)(f"agent {agent.name!r}: {error}", field=error.field) from error
 
+    def check_ready(self) -> None:
+        """Find all that runs need: models with their keys, and secrets. Raises `InvalidInput`; asks no server."""
+        self.check_models()
+        self.check_secrets()
+
+    def check_secrets(self) -> None:
+        """Find the secrets of every tool that is known. Raises `InvalidInput` for one that is not set."""
+        for agent in self.agents.values():
+            for each in agent.known_tools.offered:
+                for name in each.tool.behaviour.secrets:
+                    if not self._secret(name):
+                        raise InvalidInput(
+                            f"agent {agent.name!r}: the tool {each.tool.name} needs the secret {name}, which is not "
+                            "set; set it as an environment variable, or give AgentQ(secrets=...)",
+                            field="secrets",
+                        )
+
     async def aclose(self) -> None:
         """Close the connections to model and tool servers that the running event loop holds; later calls open new ones.
 
@@ -121,7 +142,9 @@ class AgentQ:
 
     def loop(self, store: Store, executor: Executor, settings: Settings | None = None) -> Loop:
         """The loop over these agents, for whoever advances runs: a worker, an executor of your own."""
-        return Loop(self.agents, store, executor, settings or self.settings, resolve_model=self._resolve)
+        return Loop(
+            self.agents, store, executor, settings or self.settings, resolve_model=self._resolve, secret=self._secret
+        )
 
     def _check_model(self, agent: Agent, model: str) -> Provider:
         provider, name = self._resolve(model)
@@ -303,3 +326,13 @@ async def _tell(stream: EventStream, run_id: str, callbacks: Callbacks) -> None:
     async with reading(stream, run_id) as events:
         async for event in events:
             await dispatch(callbacks, event)
+
+
+def _secrets_by_name(secrets: Mapping[str, str] | Callable[[str], str | None] | None) -> Callable[[str], str | None]:
+    if secrets is None:
+        return variable
+    if isinstance(secrets, Mapping):
+        return dict(secrets).get
+    if callable(secrets):
+        return secrets
+    raise InvalidInput(f"secrets must be a mapping or a function of the name, not {secrets!r}", field="secrets")

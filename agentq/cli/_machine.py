@@ -88,6 +88,7 @@ def check_app(spec: str, *, is_named: bool) -> Iterator[Check]:
         return
     yield ok("app", f"{spec} loads; agents: {', '.join(app.agents)}")
     yield _check_models(app)
+    yield from _check_secrets(app)
     yield from _check_effects(app)
 
 
@@ -105,6 +106,13 @@ def _check_models(app: AgentQ) -> Check:
         return failed("models", str(error), "correct the agent's model=, or set the key")
     models = sorted({model for agent in app.agents.values() for model in agent.models})
     return ok("models", f"models: {', '.join(models)}")
+
+
+def _check_secrets(app: AgentQ) -> Iterator[Check]:
+    try:
+        app.check_secrets()
+    except AgentQError as error:
+        yield failed("secrets", str(error), "set the variable, or give AgentQ(secrets=...)")
 
 
 def _check_effects(app: AgentQ) -> Iterator[Check]:

@@ -19,30 +19,24 @@ from agentq.loop.interrupts import Siblings
 from agentq.messages import ToolResultPart
 from agentq.steps import CallStep, arguments_hash, encode_call_step
 from agentq.stores.base import StepRecord
+from agentq.tools.batching import batches, is_safe_beside_others
 from agentq.tools.behaviour import Reconciled
-from agentq.tools.execution import (
-    CallOutcome,
-    CallWithdrawn,
-    batches,
-    check_call,
-    execute_call,
-    is_safe_beside_others,
-    reconcile_call,
-)
+from agentq.tools.execution import CallOutcome, CallWithdrawn, check_call, execute_call, reconcile_call
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from agentq._clock import Clock
     from agentq.decide import RunCalls
     from agentq.events.model import Event
     from agentq.loop.agent import Agent
     from agentq.loop.interrupts import Interrupts
+    from agentq.loop.loop import Loop
     from agentq.loop.toolbox import Toolbox
     from agentq.loop.writer import StepWriter
     from agentq.messages import ToolCallPart
     from agentq.runs import RunState
     from agentq.steps import Effect, Verdict
+    from agentq.stores.values import Change
     from agentq.tools.behaviour import OnInterrupt
 
 
@@ -50,7 +44,7 @@ logger = logging.getLogger(__name__)
 
 
 class Calls:
-    """The calls of one iteration. `steps` is what the journal knows of them. `act_within_s`: see `Announcing`."""
+    """The calls of one iteration. `steps` is what the journal knows of them."""
 
     def __init__(
         self,
@@ -60,10 +54,7 @@ class Calls:
         steps: Mapping[str, CallStep],
         writer: StepWriter,
         interrupts: Interrupts,
-        *,
-        clock: Clock,
-        act_within_s: float,
-        max_result_chars: int,
+        loop: Loop,
     ) -> None:
         self.steps = dict(steps)
         self.toolbox = toolbox
@@ -74,15 +65,15 @@ class Calls:
         self._agent = agent
         self._writer = writer
         self._interrupts = interrupts
-        self._clock = clock
-        self._max_result_chars = max_result_chars
+        self._clock = loop.clock
+        self._max_result_chars = loop.settings.max_value_bytes
         self._slots = asyncio.Semaphore(agent.max_parallel)
         # Calls that run beside each other now.
         self._siblings = Siblings()
         self._safe: dict[str, bool] = {}
         self._early = EarlyCalls(self._slots, self._may_start_early, self._make_early)
-        self._announcing = Announcing(self.steps, writer, interrupts, clock, act_within_s)
-        self._contexts = Contexts(run, writer, self._report)
+        self._announcing = Announcing(self.steps, writer, interrupts, loop.clock, loop.settings.lease_ms / 3000)
+        self._contexts = Contexts(loop, run, writer, self._report)
 
     def effect_of(self, call: ToolCallPart) -> Effect:
         """A call that will never enter a tool (there is none, or no arguments) has no effect."""
@@ -101,8 +92,9 @@ class Calls:
             await self._journal(unknown_result(call), step.model_copy(update={"result": unknown_result(call)}), 0)
             return
         flag = threading.Event()
+        await self._contexts.prepare(tool)
         found = await self._interrupts.run(
-            reconcile_call(tool, call, self._contexts.of(call, step.attempt, flag)), "none", flag
+            reconcile_call(tool, call, self._contexts.of(call, tool, step.attempt, flag)), "none", flag
         )
         if isinstance(found, CallOutcome):
             result = self._within_limit(found.result)
@@ -138,6 +130,7 @@ class Calls:
         )
 
     async def _make_early(self, call: ToolCallPart) -> CallOutcome | None:
+        await self._contexts.prepare(self.toolbox.named(call.name))
         start_by = self._announcing.start_by
         try:
             return await self._run_tool(PlannedCall(call, 1, "none"), threading.Event(), start_by, None)
@@ -196,6 +189,7 @@ class Calls:
         if self._is_stopped(call):
             await self._take(plan, step, self._discarded(call, "unknown" if was_begun else "cancelled"))
             return
+        await self._contexts.prepare(self.toolbox.named(call.name))
         checked = await self._check(plan, flag, was_permitted=was_begun)
         if isinstance(checked, CallOutcome):
             await self._take(plan, step, checked, was_begun=was_begun)
@@ -228,7 +222,7 @@ class Calls:
         tool = self.toolbox.named(plan.call.name)
         if tool is None or not tool.behaviour.has_checks:
             return {}
-        context = self._contexts.of(plan.call, plan.attempt, flag)
+        context = self._contexts.of(plan.call, tool, plan.attempt, flag)
         return await self._interrupts.run(
             check_call(tool, plan.call, context, was_permitted=was_permitted), "none", flag
         )
@@ -302,11 +296,12 @@ class Calls:
             )
             result = unknown_result(plan.call)
         finished = step.model_copy(update={"result": result, "raised": outcome.raised})
-        if self._left == 0 and plan.effect == "none":
+        changes = self._contexts.keep(outcome.changes)
+        if self._left == 0 and plan.effect == "none" and not changes:
             self._writer.emit(_finished_event(result, outcome.duration_ms))
             self.steps[result.call_id] = finished
         else:
-            await self._journal(result, finished, outcome.duration_ms)
+            await self._journal(result, finished, outcome.duration_ms, changes)
 
     def _within_limit(self, result: ToolResultPart) -> ToolResultPart:
         """A result that is too large to be stored is cut: the call has been made, so it must not fail for that."""
@@ -333,7 +328,7 @@ class Calls:
             return self._interrupts.current is None and self._clock.monotonic() < start_by
 
         tool = self.toolbox.named(call.name)
-        ctx = self._contexts.of(call, plan.attempt, flag)
+        ctx = self._contexts.of(call, tool, plan.attempt, flag)
         return await execute_call(
             tool,
             call,
@@ -344,8 +339,10 @@ class Calls:
             may_retry=lambda: self._interrupts.current is None,
         )
 
-    async def _journal(self, result: ToolResultPart, step: CallStep, duration_ms: int) -> None:
-        record = StepRecord(result.call_id, encode_call_step(step))
+    async def _journal(
+        self, result: ToolResultPart, step: CallStep, duration_ms: int, changes: tuple[Change, ...] = ()
+    ) -> None:
+        record = StepRecord(result.call_id, encode_call_step(step), changes=changes)
         await self._writer.write([record], [_finished_event(result, duration_ms)])
         self.steps[result.call_id] = step
 

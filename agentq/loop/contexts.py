@@ -7,33 +7,64 @@ from typing import TYPE_CHECKING, Any
 
 from agentq import _json
 from agentq.events.model import ToolProgress
+from agentq.loop.writer import patiently
 from agentq.steps import PART
+from agentq.stores.values import SCOPES, Change, apply, owner_of
+from agentq.tools.cache import Cache
 from agentq.tools.context import ToolContext
+from agentq.tools.secrets import NO_SECRETS, Secrets
+from agentq.tools.state import State, Values
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Sequence
 
     from agentq.events.model import Event
+    from agentq.loop.loop import Loop
     from agentq.loop.writer import StepWriter
     from agentq.messages import ToolCallPart
     from agentq.runs import RunState
+    from agentq.stores.values import Scope
+    from agentq.tools.execution import Changes
+    from agentq.tools.function import Tool
 
 
 class Contexts:
     """Makes the contexts of calls. `emit` takes what a call reports."""
 
-    def __init__(self, run: RunState, writer: StepWriter, emit: Callable[[str, Event], None]) -> None:
+    def __init__(self, loop: Loop, run: RunState, writer: StepWriter, emit: Callable[[str, Event], None]) -> None:
+        self._loop = loop
         self._run = run
         self._writer = writer
         self._emit = emit
+        self._cache = Cache(loop.shared.get, self._put, loop.shared.delete)
+        # What is kept for the run, its session and its user, from when a call first wants to know.
+        self._values: dict[Scope, dict[str, bytes]] = {}
+        self._reading = asyncio.Lock()
 
-    def of(self, call: ToolCallPart, attempt: int, flag: threading.Event) -> ToolContext:
+    async def prepare(self, tool: Tool | None) -> None:
+        """Read what the context of such a call holds, once for all calls of the iteration."""
+        if tool is None or not tool.takes_context or self._values:
+            return
+        async with self._reading:
+            if not self._values:
+                read = await asyncio.gather(*map(self._read, SCOPES))
+                self._values = dict(zip(SCOPES, read, strict=True))
+
+    async def _read(self, scope: Scope) -> dict[str, bytes]:
+        of = owner_of(scope, self._run)
+        if of is None:
+            return {}
+        store, clock = self._loop.store, self._loop.clock
+        return dict(await patiently(lambda: store.values(scope, of), clock, lambda: self._writer.closed))
+
+    def of(self, call: ToolCallPart, tool: Tool | None, attempt: int, flag: threading.Event) -> ToolContext:
         """The context of one attempt of a call; `flag` is set when nobody waits for it any more."""
         event_loop = asyncio.get_running_loop()
+        secrets = self._secrets_of(tool)
 
         def report(message: str, fraction: float | None) -> None:
-            message = _json.storable(message)
+            message = _json.storable(secrets.redact(message))
             event = ToolProgress(call_id=call.call_id, name=call.name, message=message, fraction=fraction)
             event_loop.call_soon_threadsafe(self._emit, call.call_id, event)
 
@@ -51,4 +82,29 @@ class Contexts:
             cancel_event=flag,
             report=report,
             commit_effect=commit_effect,
+            state=State(dict(self._values.get("run", {})), session=self._kept("session"), user=self._kept("user")),
+            cache=self._cache,
+            secrets=secrets,
+            event_loop=event_loop,
         )
+
+    def keep(self, changes: Changes) -> tuple[Change, ...]:
+        """What a call changed, for the journal. Calls that start after it see it."""
+        kept = tuple(Change(scope, name, value) for scope, name, value in changes)
+        for change in kept:
+            apply(self._values.setdefault(change.scope, {}), [change])
+        return kept
+
+    def _kept(self, scope: Scope) -> Values:
+        if owner_of(scope, self._run) is None:
+            return Values(why_not=f"ctx.state.{scope} needs a run with {scope}_id=")
+        return Values(dict(self._values.get(scope, {})))
+
+    def _secrets_of(self, tool: Tool | None) -> Secrets:
+        if tool is None or not tool.behaviour.secrets:
+            return NO_SECRETS
+        found = {name: self._loop.secret(name) for name in tool.behaviour.secrets}
+        return Secrets({name: value for name, value in found.items() if value})
+
+    async def _put(self, key: str, value: bytes, ttl_ms: int) -> None:
+        await self._loop.shared.set(key, value, ttl_ms=ttl_ms)

@@ -99,9 +99,7 @@ class Iteration:
             steps.calls,
             self._writer,
             self._interrupts,
-            clock=loop.clock,
-            act_within_s=loop.settings.lease_ms / 3000,
-            max_result_chars=loop.settings.max_value_bytes,
+            loop,
         )
 
     def _read_steps(self) -> Steps:

@@ -15,7 +15,9 @@ from agentq.loop.holding import carry_out
 from agentq.loop.iteration import Iteration, Outcome
 from agentq.loop.resting import Resting
 from agentq.providers.registry import resolve
+from agentq.settings import variable
 from agentq.steps import read_steps
+from agentq.stores._memory_shared import MemoryShared
 from agentq.stores.base import Claim, EventBatch, Store, Wakeup
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from agentq.loop.agent import Agent
     from agentq.providers.base import Provider
     from agentq.settings import Settings
+    from agentq.stores.values import Shared
 
 
 class Loop:
@@ -39,6 +42,7 @@ class Loop:
         *,
         clock: Clock | None = None,
         resolve_model: Callable[[str], tuple[Provider, str]] = resolve,
+        secret: Callable[[str], str | None] = variable,
     ) -> None:
         self.agents = agents
         self.store = store
@@ -46,6 +50,9 @@ class Loop:
         self.settings = settings
         self.clock: Clock = clock or SystemClock()
         self.provider = resolve_model
+        self.secret = secret
+        # A store without such shares nothing with other workers.
+        self.shared: Shared = getattr(store, "shared", None) or MemoryShared(self.clock.now_ms)
         self.files = Files(store)
         self.resting = Resting(self.clock)
         self.coalescing = Coalescing(settings.coalesce_ms / 1000)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from agentq.errors import SessionConflict, SessionMovedOn, SessionNotFound
 from agentq.runs import SessionState
 from agentq.stores._memory_expiry import Expiring
+from agentq.stores._memory_shared import MemoryShared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -82,6 +83,8 @@ class MemorySessions:
         self._sessions: dict[str, MemorySession] = {}
         self._guard = threading.Lock()
         self._expiring = Expiring(self._expires_ms)
+        # Nothing of a session, but what stores that see the same conversations share, too.
+        self.shared = MemoryShared(now_ms)
         # User → when their values are forgotten, and the values.
         self._users: dict[str, tuple[int, dict[str, bytes]]] = {}
 

@@ -31,7 +31,6 @@ from agentq.stores._memory_run import (
     new_memory_run,
 )
 from agentq.stores._memory_sessions import MemorySession, MemorySessions
-from agentq.stores._shared import MemoryShared
 from agentq.stores.base import (
     SESSION_TTL_MS,
     Answer,
@@ -76,7 +75,7 @@ class MemoryStore:
         self._clock = clock or SystemClock()
         self._runs: dict[str, MemoryRun] = {}
         self._sessions = sessions or MemorySessions(self._clock.now_ms)
-        self.shared = MemoryShared(self._clock.now_ms)
+        self.shared = self._sessions.shared
         self._expiring = Expiring(lambda run_id: run.expires_ms if (run := self._runs.get(run_id)) else None)
         self._keys: dict[str, str] = {}
         self._claims: dict[tuple[str, str], _ClaimBatch] = {}

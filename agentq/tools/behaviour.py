@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Literal, TypedDict, get_args
@@ -65,6 +65,7 @@ class ToolOptions(TypedDict, total=False):
     concurrency_safe: bool | ConcurrencySafe | None
     read_only: bool | None
     destructive: bool
+    secrets: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,7 @@ class Behaviour:
     concurrency_safe: bool | ConcurrencySafe
     read_only: bool
     destructive: bool
+    secrets: tuple[str, ...]
 
     @property
     def has_checks(self) -> bool:
@@ -108,6 +110,7 @@ def behaviour(
     concurrency_safe: bool | ConcurrencySafe | None = None,
     read_only: bool | None = None,
     destructive: bool = False,
+    secrets: Sequence[str] = (),
 ) -> Behaviour:
     """Check the options. Raises `InvalidInput`, naming the field."""
     _check_word(effect, Effect, field="effect")
@@ -155,7 +158,17 @@ def behaviour(
         concurrency_safe=effect == "none" if concurrency_safe is None else concurrency_safe,
         read_only=effect == "none" if read_only is None else read_only,
         destructive=destructive,
+        secrets=_checked_secrets(secrets),
     )
+
+
+def _checked_secrets(secrets: Any) -> tuple[str, ...]:
+    if isinstance(secrets, str):
+        raise InvalidInput(f"secrets must be a list of names: [{secrets!r}]", field="secrets")
+    names = tuple(secrets)
+    if odd := [name for name in names if not isinstance(name, str) or not name]:
+        raise InvalidInput(f"secrets has {odd[0]!r}, which is no name", field="secrets")
+    return names
 
 
 def _check_numbers(retries: Any, retry_backoff_s: Any, max_result_chars: Any) -> None:

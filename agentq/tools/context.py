@@ -6,12 +6,18 @@ import asyncio
 import itertools
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from agentq.errors import InvalidInput
+from agentq.tools.cache import Cache, memory_cache
+from agentq.tools.secrets import Secrets
+from agentq.tools.state import State
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator, Mapping, Sequence
+
+
+T = TypeVar("T")
 
 
 def _report_nothing(message: str, fraction: float | None) -> None:
@@ -41,6 +47,10 @@ class ToolContext:
     `metadata` is what the run was enqueued with. `cancel_event` belongs to this call alone: a timeout sets it.
     `report` takes progress from any thread and neither blocks nor raises. `commit_effect` is what `commit_with` calls,
     with the number of the write within this entry into the tool.
+
+    `state` is what the run keeps from call to call, `state.session` and `state.user` what is kept for its session and
+    its user; all of it is stored with the result of the call, and not where the call fails. `cache` is shared by all
+    workers, for a time. `secrets` are those that the tool asked for.
     """
 
     run_id: str
@@ -55,6 +65,10 @@ class ToolContext:
     commit_effect: Callable[[int, str, Sequence[str | bytes], Sequence[str | bytes | float]], Awaitable[Any]] = field(
         default=_no_store, repr=False
     )
+    state: State = field(default_factory=State, repr=False)
+    cache: Cache = field(default_factory=memory_cache, repr=False)
+    secrets: Secrets = field(default_factory=Secrets)
+    event_loop: asyncio.AbstractEventLoop | None = field(default=None, repr=False)
     # The writes of one entry into the tool, in order: entered again, it counts anew.
     _writes: Iterator[int] = field(default_factory=lambda: itertools.count(1), init=False, repr=False)
 
@@ -93,6 +107,20 @@ class ToolContext:
         """
         _check_effect(script, keys, args)
         return self.commit_effect(next(self._writes), script, tuple(keys), tuple(args))
+
+    def wait(self, work: Coroutine[Any, Any, T]) -> T:
+        """What a coroutine returns, for synchronous tools: `ctx.wait(ctx.cache.get("rate"))`.
+
+        Raises what it raises, and `InvalidInput` in an async tool, which awaits it instead.
+        """
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            if self.event_loop is None:
+                return asyncio.run(work)
+            return asyncio.run_coroutine_threadsafe(work, self.event_loop).result()
+        work.close()
+        raise InvalidInput("an async tool awaits it: await ctx.cache.get(...)", field="work")
 
 
 def _check_effect(script: Any, keys: Any, args: Any) -> None:

@@ -1,4 +1,4 @@
-"""From a tool call to its result, whatever the tool does, and which calls of a reply may run together.
+"""From a tool call to its result, whatever the tool does.
 
 No journal, no retries, no events: those are the loop's.
 """
@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import itertools
 import logging
 import time
+import traceback
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -18,10 +18,11 @@ from agentq.errors import InvalidArguments, ToolError
 from agentq.messages import ToolCallPart, ToolResultPart
 from agentq.tools.behaviour import Permission, Reconciled
 from agentq.tools.function import Tool, dump_result, is_async
+from agentq.tools.state import Scope
 from agentq.tools.threads import pool
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from agentq.tools.context import ToolContext
 
@@ -29,17 +30,22 @@ _logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
+Changes = tuple[tuple[Scope, str, bytes | None], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class CallOutcome:
     """How a call went. `raised` is True where the tool itself failed, not where the call was unfit for it.
 
-    `entered` is False where the tool was not called at all.
+    `entered` is False where the tool was not called at all. `changes` are what it changed in `ctx.state`: whose it is,
+    the name, and the value, None for one that was deleted.
     """
 
     result: ToolResultPart
     raised: bool
     duration_ms: int
     entered: bool = True
+    changes: Changes = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +54,15 @@ class _Failed:
 
     content: str
     raised: bool
+    entered: bool = True
 
 
 class _CallRefused(Exception):
-    """The call is unfit: the tool was not entered."""
+    """The tool was not entered: mostly the call is unfit. `raised` is as in `CallOutcome`."""
+
+    def __init__(self, message: str, *, raised: bool = False) -> None:
+        super().__init__(message)
+        self.raised = raised
 
 
 class _TookTooLong(ToolError):
@@ -85,8 +96,9 @@ async def execute_call(
     started = time.monotonic()
     content = await _or_failed(_content(tool, call, ctx, known, may_start, arguments, may_retry), call, ctx)
     if isinstance(content, _Failed):
-        return _outcome(call, content.content, started, "error", raised=content.raised, entered=content.raised)
-    return _outcome(call, content, started)
+        return _outcome(call, content.content, started, "error", raised=content.raised, entered=content.entered)
+    text, changes = content
+    return replace(_outcome(call, ctx.secrets.redact(text), started), changes=changes)
 
 
 async def _or_failed(work: Awaitable[T], call: ToolCallPart, ctx: ToolContext) -> T | _Failed:
@@ -94,7 +106,7 @@ async def _or_failed(work: Awaitable[T], call: ToolCallPart, ctx: ToolContext) -
     try:
         return await work
     except _CallRefused as refused:
-        return _Failed(str(refused), raised=False)
+        return _Failed(str(refused), raised=refused.raised, entered=False)
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is None or task.cancelling():
@@ -127,40 +139,6 @@ def _outcome(
     return CallOutcome(result, raised, round((time.monotonic() - started) * 1000), entered)
 
 
-def is_safe_beside_others(tool: Tool | None, call: ToolCallPart) -> bool:
-    """Whether a call may run at the same time as others that may. A call that enters no tool may.
-
-    A function that cannot judge the arguments says no, and the log says why.
-    """
-    if tool is None or call.arguments_error is not None:
-        return True
-    judge = tool.behaviour.concurrency_safe
-    if isinstance(judge, bool):
-        return judge
-    try:
-        return judge(tool.bind(call.arguments)) is True
-    except InvalidArguments:
-        return True
-    except Exception as error:
-        _logger.warning("tool %s could not say whether a call may run beside others", tool.name, exc_info=error)
-        return False
-
-
-def batches(
-    calls: Sequence[ToolCallPart], is_safe: Callable[[ToolCallPart], bool]
-) -> Iterator[tuple[ToolCallPart, ...]]:
-    """Split calls, in order, into groups that may each run at once: neighbours that are safe share a group.
-
-    Any other call is alone: it may depend on those before it, and those after it on what it does.
-    """
-    for safe, stretch in itertools.groupby(calls, key=is_safe):
-        if safe:
-            yield tuple(stretch)
-        else:
-            for call in stretch:
-                yield (call,)
-
-
 async def check_call(
     tool: Tool, call: ToolCallPart, ctx: ToolContext, *, was_permitted: bool = False
 ) -> dict[str, Any] | CallOutcome:
@@ -179,7 +157,7 @@ async def check_call(
 
 async def _validated(tool: Tool, call: ToolCallPart, ctx: ToolContext) -> dict[str, Any]:
     """The arguments that the function gets."""
-    arguments = _bound(tool, call)
+    arguments = _bound(tool, call, ctx)
     validate = tool.behaviour.validate
     if validate is not None:
         try:
@@ -205,7 +183,12 @@ async def _checked(tool: Tool, call: ToolCallPart, ctx: ToolContext, *, was_perm
     return arguments
 
 
-def _bound(tool: Tool, call: ToolCallPart) -> dict[str, Any]:
+def _bound(tool: Tool, call: ToolCallPart, ctx: ToolContext) -> dict[str, Any]:
+    missing = [name for name in tool.behaviour.secrets if name not in ctx.secrets]
+    if missing:
+        why = f"{call.name} was not called: its secret {missing[0]} is not set here"
+        _logger.error(why, extra={"run_id": ctx.run_id, "call_id": ctx.call_id})
+        raise _CallRefused(why, raised=True)
     if call.arguments_error is not None:
         raise _CallRefused(f"The arguments of {call.name} are not valid: {call.arguments_error}")
     try:
@@ -222,22 +205,23 @@ async def _content(
     may_start: Callable[[], bool],
     given: Mapping[str, Any] | None,
     may_retry: Callable[[], bool],
-) -> str:
+) -> tuple[str, Changes]:
     if tool is None:
         names = ", ".join(known)
         raise _CallRefused(f"There is no tool named {call.name}; " + (f"there are: {names}" if names else "use none"))
-    arguments = dict(given) if given is not None else _bound(tool, call)
+    arguments = dict(given) if given is not None else _bound(tool, call, ctx)
     pause_s = tool.behaviour.retry_backoff_s
     for again in range(tool.behaviour.retries + 1):
         try:
-            return dump_result(await _entered(tool, arguments, ctx, may_start if again == 0 else may_retry, again))
+            value, entered = await _entered(tool, arguments, ctx, may_start if again == 0 else may_retry, again)
+            return dump_result(value), _changes(entered)
         except Exception as error:
             if again == tool.behaviour.retries or not _is_worth_another_try(tool, error) or not may_retry():
                 raise
             _logger.info(
                 "tool %s failed, and is called again: %s",
                 tool.name,
-                _words(error),
+                ctx.secrets.redact(_words(error)),
                 extra={"run_id": ctx.run_id, "call_id": ctx.call_id},
             )
         await asyncio.sleep(pause_s)
@@ -254,12 +238,13 @@ def _is_worth_another_try(tool: Tool, error: Exception) -> bool:
 
 async def _entered(
     tool: Tool, arguments: Mapping[str, Any], ctx: ToolContext, may_start: Callable[[], bool], again: int
-) -> Any:
+) -> tuple[Any, ToolContext]:
+    """What the tool returns, and the context that it had."""
     keywords = dict(arguments)
     if tool.context_parameter is not None:
         if again:
             ctx.cancel_event.clear()  # set where the time was up
-            ctx = replace(ctx, attempt=ctx.attempt + again)
+            ctx = replace(ctx, attempt=ctx.attempt + again, state=ctx.state.unread())
         keywords[tool.context_parameter] = ctx
 
     def enter() -> Any:
@@ -267,7 +252,11 @@ async def _entered(
             raise CallWithdrawn
         return tool.function(**keywords)
 
-    return await _in_time(tool, enter, ctx, is_async=tool.is_async)
+    return await _in_time(tool, enter, ctx, is_async=tool.is_async), ctx
+
+
+def _changes(ctx: ToolContext) -> Changes:
+    return tuple((scope, name, value) for scope, values in ctx.state.scopes for name, value in values.changes().items())
 
 
 async def reconcile_call(tool: Tool, call: ToolCallPart, ctx: ToolContext) -> CallOutcome | Reconciled:
@@ -289,8 +278,8 @@ async def reconcile_call(tool: Tool, call: ToolCallPart, ctx: ToolContext) -> Ca
         _logger.warning(
             "tool %s could not find out what became of its call: %s",
             tool.name,
-            _words(error),
-            exc_info=error,
+            ctx.secrets.redact(_words(error)),
+            exc_info=None if ctx.secrets else error,
             extra={"run_id": ctx.run_id, "call_id": ctx.call_id},
         )
         return Reconciled.UNKNOWN
@@ -329,11 +318,17 @@ async def _value(tool: Tool, enter: Callable[[], Any], ctx: ToolContext, *, is_a
 
 
 def _failure(error: BaseException, call: ToolCallPart, ctx: ToolContext) -> str:
-    # A ToolError is what the tool had to say; anything else is news for whoever wrote it.
-    trace = None if isinstance(error, ToolError) else error
+    words = ctx.secrets.redact(_words(error))
     extra = {"run_id": ctx.run_id, "call_id": call.call_id}
-    _logger.warning("tool %s failed: %s", call.name, _words(error), exc_info=trace, extra=extra)
-    return _words(error)
+    # A ToolError is what the tool had to say; anything else is news for whoever wrote it.
+    if isinstance(error, ToolError):
+        _logger.warning("tool %s failed: %s", call.name, words, extra=extra)
+    elif ctx.secrets:
+        trace = ctx.secrets.redact("".join(traceback.format_exception(error)).rstrip())
+        _logger.warning("tool %s failed: %s\n%s", call.name, words, trace, extra=extra)
+    else:
+        _logger.warning("tool %s failed: %s", call.name, words, exc_info=error, extra=extra)
+    return words
 
 
 def _words(error: BaseException) -> str:

@@ -168,6 +168,12 @@ class Tool(Generic[P, R_co]):
         self.spec = ToolSpec(name, description, arguments.parameters)
         self._bind = arguments.bind
 
+    @property
+    def takes_context(self) -> bool:
+        """Whether the function or one of its hooks gets the `ToolContext`."""
+        behaves = self.behaviour
+        return self.context_parameter is not None or behaves.has_checks or behaves.reconcile is not None
+
     def bind(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Check what the model sent and return keyword arguments for the function, without the context.
 
@@ -259,7 +265,7 @@ def tool(
     `Permission` or the reason why not. `retries` is how often a call that failed is made again at once, where `effect`
     allows it, `retry_backoff_s` the first pause, which doubles. `max_result_chars` cuts longer results.
     `concurrency_safe` (by default: effect "none") says whether a call may run beside others: True, False, or a function
-    of the arguments. `read_only`
+    of the arguments. `secrets` are names of those that it finds in `ctx.secrets`. `read_only`
     (by default: effect "none") and `destructive` are for people. Raises `InvalidInput`.
     """
 

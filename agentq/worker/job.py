@@ -44,7 +44,7 @@ async def continue_run(run_id: str, action: str = "continue") -> None:
     settings = app.settings
     owner = worker_name()
     # Before there is a lease that nobody would work under.
-    app.check_models()
+    app.check_ready()
     parts = redis_parts(settings)
     outage = Outage(parts.connection.where, worker=owner)
     try:

@@ -94,7 +94,7 @@ class Worker:
                 "advance its runs with app.advance(run_id), or leave store= and executor= out",
                 field="executor",
             )
-        app.check_models()
+        app.check_ready()
         if self.concurrency < 1:
             raise InvalidInput(f"concurrency must be at least 1, not {self.concurrency}", field="concurrency")
         for queue in self.queues:

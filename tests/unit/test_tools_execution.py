@@ -16,8 +16,9 @@ from pydantic import AfterValidator
 
 from agentq.errors import InvalidArguments, ToolError
 from agentq.messages import Message, Role, ToolCallPart, decode_message, encode_message
+from agentq.tools.batching import batches
 from agentq.tools.context import ToolContext
-from agentq.tools.execution import CallOutcome, batches, execute_call
+from agentq.tools.execution import CallOutcome, execute_call
 from agentq.tools.function import Tool, tool
 from tests.helpers import wait_until
 

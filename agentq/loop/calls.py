@@ -147,6 +147,8 @@ class Calls:
         """Make the planned calls: neighbours that are safe at once, any other alone. Stops at an interrupt."""
         self._left = len(decision.calls) if decision.is_rest else -1
         planned = {plan.call.call_id: plan for plan in decision.calls}
+        for plan in decision.calls:
+            await self._contexts.prepare(self.toolbox.named(plan.call.name))
         for group in batches([plan.call for plan in decision.calls], self._is_safe):
             if self._interrupts.current is not None:
                 return
@@ -189,7 +191,6 @@ class Calls:
         if self._is_stopped(call):
             await self._take(plan, step, self._discarded(call, "unknown" if was_begun else "cancelled"))
             return
-        await self._contexts.prepare(self.toolbox.named(call.name))
         checked = await self._check(plan, flag, was_permitted=was_begun)
         if isinstance(checked, CallOutcome):
             await self._take(plan, step, checked, was_begun=was_begun)

@@ -22,6 +22,7 @@ from tests.helpers import ROOT
             ),
         ),
         ("mcp_server", "tea: 12\n"),
+        ("tool_state", '["tea"]\n["tea","soap"]\npaid for 2 with [secret PAY_KEY]\nWelcome back! More soap?\n'),
     ],
 )
 def test_an_example_prints_what_its_tools_found(module: str, printed: str):

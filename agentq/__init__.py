@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from agentq.client import Client
     from agentq.client_async import AsyncClient
     from agentq.context.files import FileRetriever
+    from agentq.context.memory import Fact, SessionMemory, UserMemory
     from agentq.context.retrieval import Passage, Retrieval, Retriever
     from agentq.context.sections import Section
     from agentq.errors import (
@@ -50,6 +51,7 @@ __all__ = [
     "Callbacks",
     "Client",
     "Conflict",
+    "Fact",
     "File",
     "FileRetriever",
     "InvalidInput",
@@ -65,6 +67,7 @@ __all__ = [
     "RunResult",
     "Section",
     "SessionConflict",
+    "SessionMemory",
     "SessionNotFound",
     "Settings",
     "StoreUnavailable",
@@ -72,6 +75,7 @@ __all__ = [
     "ToolContext",
     "ToolError",
     "Toolset",
+    "UserMemory",
     "agent",
     "tool",
 ]
@@ -84,6 +88,7 @@ _HOMES = {
     "Callbacks": "callbacks",
     "Client": "client",
     "Conflict": "errors",
+    "Fact": "context.memory",
     "File": "attachments",
     "FileRetriever": "context.files",
     "InvalidInput": "errors",
@@ -99,6 +104,7 @@ _HOMES = {
     "RunResult": "results",
     "Section": "context.sections",
     "SessionConflict": "errors",
+    "SessionMemory": "context.memory",
     "SessionNotFound": "errors",
     "Settings": "settings",
     "StoreUnavailable": "errors",
@@ -106,6 +112,7 @@ _HOMES = {
     "ToolContext": "tools.context",
     "ToolError": "errors",
     "Toolset": "tools.toolset",
+    "UserMemory": "context.memory",
     "agent": "loop.class_agent",
     "tool": "tools.function",
 }

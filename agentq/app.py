@@ -174,7 +174,7 @@ class AgentQ:
 
         Runs of one `session_id` take their turns, and each sees what the earlier ones of this app said. `files` are
         paths, bytes, URLs or `File` objects. `tools` names the tools and toolsets that the run may use; None is all.
-        `without` switches off what the agent has, for this run: "retrieval".
+        `without` switches off what the agent has, for this run: "memory", "retrieval".
         Raises `RunFailed` or `RunCancelled`, and `InvalidInput` before anything
         is started. Cancelling the task that awaits this stops the run. But for the transcripts of sessions nothing
         outlives the call, unless `AgentQ` was given a store of its own.

@@ -123,7 +123,7 @@ class AsyncClient:
         with the prompt: paths, bytes, URLs or `File` objects. `ttl_s` is how long the run is kept when it has ended, in
         seconds, or by outcome as in `{"completed": 3600}`; otherwise its agent or the settings say.
         `tools` names the tools and toolsets of the agent that the run may use, `[]` for none; without it, all.
-        `without` switches off what the agent has, for this run: "retrieval".
+        `without` switches off what the agent has, for this run: "memory", "retrieval".
         """
         attached = await asyncio.to_thread(read_files, files, self.settings) if files else NOTHING
         new = new_run(

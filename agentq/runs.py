@@ -15,7 +15,7 @@ SCHEMA_VERSION = 1
 PROMPT_EXCERPT = 200
 
 # What of an agent a run can do without.
-SWITCHES = ("retrieval",)
+SWITCHES = ("memory", "retrieval")
 
 
 class Status(StrEnum):

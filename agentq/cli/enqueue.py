@@ -46,7 +46,10 @@ TOOLS = click.option(
 
 
 WITHOUT = click.option(
-    "--without", metavar="NAME", multiple=True, help="Switch off what the agent has, for this run: retrieval."
+    "--without",
+    metavar="NAME",
+    multiple=True,
+    help="Switch off for this run: memory or retrieval; may repeat.",
 )
 
 

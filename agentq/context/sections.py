@@ -125,6 +125,10 @@ class Instructions:
         """With more that is the same for all runs."""
         return Instructions(_joined((self.static, words)), self.volatile, self.dynamic)
 
+    def with_volatile(self, words: str) -> Instructions:
+        """With more that is the same for all runs of somebody, and seldom changes."""
+        return Instructions(self.static, _joined((self.volatile, words)), self.dynamic)
+
     def with_dynamic(self, words: str) -> Instructions:
         """With more that is of this run alone, before what changes in every iteration."""
         return Instructions(self.static, self.volatile, _joined((words, self.dynamic)))

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from agentq import _json
+from agentq.context.memory import Memory
 from agentq.context.retrieval import checked_retrieval
 from agentq.context.sections import Prompt
 from agentq.decide import Limits
 from agentq.errors import InvalidInput
+from agentq.loop.remembering import MEMORY_TOOLS
 from agentq.loop.toolbox import Toolbox, find_tools
 from agentq.output import OutputType
 from agentq.providers.registry import check_settings, parse_model
@@ -37,6 +39,7 @@ class Agent:
     """An agent by name. Validated when it is built; raises `InvalidInput` naming the field.
 
     `instructions` are a text, or a list of texts and `Section`s; `prompt` is where those are computed and kept.
+    `memory` is what it remembers from run to run: `SessionMemory()` or `UserMemory()`.
     `retriever` finds passages for what the user said, before the model is asked; a `Retrieval` says how it is used.
     `model` is "provider:model", or several of them: the next one is asked where the ones before it fail.
     `model_settings` go to the provider as they are; those of one model alone stand under its name. `output_type` is
@@ -63,6 +66,7 @@ class Agent:
     output_type: Any = None
     max_parallel: int = 10
     retriever: Retriever | Retrieval | None = None
+    memory: Memory | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name, field="name")
@@ -74,6 +78,10 @@ class Agent:
         for model in models:
             parse_model(model)
         object.__setattr__(self, "_prompt", Prompt(self.instructions))
+        if self.memory is not None and not isinstance(self.memory, Memory):
+            raise InvalidInput(
+                f"memory must be a SessionMemory or UserMemory, not {type(self.memory).__name__}", field="memory"
+            )
         object.__setattr__(self, "_retrieval", checked_retrieval(self.retriever))
         object.__setattr__(self, "_models", tuple(dict.fromkeys(models)))
         object.__setattr__(self, "_output", None if self.output_type is None else OutputType(self.output_type))
@@ -111,7 +119,8 @@ class Agent:
 
     def _take_tools(self) -> None:
         object.__setattr__(self, "tools", checked_tools(self.tools))
-        parts = tuple(flatten(self.tools))
+        has_memory_tools = self.memory is not None and self.memory.tools
+        parts = (*flatten(self.tools), *(MEMORY_TOOLS if has_memory_tools else ()))
         ambiguous = clash(parts)
         if ambiguous is not None:
             raise InvalidInput(f"agent {self.name!r} {ambiguous[1]}", field="tools")
@@ -145,12 +154,21 @@ class Agent:
         """The tools of an iteration of this run; None where they have to be asked for."""
         if self.tools_vary:
             return None
-        return self.known_tools if run.tools is None else self.known_tools.only(run.tools)
+        known = self.known_tools
+        if self.memory is not None and not self.memory.is_on(run):
+            known = Toolbox(part for part in self._parts_for(run) if isinstance(part, Offered))
+        return known if run.tools is None else known.only(run.tools)
 
     async def find_tools(self, run: RunState) -> Toolbox:
         """The tools of an iteration of this run, from whoever has to be asked; what fails is the toolbox's problem."""
+        return await find_tools(self._parts_for(run), run)
+
+    def _parts_for(self, run: RunState) -> tuple[Offered | Unasked, ...]:
+        """Where its tools come from; without those of a memory that the run does not have."""
         parts: tuple[Offered | Unasked, ...] = self._parts  # type: ignore[attr-defined]  # set in _take_tools
-        return await find_tools(parts, run)
+        if self.memory is None or self.memory.is_on(run):
+            return parts
+        return tuple(part for part in parts if part not in MEMORY_TOOLS)
 
     @property
     def prompt(self) -> Prompt:

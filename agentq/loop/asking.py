@@ -25,9 +25,9 @@ from agentq.providers.reply import ReplyBuilder
 
 if TYPE_CHECKING:
     from agentq.loop.agent import Agent
+    from agentq.loop.briefing import Briefing
     from agentq.loop.calls import Calls
     from agentq.loop.loop import Loop
-    from agentq.loop.retrieving import Retrieving
     from agentq.loop.writer import StepWriter
     from agentq.providers.base import Chunk, Provider
     from agentq.runs import RunState
@@ -40,14 +40,14 @@ class Asking:
     """Asks for one reply of a run. `run` is what the run's state is now; `calls` may begin while the model streams."""
 
     def __init__(
-        self, loop: Loop, agent: Agent, calls: Calls, retrieving: Retrieving, run: RunState, writer: StepWriter
+        self, loop: Loop, agent: Agent, calls: Calls, briefing: Briefing, run: RunState, writer: StepWriter
     ) -> None:
         self._loop = loop
         self._agent = agent
         self._calls = calls
         self._run = run
         self._writer = writer
-        self._retrieving = retrieving
+        self._briefing = briefing
         self._builder = ReplyBuilder()
         self._instructions = Instructions()
 
@@ -57,9 +57,7 @@ class Asking:
         Raises what the last of them raised, or what an earlier one did where only that may pass: a run can wait for it.
         Raises `ContextError` where the instructions cannot be put together, and then asks none.
         """
-        composed = await self._agent.prompt.compose(self._run)
-        await self._retrieving.find(self._run)
-        self._instructions = self._retrieving.told(composed)
+        self._instructions = await self._briefing.instructions(self._run)
         models = (self._run.model,) if self._run.model else self._agent.models
         models = self._loop.resting.last(models)
         passing: ProviderError | None = None
@@ -126,7 +124,7 @@ class Asking:
 
     async def _request(self, provider: Provider, name: str, model: str) -> ModelRequest:
         agent = self._agent
-        messages, history_length = self._retrieving.shown()
+        messages, history_length = self._briefing.shown()
         output = agent.output
         request = ModelRequest(
             name,

@@ -18,6 +18,7 @@ from agentq.tools.function import Tool, is_async, takes_self
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from agentq.context.memory import Memory
     from agentq.context.retrieval import Retrieval, Retriever
 
 C = TypeVar("C")
@@ -41,6 +42,7 @@ class AgentOptions(TypedDict, total=False):
     output_type: Any
     max_parallel: int
     retriever: Retriever | Retrieval | None
+    memory: Memory | None
 
 
 @overload

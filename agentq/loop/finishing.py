@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from agentq.decide import Finish
     from agentq.settings import Settings
+    from agentq.stores.values import Change
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ def commit_of(
     reply: Message | None,
     ttl: TimesToLive,
     is_journaled: bool = False,
+    changes: tuple[Change, ...] = (),
 ) -> Commit:
     """The commit that a decision amounts to. `reply` is the model's, for its usage; it counts as a turn."""
     usage = Usage(**run.usage)
@@ -91,6 +93,7 @@ def commit_of(
         ttl_ms=ttl.of(finish.status) if finish.status.is_final else 0,
         session_ttl_ms=ttl.settings.session_ttl_ms,
         reply_in_journal=reply if is_journaled and reply in finish.messages else None,
+        changes=changes,
     )
 
 

@@ -22,11 +22,11 @@ from agentq.errors import (
 from agentq.events.model import IterationStarted, ReplyCompleted, RunReleased, RunWaiting
 from agentq.loop.answering import question_about
 from agentq.loop.asking import Asking
+from agentq.loop.briefing import Briefing
 from agentq.loop.calls import Calls
 from agentq.loop.finishing import TimesToLive, commit_of, turn_events
 from agentq.loop.interrupts import Interrupt, Interrupts
 from agentq.loop.losses import Losses, report_loss
-from agentq.loop.retrieving import Retrieving
 from agentq.loop.toolbox import NO_TOOLS, Toolbox
 from agentq.loop.writer import StepWriter, patiently
 from agentq.messages import Message, NoteKind, ReasoningPart, StopReason, Usage, encode_message
@@ -91,7 +91,7 @@ class Iteration:
         self._reply = steps.reply
         self._reply_is_journaled = steps.reply is not None
         self._toolbox = agent.toolbox(claim.run)
-        self._retrieving = Retrieving(agent.retrieval, claim, self._writer, loop.clock)
+        self._briefing = Briefing(loop, agent, claim, self._writer, self._interrupts)
         self._calls = Calls(
             claim.run,
             agent,
@@ -226,7 +226,7 @@ class Iteration:
         if toolbox.problem is not None:
             self._failure = Failure(toolbox.problem)
             return
-        asking = Asking(self._loop, self._agent, self._calls, self._retrieving, self._run, self._writer)
+        asking = Asking(self._loop, self._agent, self._calls, self._briefing, self._run, self._writer)
         try:
             reply = await self._interrupts.run(asking.reply(), "none")
         except ProviderError as error:
@@ -262,7 +262,8 @@ class Iteration:
 
     async def _commit(self, finish: Finish) -> Outcome:
         loop, lease = self._loop, self._claim.lease
-        finish = self._retrieving.kept(finish)
+        finish = self._briefing.kept(finish)
+        changes = await self._briefing.changes(finish)
         reply = self._reply or self._partial
         if reply is not None and reply in finish.messages and not self._reply_is_journaled:
             events, replaced = await self._writer.complete_reply(self._reply_event(reply))
@@ -284,6 +285,7 @@ class Iteration:
             reply=self._reply if finish.messages or not self._reply_is_journaled else None,
             ttl=TimesToLive(self._run.ttl_ms, self._agent.ttl_ms, loop.settings),
             is_journaled=self._reply_is_journaled,
+            changes=changes,
         )
         committed = await patiently(
             lambda: loop.store.commit(lease, commit, wake=loop.wakeup), loop.clock, self._is_lost

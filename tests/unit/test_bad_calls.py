@@ -35,7 +35,12 @@ CALLS: list[tuple[str, dict[str, Any], type[AgentQError], str]] = [
     ("enqueue", {"agent": "a", "prompt": "x", "tools": ["a b"]}, InvalidInput, "'a b', which names no tool"),
     ("enqueue", {"agent": "a", "prompt": "x", "tools": ["a"] * 1001}, InvalidInput, "1001 names, more than 1000"),
     ("enqueue", {"agent": "a", "prompt": "x", "without": "retrieval"}, InvalidInput, "without must be a list"),
-    ("enqueue", {"agent": "a", "prompt": "x", "without": ["tools"]}, InvalidInput, "switched off is: retrieval"),
+    (
+        "enqueue",
+        {"agent": "a", "prompt": "x", "without": ["tools"]},
+        InvalidInput,
+        "switched off is: memory, retrieval",
+    ),
     ("enqueue", {"agent": "a", "prompt": "x", "ttl_s": 0}, InvalidInput, "ttl_s must be between"),
     ("get", {"run_id": "not a run"}, RunNotFound, NO_ID),
     ("get", {"run_id": NOWHERE}, RunNotFound, GONE),

@@ -55,7 +55,7 @@ CASES: list[tuple[str, int, str]] = [
     ("enqueue 'no name' hello", 2, "error: agent 'no name' is not a name"),
     ("enqueue a ''", 2, "error: the prompt is empty"),
     ("enqueue a hello --tool 'a b'", 2, "error: tools has 'a b', which names no tool or toolset"),
-    ("enqueue a hello --without x", 2, "error: without has 'x'; what can be switched off is: retrieval"),
+    ("enqueue a hello --without x", 2, "error: without has 'x'; what can be switched off is: memory, retrieval"),
     ("enqueue a hello --meta x", 2, "error: Invalid value for '--meta': 'x' is not KEY=VALUE"),
     ("enqueue a hello --delay -1", 2, "error: Invalid value for '--delay': -1.0 is not in the range x>=0"),
     ("enqueue a hello --delay inf", 2, "error: delay must be between 0 and 31622400 seconds, not inf"),

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from agentq.tools.behaviour import Permission, Reconciled
     from agentq.tools.context import ToolContext
     from agentq.tools.function import Tool, tool
+    from agentq.tools.results import ToolResult
     from agentq.tools.toolset import Toolset
 
 __version__ = "0.1.0"
@@ -74,6 +75,7 @@ __all__ = [
     "Tool",
     "ToolContext",
     "ToolError",
+    "ToolResult",
     "Toolset",
     "UserMemory",
     "agent",
@@ -111,6 +113,7 @@ _HOMES = {
     "Tool": "tools.function",
     "ToolContext": "tools.context",
     "ToolError": "errors",
+    "ToolResult": "tools.results",
     "Toolset": "tools.toolset",
     "UserMemory": "context.memory",
     "agent": "loop.class_agent",

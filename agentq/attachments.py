@@ -1,4 +1,4 @@
-"""Files that come with a prompt: what may be attached, and what of it a message says and the store keeps."""
+"""Files of prompts and results: what may be attached, and what of it a message says and the store keeps."""
 
 from __future__ import annotations
 
@@ -98,10 +98,34 @@ def refusal(files: Sequence[FilePart], taken: Sequence[str], model: str) -> str 
     `taken` are the media types that it takes, as patterns such as `image/*`.
     """
     for file in files:
-        if not any(fnmatch.fnmatchcase(file.media_type, pattern) for pattern in taken):
+        if not is_taken(file, taken):
             what = f"it takes {', '.join(taken)}" if taken else "it takes no files"
             return f"model {model} cannot take {file.name or file.url} ({file.media_type}); {what}"
     return None
+
+
+def is_taken(file: FilePart, taken: Sequence[str]) -> bool:
+    """Whether the file is of one of the media types, which are patterns such as `image/*`."""
+    return any(fnmatch.fnmatchcase(file.media_type, pattern) for pattern in taken)
+
+
+def described(file: FilePart) -> str:
+    """What a file is, in a few words: `image/png chart.png, 12 KB`."""
+    name = file.name or (file.url if file.digest is None else "")
+    size = "" if file.size is None else f", {in_words(file.size)}"
+    return f"{file.media_type} {name}".rstrip() + size
+
+
+def untaken(file: FilePart, why: str = "this model does not take it") -> str:
+    """The line that a model reads in place of a file that a tool returned."""
+    return f"[{described(file)}: {why}]"
+
+
+def in_words(size: int) -> str:
+    """A number of bytes: `812 bytes`, `12 KB`, `1.2 MB`."""
+    if size < 1_000:
+        return f"{size} bytes"
+    return f"{size / 1_000:.0f} KB" if size < 999_500 else f"{size / 1_000_000:.1f} MB"
 
 
 def _opened(given: object, max_bytes: int, field: str) -> File:

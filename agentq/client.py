@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from agentq.events.stream import EventStream
     from agentq.executors.base import Executor
     from agentq.insight.why import Reason
-    from agentq.messages import Message
+    from agentq.messages import FilePart, Message
     from agentq.results import RunResult
     from agentq.runs import RunState, SessionState, Status
     from agentq.settings import Settings
@@ -129,6 +129,10 @@ class Client:
     def messages(self, run_id: str) -> tuple[Message, ...]:
         """The transcript as it stands."""
         return self._portal.call(self._client.messages, run_id)
+
+    def file(self, run_id: str, file: FilePart | str) -> bytes:
+        """The content of a stored file that the run's messages refer to, by its part or digest; see `Store.file`."""
+        return self._portal.call(self._client.file, run_id, file)
 
     def events(self, run_id: str, *, after: int = 0, live: bool = True, kinds: Iterable[str] = ()) -> Iterator[Event]:
         """Every event past the cursor `after` (the `seq` of the last one seen), then live until the run has ended.
@@ -258,6 +262,10 @@ class Run:
 
     def messages(self) -> tuple[Message, ...]:
         return self._client.messages(self.id)
+
+    def file(self, file: FilePart | str) -> bytes:
+        """See `Client.file`."""
+        return self._client.file(self.id, file)
 
     def events(self, *, after: int = 0, live: bool = True, kinds: Iterable[str] = ()) -> Iterator[Event]:
         """See `Client.events`."""

@@ -17,6 +17,7 @@ from agentq.intake import (
     NOTHING,
     check_tools,
     checked_before,
+    checked_digest,
     checked_id,
     checked_limit,
     checked_name,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from agentq.executors.base import Executor
     from agentq.insight.asking import Insight
     from agentq.insight.why import Reason
-    from agentq.messages import Message
+    from agentq.messages import FilePart, Message
     from agentq.results import RunResult
     from agentq.stores.base import Store
 
@@ -187,6 +188,10 @@ class AsyncClient:
     async def messages(self, run_id: str) -> tuple[Message, ...]:
         """The transcript as it stands."""
         return await self._parts().store.messages(checked_id(run_id))
+
+    async def file(self, run_id: str, file: FilePart | str) -> bytes:
+        """The content of a stored file that the run's messages refer to, by its part or digest; see `Store.file`."""
+        return await self._parts().store.file(checked_id(run_id), checked_digest(file))
 
     async def events(
         self, run_id: str, *, after: int = 0, live: bool = True, kinds: Iterable[str] = ()
@@ -355,6 +360,10 @@ class AsyncRun:
 
     async def messages(self) -> tuple[Message, ...]:
         return await self._client.messages(self.id)
+
+    async def file(self, file: FilePart | str) -> bytes:
+        """See `AsyncClient.file`."""
+        return await self._client.file(self.id, file)
 
     def events(self, *, after: int = 0, live: bool = True, kinds: Iterable[str] = ()) -> AsyncGenerator[Event, None]:
         """See `AsyncClient.events`."""

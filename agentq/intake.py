@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agentq import _ids, _json
-from agentq.attachments import Attached
+from agentq.attachments import Attached, described
 from agentq.errors import InvalidInput, RunNotFound
-from agentq.messages import user_message
+from agentq.messages import FilePart, user_message
 from agentq.runs import SWITCHES, Status
 from agentq.settings import Settings, check_name, times_to_live
 from agentq.stores.base import NewRun
@@ -23,6 +23,7 @@ _MAX_LIMIT = 1000
 _MAX_OFFSET = 2**31
 _MAX_REMARK_CHARS = 1000
 _MAX_TOOLS = 1000
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _TOOL = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 # A delay above a year is a mistake in the unit.
 _MAX_DELAY_S = 366 * 86_400
@@ -247,3 +248,13 @@ def checked_status(status: Status | str) -> Status:
     except ValueError:
         names = ", ".join(Status)
         raise InvalidInput(f"status {status!r} does not exist; there are: {names}", field="status") from None
+
+
+def checked_digest(file: FilePart | str) -> str:
+    """The digest of a file that a store holds, from the part that refers to it or as it is. Raises `InvalidInput`."""
+    if isinstance(file, FilePart) and file.digest is None:
+        raise InvalidInput(f"{described(file)} is not stored: fetch it from its URL", field="file")
+    digest = file.digest if isinstance(file, FilePart) else file
+    if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
+        raise InvalidInput(f"file must be a file of a message, or its SHA-256 in hex, not {digest!r:.80}", field="file")
+    return digest

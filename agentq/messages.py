@@ -9,7 +9,14 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    TypeAdapter,
+    model_serializer,
+)
 
 from agentq.errors import StoreCorrupted
 
@@ -25,6 +32,17 @@ class Data(BaseModel):
     """A frozen value. Unknown fields are ignored: a newer version may have written them."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Lean(Data):
+    """A value that is dumped without its `files` where it has none: most have none, and they are written twice."""
+
+    @model_serializer(mode="wrap")
+    def _without_no_files(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        dumped: dict[str, Any] = dump(self)
+        if not dumped.get("files", True):
+            del dumped["files"]
+        return dumped
 
 
 class Role(StrEnum):
@@ -108,14 +126,19 @@ class ToolCallPart(Data):
     native: dict[str, Any] | None = None
 
 
-class ToolResultPart(Data):
-    """The result of one call. `outcome` says whether it is the tool's value, an error, or not known."""
+class ToolResultPart(Lean):
+    """The result of one call. `outcome` says whether it is the tool's value, an error, or not known.
+
+    The model gets `content` and the `files`. `data` is for programs: what the tool gave them beside the text, as JSON.
+    """
 
     type: Literal["tool_result"] = "tool_result"
     call_id: str
     name: str
     content: str
     outcome: Literal["ok", "error", "unknown", "cancelled"] = "ok"
+    files: tuple[FilePart, ...] = ()
+    data: Any = None
     provider_call_id: str | None = None
 
     @property

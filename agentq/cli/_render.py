@@ -254,9 +254,11 @@ class Renderer:
         took = f"  {duration(event.duration_ms)}" if event.duration_ms else ""
         if isinstance(event, ToolFinished):
             label = f"{label}: " if label else ""
-            text = _words.content(event.content, self._limit(2 + len(label) + len(took)))
+            text = _words.result(event.content, event.files, self._limit(2 + len(label) + len(took)))
             arrow, dim = self._page.style("←", "green"), self._page.style(label, "dim")
             self._page.line(f"{arrow} {dim}{text}{self._page.style(took, 'dim')}")
+            for file in event.files:
+                self._page.line(_words.file(file, self._out, "  "))
         else:
             outcome = "" if event.outcome == "error" else f" ({event.outcome})"
             label = f"{label or event.name}{outcome}: "

@@ -6,6 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from agentq.attachments import in_words
 from agentq.cli._output import Output, clip, count, duration, one_line, printable
 from agentq.messages import FilePart, Message, Part, ReasoningPart, Role, TextPart, ToolCallPart, ToolResultPart, Usage
 
@@ -25,6 +26,19 @@ def content(text: str, width: int | None = None) -> str:
     if width is not None:
         return clip(one_line(text), width) or "(nothing)"
     return printable(text).rstrip().replace("\n", "\n  ") or "(nothing)"
+
+
+def file(part: FilePart, out: Output, indent: str = "") -> str:
+    """`+ chart.png image/png, 12 KB`."""
+    size = "" if part.size is None else f", {in_words(part.size)}"
+    return (
+        f"{indent}{out.style('+', 'cyan')} {one_line(part.name or part.url)} {out.style(part.media_type + size, 'dim')}"
+    )
+
+
+def result(text: str, files: Sequence[FilePart], width: int | None = None) -> str:
+    """A tool's result as `content` writes it, for lines that are followed by those of its files."""
+    return content(text, width) if text or not files else "(no text)"
 
 
 def tokens(usage: Usage) -> str:
@@ -84,7 +98,7 @@ def _part(role: Role, part: Part, out: Output, width: int | None) -> Iterator[st
             for line in printable(part.text).rstrip("\n").split("\n") if part.text else ():
                 yield out.style(f"~ {line}".rstrip(), "dim")
         case FilePart():
-            yield f"{out.style('+', 'cyan')} {one_line(part.name or part.url)} {out.style(part.media_type, 'dim')}"
+            yield file(part, out)
         case ToolCallPart():
             yield f"{out.style('→', 'cyan')} {call(part.name, part.arguments, room)}"
         case ToolResultPart() if part.is_error:
@@ -92,7 +106,10 @@ def _part(role: Role, part: Part, out: Output, width: int | None) -> Iterator[st
             yield out.style(f"✗ {part.name}{outcome}: {content(part.content, room)}", "red")
         case ToolResultPart():
             name = out.style(f"{part.name}:", "dim")
-            yield f"{out.style('←', 'green')} {name} {content(part.content, room and room - len(part.name) - 2)}"
+            text = result(part.content, part.files, room and room - len(part.name) - 2)
+            yield f"{out.style('←', 'green')} {name} {text}"
+            for returned in part.files:
+                yield file(returned, out, "  ")
 
 
 _SPEAKERS: Mapping[Role, tuple[str, tuple[str, ...]]] = {

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field, TypeAdapter
 
 from agentq.errors import InvalidInput, StoreCorrupted
-from agentq.messages import Data, Message, NoteKind, StopReason, Usage
+from agentq.messages import Data, FilePart, Lean, Message, NoteKind, StopReason, Usage
 
 
 class _Event(Data):
@@ -165,13 +165,15 @@ class ToolProgress(_Event):
     fraction: float | None = None
 
 
-class ToolFinished(_Event):
-    """A tool returned."""
+class ToolFinished(_Event, Lean):
+    """A tool returned: a text, files by reference, and `data` where it had some for programs beside the text."""
 
     type: Literal["tool.finished"] = "tool.finished"
     call_id: str
     name: str
     content: str
+    files: tuple[FilePart, ...] = ()
+    data: Any = None
     duration_ms: int = 0
 
 

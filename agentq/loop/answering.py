@@ -12,7 +12,7 @@ from agentq.runs import Question, RunState
 from agentq.steps import CallStep, encode_call_step
 from agentq.stores.base import Answer, StepRecord
 from agentq.tools.behaviour import Reconciled
-from agentq.tools.function import dump_result
+from agentq.tools.results import returned_text
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -36,7 +36,7 @@ def question_about(call: ToolCallPart, step: CallStep) -> Question:
 def answer_to(run: RunState, question: Question, given: Any, *, by: str = "") -> Answer:
     """The answer as a store takes it. `given` is what the tool would have returned, or a `Reconciled`.
 
-    Raises `ToolError` for a result that has no JSON form.
+    Raises `ToolError` for a result that has no JSON form or has files.
     """
     step = CallStep(attempt=question.attempt, effect="once", arguments_hash=question.arguments_hash)
     word: Literal["result", "did_not_happen", "unknown"] = given.value if isinstance(given, Reconciled) else "result"
@@ -48,15 +48,17 @@ def answer_to(run: RunState, question: Question, given: Any, *, by: str = "") ->
         step = step.model_copy(update={"result": result})
         told.append(ToolFailed(call_id=result.call_id, name=result.name, content=result.content, outcome="unknown"))
     else:
-        content = _json.storable(dump_result(given))
+        came = returned_text(given)
+        content = _json.storable(came.content)
         result = ToolResultPart(
             call_id=question.call_id,
             name=question.tool,
             content=content,
+            data=came.data,
             provider_call_id=question.provider_call_id,
         )
         step = step.model_copy(update={"result": result})
-        told.append(ToolFinished(call_id=result.call_id, name=result.name, content=content))
+        told.append(ToolFinished(call_id=result.call_id, name=result.name, content=content, data=came.data))
     return Answer(run.fence, StepRecord(question.call_id, encode_call_step(step)), tuple(told))
 
 

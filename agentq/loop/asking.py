@@ -128,7 +128,7 @@ class Asking:
         output = agent.output
         request = ModelRequest(
             name,
-            messages,
+            self._loop.files.shown(self._run.run_id, messages, provider),
             history_length=history_length,
             files=await self._loop.files.of(self._run.run_id, messages, provider, model),
             instructions=self._instructions.text,

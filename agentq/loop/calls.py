@@ -1,6 +1,7 @@
 """Making the tool calls of one reply: announced where they have an effect, run, journaled one by one.
 
-The last result needs no write of its own if the call only read: the commit follows at once, and takes it along.
+The last result needs no write of its own if the call only read and gave no file: the commit follows at once, and takes
+it along.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from agentq.decide import PlannedCall, unknown_result
@@ -22,6 +24,7 @@ from agentq.stores.base import StepRecord
 from agentq.tools.batching import batches, is_safe_beside_others
 from agentq.tools.behaviour import Reconciled
 from agentq.tools.execution import CallOutcome, CallWithdrawn, check_call, execute_call, reconcile_call
+from agentq.tools.results import within_limits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
 
 
 logger = logging.getLogger(__name__)
+NO_FILES: Mapping[str, bytes] = MappingProxyType({})
 
 
 class Calls:
@@ -66,7 +70,7 @@ class Calls:
         self._writer = writer
         self._interrupts = interrupts
         self._clock = loop.clock
-        self._max_result_chars = loop.settings.max_value_bytes
+        self._settings = loop.settings
         self._slots = asyncio.Semaphore(agent.max_parallel)
         # Calls that run beside each other now.
         self._siblings = Siblings()
@@ -94,11 +98,12 @@ class Calls:
         flag = threading.Event()
         await self._contexts.prepare(tool)
         found = await self._interrupts.run(
-            reconcile_call(tool, call, self._contexts.of(call, tool, step.attempt, flag)), "none", flag
+            reconcile_call(tool, call, self._contexts.of(call, tool, step.attempt, flag), self._settings), "none", flag
         )
         if isinstance(found, CallOutcome):
             result = self._within_limit(found.result)
-            await self._journal(result, step.model_copy(update={"result": result}), found.duration_ms)
+            step = step.model_copy(update={"result": result})
+            await self._journal(result, step, found.duration_ms, contents=found.contents)
         elif found is Reconciled.UNKNOWN and tool.on_unknown == "tell":
             await self._journal(unknown_result(call), step.model_copy(update={"result": unknown_result(call)}), 0)
         elif found is not None:
@@ -286,7 +291,7 @@ class Calls:
         """Keep what came of a call. `was_begun`: an earlier worker may have made it."""
         self.made += 1
         self._left -= 1
-        result = self._within_limit(outcome.result)
+        result, contents = self._within_limit(outcome.result), outcome.contents
         if was_begun and not outcome.entered:
             # The tool is gone, takes other arguments or refuses them now: what the earlier attempt did stands.
             logger.warning(
@@ -295,25 +300,19 @@ class Calls:
                 result.content,
                 extra={"run_id": self._run.run_id, "call_id": plan.call.call_id},
             )
-            result = unknown_result(plan.call)
+            result, contents = unknown_result(plan.call), NO_FILES
         finished = step.model_copy(update={"result": result, "raised": outcome.raised})
         changes = self._contexts.keep(outcome.changes)
-        if self._left == 0 and plan.effect == "none" and not changes:
+        if self._left == 0 and plan.effect == "none" and not changes and not contents:
             self._writer.emit(_finished_event(result, outcome.duration_ms))
             self.steps[result.call_id] = finished
         else:
-            await self._journal(result, finished, outcome.duration_ms, changes)
+            await self._journal(result, finished, outcome.duration_ms, changes, contents)
 
     def _within_limit(self, result: ToolResultPart) -> ToolResultPart:
-        """A result that is too large to be stored is cut: the call has been made, so it must not fail for that."""
-        tool = self.toolbox.named(result.name)
-        limit, total = self._max_result_chars, len(result.content)
-        if tool is not None and tool.behaviour.max_result_chars is not None:
-            limit = min(limit, tool.behaviour.max_result_chars)
-        if total <= limit:
-            return result
-        notice = f"[Truncated: {total} chars total, showing first {limit}]"
-        return result.model_copy(update={"content": f"{result.content[:limit]}\n{notice}"})
+        tool, most = self.toolbox.named(result.name), self._settings.max_value_bytes
+        own = tool.behaviour.max_result_chars if tool is not None else None
+        return within_limits(result, most if own is None else min(most, own), most)
 
     def _on_cancel(self, call: ToolCallPart) -> OnInterrupt:
         tool = self.toolbox.named(call.name)
@@ -338,19 +337,32 @@ class Calls:
             may_start=may_start,
             arguments=arguments,
             may_retry=lambda: self._interrupts.current is None,
+            limits=self._settings,
         )
 
     async def _journal(
-        self, result: ToolResultPart, step: CallStep, duration_ms: int, changes: tuple[Change, ...] = ()
+        self,
+        result: ToolResultPart,
+        step: CallStep,
+        duration_ms: int,
+        changes: tuple[Change, ...] = (),
+        contents: Mapping[str, bytes] = NO_FILES,
     ) -> None:
-        record = StepRecord(result.call_id, encode_call_step(step), changes=changes)
+        record = StepRecord(result.call_id, encode_call_step(step), changes=changes, files=contents)
         await self._writer.write([record], [_finished_event(result, duration_ms)])
         self.steps[result.call_id] = step
 
 
 def _finished_event(result: ToolResultPart, duration_ms: int) -> ToolFinished | ToolFailed:
     if result.outcome == "ok":
-        return ToolFinished(call_id=result.call_id, name=result.name, content=result.content, duration_ms=duration_ms)
+        return ToolFinished(
+            call_id=result.call_id,
+            name=result.name,
+            content=result.content,
+            files=result.files,
+            data=result.data,
+            duration_ms=duration_ms,
+        )
     return ToolFailed(
         call_id=result.call_id,
         name=result.name,

@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agentq.attachments import refusal
+from agentq.attachments import is_taken, refusal, untaken
 from agentq.errors import FileNotStored, ProviderError
-from agentq.messages import FilePart, Role
-from agentq.providers.base import media_types_of
+from agentq.messages import FilePart, Role, ToolResultPart
+from agentq.providers.base import media_types_of, result_media_types_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from agentq.messages import Message
+    from agentq.messages import Message, Part
     from agentq.providers.base import Provider
     from agentq.stores.base import Store
 
+logger = logging.getLogger(__name__)
 # A run asks for its files with every iteration; many runs share few files.
 _CACHE_BYTES = 64_000_000
 _RUNS_SEEN = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """How many messages of a run were looked through, the files attached to them, and whether tools returned some.
+
+    Those are not remembered: what the model is shown of them may get less from one call to the next.
+    """
+
+    seen: int = 0
+    attached: tuple[FilePart, ...] = ()
+    has_returned: bool = False
 
 
 class Files:
@@ -30,38 +45,52 @@ class Files:
         self._cache_bytes = cache_bytes
         self._held: OrderedDict[tuple[str, str], bytes] = OrderedDict()
         self._size = 0
-        # Run → how many of its messages were looked through, and the files that they refer to.
-        self._found: OrderedDict[str, tuple[int, tuple[FilePart, ...]]] = OrderedDict()
+        self._found: OrderedDict[str, _Found] = OrderedDict()
 
     async def of(self, run_id: str, messages: Sequence[Message], provider: Provider, model: str) -> Mapping[str, bytes]:
-        """The contents of the stored files that `messages` refer to, by digest.
+        """The contents of the stored files that `messages` refer to and the model takes, by digest.
 
-        Raises `ProviderError`, not retryable, for a file that the model does not take or that is gone.
+        Raises `ProviderError`, not retryable, for an attached file that the model does not take or that is gone. For
+        want of a file that a tool returned no run fails: the model reads a line about it.
         """
-        files = self._files_in(run_id, messages)
-        if not files:
-            return {}
-        if refused := refusal(files, media_types_of(provider), model):
+        found = self._look_through(run_id, messages)
+        if refused := refusal(found.attached, media_types_of(provider), model):
             raise ProviderError(refused, provider=provider.name, retryable=False)
         contents: dict[str, bytes] = {}
-        for file in files:
-            digest = file.digest
-            if digest is not None and digest not in contents:
-                contents[digest] = await self._content(run_id, digest, file.name)
+        for file in found.attached:
+            if file.digest is not None and file.digest not in contents:
+                contents[file.digest] = await self._content(run_id, file.digest, file.name)
+        taken = result_media_types_of(provider)
+        for file in _returned(messages) if found.has_returned else ():
+            if file.digest is not None and file.digest not in contents and is_taken(file, taken):
+                try:
+                    contents[file.digest] = await self._content(run_id, file.digest, file.name)
+                except ProviderError as error:
+                    logger.warning("run %s goes on: %s", run_id, error, extra={"run_id": run_id})
         return contents
 
-    def _files_in(self, run_id: str, messages: Sequence[Message]) -> tuple[FilePart, ...]:
+    def shown(self, run_id: str, messages: tuple[Message, ...], provider: Provider) -> tuple[Message, ...]:
+        """The messages, with a line of text for each file of a result that the provider's models do not take."""
+        taken = result_media_types_of(provider)
+        if not self._look_through(run_id, messages).has_returned:
+            return messages
+        return tuple(_with_words(message, taken) if message.role is Role.TOOL else message for message in messages)
+
+    def _look_through(self, run_id: str, messages: Sequence[Message]) -> _Found:
         """A transcript is long and only grows, so what an earlier iteration looked through is not looked at again."""
-        seen, files = self._found.pop(run_id, (0, ()))
-        if seen > len(messages):
-            seen, files = 0, ()
-        # Only people attach files.
-        asked = (message for message in messages[seen:] if message.role is Role.USER)
-        files += tuple(part for message in asked for part in message.parts if isinstance(part, FilePart))
-        self._found[run_id] = (len(messages), files)
+        known = self._found.pop(run_id, _Found())
+        if known.seen > len(messages):
+            known = _Found()
+        new = messages[known.seen :]
+        asked = (message for message in new if message.role is Role.USER)
+        found = self._found[run_id] = _Found(
+            len(messages),
+            known.attached + tuple(part for message in asked for part in message.parts if isinstance(part, FilePart)),
+            known.has_returned or next(_returned(new), None) is not None,
+        )
         if len(self._found) > _RUNS_SEEN:
             self._found.popitem(last=False)
-        return files
+        return found
 
     async def _content(self, run_id: str, digest: str, name: str | None) -> bytes:
         key = (run_id, digest)
@@ -77,3 +106,27 @@ class Files:
         while self._size > self._cache_bytes and len(self._held) > 1:
             self._size -= len(self._held.popitem(last=False)[1])
         return content
+
+
+def _returned(messages: Sequence[Message]) -> Iterator[FilePart]:
+    """The files that tools returned."""
+    for message in messages:
+        if message.role is Role.TOOL:
+            for result in message.tool_results:
+                yield from result.files
+
+
+def _with_words(message: Message, taken: Sequence[str]) -> Message:
+    """The results with a line in place of each file that is not taken."""
+    if all(is_taken(file, taken) for file in _returned((message,))):
+        return message
+    parts: list[Part] = []
+    for part in message.parts:
+        if isinstance(part, ToolResultPart) and part.files:
+            lines = [untaken(file) for file in part.files if not is_taken(file, taken)]
+            content = "\n".join(filter(None, (part.content, *lines)))
+            files = tuple(file for file in part.files if is_taken(file, taken))
+            parts.append(part.model_copy(update={"content": content, "files": files}))
+        else:
+            parts.append(part)
+    return message.model_copy(update={"parts": tuple(parts)})

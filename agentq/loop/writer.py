@@ -100,7 +100,8 @@ class StepWriter:
         Raises `LeaseLost`, and `CancelRequested` when a record announces an effect and the run was cancelled: then
         `events` are dropped, for they tell of what did not happen.
         """
-        if any(record.starts_effect for record in records):
+        # Files are large: those of several calls together would hold Redis up, which takes a write at one go.
+        if any(record.starts_effect or record.files for record in records):
             await self._write_alone(records, events)
             return
         self._check_open()
@@ -114,7 +115,7 @@ class StepWriter:
         await waiter
 
     async def _write_alone(self, records: Sequence[StepRecord], events: Sequence[Event]) -> None:
-        """Write records that the store may refuse: a refusal concerns no other record and no other event."""
+        """Write records without company: the refusal of an effect concerns no other record and no other event."""
         await self.settle()
         waiting = self._waiting.take_events()
         try:

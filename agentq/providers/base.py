@@ -109,8 +109,9 @@ class Provider(Protocol):
     so by `Retried`; a wait of more than a minute is the run's, so then it raises. It keeps no state between calls: any
     worker may make the next one.
 
-    It may have more: `media_types`, see `media_types_of`; `promises_output(request)`, see there; `check(model,
-    settings)`, see `check_model_settings`; and `aclose()`, which closes what it holds open in the running event loop.
+    It may have more: `media_types`, see `media_types_of`; `result_media_types`, see `result_media_types_of`;
+    `promises_output(request)`, see there; `check(model, settings)`, see `check_model_settings`; and `aclose()`, which
+    closes what it holds open in the running event loop.
     """
 
     name: str
@@ -137,4 +138,13 @@ def media_types_of(provider: Provider) -> tuple[str, ...]:
     A provider that says nothing takes none.
     """
     given: tuple[str, ...] = getattr(provider, "media_types", ())
+    return given
+
+
+def result_media_types_of(provider: Provider) -> tuple[str, ...]:
+    """The files that the provider's models take in the result of a tool, as patterns.
+
+    A provider that says nothing takes none: its models read a line about each in its place.
+    """
+    given: tuple[str, ...] = getattr(provider, "result_media_types", ())
     return given

@@ -75,13 +75,15 @@ class StepRecord:
     """One line of the journal. `name` is `reply` or the call id; `value` is JSON.
 
     `starts_effect` marks the line that announces a call with an effect: it is refused after a cancel. `changes` to
-    values are made in the same go.
+    values are made in the same go. `files` are the contents of files that the value refers to, by digest: they are
+    kept with those that came with the run.
     """
 
     name: str
     value: bytes
     starts_effect: bool = False
     changes: tuple[Change, ...] = ()
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,7 +288,8 @@ class Store(Protocol):
         """Write steps and events in one go; either may be empty. `using_tools` moves the phase on.
 
         Raises `CancelRequested` when a record starts an effect and the run was cancelled; a record that already
-        stands exactly so is accepted.
+        stands exactly so is accepted. Files of records are kept, each digest once, as long as those of `NewRun` are:
+        with the run, or with its session.
         """
         ...
 

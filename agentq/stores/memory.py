@@ -149,6 +149,8 @@ class MemoryStore:
 
         now = self._clock.now_ms()
         run.log.write(batch.events, at_ms=now, fold=batch.fold)
+        for record in records:
+            (run.session or run).files.update(record.files)
         run.journal.update((record.name, record.value) for record in records)
         self._change(run, [change for record in records for change in record.changes], SESSION_TTL_MS)
         run.set(now, phase=Phase.USING_TOOLS if using_tools else run.state.phase)

@@ -174,6 +174,7 @@ class RedisStore:
             ranges=_arguments.ranges(batch),
             quotes=quotes,
             changes=_arguments.changes(change for record in records for change in record.changes),
+            blobs=[item for record in records for pair in record.files.items() for item in pair],
         )
         return Appended(last, at_ms)
 

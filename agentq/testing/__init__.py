@@ -50,7 +50,15 @@ __all__ = [
 ]
 
 _SUITES = {"StoreContract": "store_contract", "StreamContract": "stream_contract"}
-_PARTS = ("_contract", "_commit_rules", "_lease_rules", "_session_rules", "_steering_rules", "_value_rules")
+_PARTS = (
+    "_contract",
+    "_commit_rules",
+    "_file_rules",
+    "_lease_rules",
+    "_session_rules",
+    "_steering_rules",
+    "_value_rules",
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -34,6 +34,7 @@ from agentq.testing._contract import (
     stored,
     try_claim,
 )
+from agentq.testing._file_rules import FileRules
 from agentq.testing._lease_rules import LeaseRules
 from agentq.testing._session_rules import SessionRules
 from agentq.testing._steering_rules import SteeringRules
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.asyncio
-class StoreContract(LeaseRules, CommitRules, SessionRules, SteeringRules, ValueRules):
+class StoreContract(LeaseRules, CommitRules, SessionRules, SteeringRules, ValueRules, FileRules):
     """What every store does.
 
     class TestMyStore(StoreContract):

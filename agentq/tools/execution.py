@@ -10,14 +10,16 @@ import inspect
 import logging
 import time
 import traceback
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from agentq import _json
 from agentq.errors import InvalidArguments, ToolError
 from agentq.messages import ToolCallPart, ToolResultPart
+from agentq.settings import Settings
 from agentq.tools.behaviour import Permission, Reconciled
-from agentq.tools.function import Tool, dump_result, is_async
+from agentq.tools.function import Tool, is_async
+from agentq.tools.results import Returned, returned
 from agentq.tools.state import Scope
 from agentq.tools.threads import pool
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 T = TypeVar("T")
+DEFAULTS = Settings()
 
 
 Changes = tuple[tuple[Scope, str, bytes | None], ...]
@@ -38,7 +41,8 @@ class CallOutcome:
     """How a call went. `raised` is True where the tool itself failed, not where the call was unfit for it.
 
     `entered` is False where the tool was not called at all. `changes` are what it changed in `ctx.state`: whose it is,
-    the name, and the value, None for one that was deleted.
+    the name, and the value, None for one that was deleted. `contents` are those of files that the result refers to, by
+    digest.
     """
 
     result: ToolResultPart
@@ -46,6 +50,7 @@ class CallOutcome:
     duration_ms: int
     entered: bool = True
     changes: Changes = ()
+    contents: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +87,12 @@ async def execute_call(
     may_start: Callable[[], bool] = lambda: True,
     arguments: Mapping[str, Any] | None = None,
     may_retry: Callable[[], bool] = lambda: True,
+    limits: Settings = DEFAULTS,
 ) -> CallOutcome:
     """Run one call and return what became of it; `known` are the names to offer where there is no such tool.
 
     `arguments` are those that `check_call` found good; without them they are bound here. A tool with `retries` is
-    entered again where it failed, as long as `may_retry` says so.
+    entered again where it failed, as long as `may_retry` says so. `limits` say how large files may be.
 
     Whatever goes wrong is an error result for the model to read; only the cancellation of this task, KeyboardInterrupt
     and their like are raised. A synchronous tool runs in a thread. A thread cannot be stopped: on timeout or
@@ -94,11 +100,11 @@ async def execute_call(
     tool is entered, in its thread, which it may have waited for: if not, `CallWithdrawn` is raised.
     """
     started = time.monotonic()
-    content = await _or_failed(_content(tool, call, ctx, known, may_start, arguments, may_retry), call, ctx)
-    if isinstance(content, _Failed):
-        return _outcome(call, content.content, started, "error", raised=content.raised, entered=content.entered)
-    text, changes = content
-    return replace(_outcome(call, ctx.secrets.redact(text), started), changes=changes)
+    made = await _or_failed(_made(tool, call, ctx, known, may_start, arguments, may_retry, limits), call, ctx)
+    if isinstance(made, _Failed):
+        return _outcome(call, Returned(made.content), started, "error", raised=made.raised, entered=made.entered)
+    came, changes = made
+    return replace(_outcome(call, came, started), changes=changes)
 
 
 async def _or_failed(work: Awaitable[T], call: ToolCallPart, ctx: ToolContext) -> T | _Failed:
@@ -122,7 +128,7 @@ async def _or_failed(work: Awaitable[T], call: ToolCallPart, ctx: ToolContext) -
 
 def _outcome(
     call: ToolCallPart,
-    content: str,
+    came: Returned,
     started: float,
     outcome: Literal["ok", "error"] = "ok",
     *,
@@ -132,11 +138,13 @@ def _outcome(
     result = ToolResultPart(
         call_id=call.call_id,
         name=call.name,
-        content=_json.storable(content),
+        content=_json.storable(came.content),
         outcome=outcome,
+        files=came.files,
+        data=came.data,
         provider_call_id=call.provider_call_id,
     )
-    return CallOutcome(result, raised, round((time.monotonic() - started) * 1000), entered)
+    return CallOutcome(result, raised, round((time.monotonic() - started) * 1000), entered, contents=came.contents)
 
 
 async def check_call(
@@ -152,7 +160,7 @@ async def check_call(
     if not isinstance(checked, _Failed):
         return checked
     content = f"{call.name} was not called: {checked.content}" if checked.raised else checked.content
-    return _outcome(call, content, started, "error", raised=checked.raised, entered=False)
+    return _outcome(call, Returned(content), started, "error", raised=checked.raised, entered=False)
 
 
 async def _validated(tool: Tool, call: ToolCallPart, ctx: ToolContext) -> dict[str, Any]:
@@ -197,7 +205,7 @@ def _bound(tool: Tool, call: ToolCallPart, ctx: ToolContext) -> dict[str, Any]:
         raise _CallRefused(f"The arguments do not fit {call.name}:\n{error}") from error
 
 
-async def _content(
+async def _made(
     tool: Tool | None,
     call: ToolCallPart,
     ctx: ToolContext,
@@ -205,7 +213,8 @@ async def _content(
     may_start: Callable[[], bool],
     given: Mapping[str, Any] | None,
     may_retry: Callable[[], bool],
-) -> tuple[str, Changes]:
+    limits: Settings,
+) -> tuple[Returned, Changes]:
     if tool is None:
         names = ", ".join(known)
         raise _CallRefused(f"There is no tool named {call.name}; " + (f"there are: {names}" if names else "use none"))
@@ -214,7 +223,7 @@ async def _content(
     for again in range(tool.behaviour.retries + 1):
         try:
             value, entered = await _entered(tool, arguments, ctx, may_start if again == 0 else may_retry, again)
-            return dump_result(value), _changes(entered)
+            return await returned(value, limits, ctx.secrets), _changes(entered)
         except Exception as error:
             if again == tool.behaviour.retries or not _is_worth_another_try(tool, error) or not may_retry():
                 raise
@@ -259,7 +268,9 @@ def _changes(ctx: ToolContext) -> Changes:
     return tuple((scope, name, value) for scope, values in ctx.state.scopes for name, value in values.changes().items())
 
 
-async def reconcile_call(tool: Tool, call: ToolCallPart, ctx: ToolContext) -> CallOutcome | Reconciled:
+async def reconcile_call(
+    tool: Tool, call: ToolCallPart, ctx: ToolContext, limits: Settings = DEFAULTS
+) -> CallOutcome | Reconciled:
     """Ask the tool's `reconcile` hook what became of a call that had started; without one, nobody knows.
 
     A hook that fails or takes longer than the tool may knows nothing either, and the log says why.
@@ -273,7 +284,7 @@ async def reconcile_call(tool: Tool, call: ToolCallPart, ctx: ToolContext) -> Ca
         found = await _in_time(tool, lambda: hook(ctx, arguments), ctx, is_async=is_async(hook))
         if isinstance(found, Reconciled):
             return found
-        content = dump_result(found)
+        came = await returned(found, limits, ctx.secrets)
     except (Exception, SystemExit) as error:
         _logger.warning(
             "tool %s could not find out what became of its call: %s",
@@ -283,7 +294,7 @@ async def reconcile_call(tool: Tool, call: ToolCallPart, ctx: ToolContext) -> Ca
             extra={"run_id": ctx.run_id, "call_id": ctx.call_id},
         )
         return Reconciled.UNKNOWN
-    return _outcome(call, content, started)
+    return _outcome(call, came, started)
 
 
 async def _in_time(tool: Tool, enter: Callable[[], Any], ctx: ToolContext, *, is_async: bool) -> Any:

@@ -318,7 +318,10 @@ def dump_result(value: Any) -> str:
         return pydantic_core.to_json(value, inf_nan_mode="constants").decode()
     except (ValueError, TypeError, RecursionError) as error:
         reason = str(error).removeprefix("Error serializing to JSON: ")
-        raise ToolError(f"the tool returned {type(value).__name__} that cannot be serialised: {reason}") from error
+        hint = "; return a File for what is no text" if isinstance(value, bytes | bytearray | memoryview) else ""
+        raise ToolError(
+            f"the tool returned {type(value).__name__} that cannot be serialised: {reason}{hint}"
+        ) from error
 
 
 def _check_names(name: Any, description: Any) -> None:

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from agentq import AsyncClient, Callbacks
-from agentq.errors import AgentQError, InvalidInput, NotFinished, NotWaiting, RunNotFound, SessionNotFound
+from agentq.errors import (
+    AgentQError,
+    FileNotStored,
+    InvalidInput,
+    NotFinished,
+    NotWaiting,
+    RunNotFound,
+    SessionNotFound,
+)
+from agentq.messages import FilePart
 from agentq.stores.filters import RunFilter
 from agentq.stores.memory import MemoryStore
 
@@ -57,6 +66,17 @@ CALLS: list[tuple[str, dict[str, Any], type[AgentQError], str]] = [
     ("outcome", {"run_id": NOWHERE}, RunNotFound, GONE),
     ("messages", {"run_id": "not a run"}, RunNotFound, NO_ID),
     ("messages", {"run_id": NOWHERE}, RunNotFound, GONE),
+    ("file", {"run_id": "not a run", "file": "0" * 64}, RunNotFound, NO_ID),
+    ("file", {"run_id": NOWHERE, "file": "0" * 64}, RunNotFound, GONE),
+    ("file", {"run_id": "RUN", "file": "0" * 64}, FileNotStored, "file 000000000000….* is not stored"),
+    ("file", {"run_id": "RUN", "file": "chart.png"}, InvalidInput, "a file of a message, or its SHA-256.* 'chart.png'"),
+    ("file", {"run_id": "RUN", "file": b"0"}, InvalidInput, "a file of a message, or its SHA-256"),
+    (
+        "file",
+        {"run_id": "RUN", "file": FilePart(url="https://x.org/a.png", media_type="image/png")},
+        InvalidInput,
+        "image/png https://x.org/a.png is not stored: fetch it from its URL",
+    ),
     ("events", {"run_id": "not a run"}, RunNotFound, NO_ID),
     ("events", {"run_id": NOWHERE}, RunNotFound, GONE),
     ("events", {"run_id": "RUN", "after": -1}, InvalidInput, "has no event -1"),

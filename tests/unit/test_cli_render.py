@@ -38,6 +38,7 @@ from agentq.events.model import (
     ToolProgress,
 )
 from agentq.messages import (
+    FilePart,
     Message,
     NoteKind,
     Role,
@@ -49,6 +50,11 @@ from agentq.messages import (
     user_message,
 )
 from tests.unit._cli import T0, Terminal, numbered
+
+FILES = (
+    FilePart(url="agentq:d", media_type="image/png", name="a\nb.png", size=12_345),
+    FilePart(url="https://x.org/b", media_type="application/pdf"),
+)
 
 
 def drawn(events: list[Event], stream: io.StringIO | None = None, **look: object) -> str:
@@ -314,6 +320,36 @@ CASES: dict[str, tuple[list[Event], str]] = {
             )
         ],
         "… events 3-9 were trimmed; the transcript so far:\n> What is\n  7 + 9?\nLet me add.\n→ add(a=7)\n← add: 16\n",
+    ),
+    "files of a result": (
+        [
+            ToolCalled(call_id="c", name="draw"),
+            ToolFinished(call_id="c", name="draw", content="Here.", files=FILES, duration_ms=3),
+            ToolFinished(call_id="d", name="photo", content="", files=FILES[:1]),
+        ],
+        (
+            "→ draw()\n← Here.  3 ms\n  + a b.png image/png, 12 KB\n  + https://x.org/b application/pdf\n"
+            "← photo: (no text)\n  + a b.png image/png, 12 KB\n"
+        ),
+    ),
+    "files in a transcript": (
+        [
+            Gap(
+                first=3,
+                last=9,
+                messages=(
+                    user_message("Look.", FILES[:1]),
+                    Message(
+                        role=Role.TOOL,
+                        parts=(ToolResultPart(call_id="c", name="draw", content="Here.", files=FILES),),
+                    ),
+                ),
+            )
+        ],
+        (
+            "… events 3-9 were trimmed; the transcript so far:\n+ a b.png image/png, 12 KB\n> Look.\n"
+            "← draw: Here.\n  + a b.png image/png, 12 KB\n  + https://x.org/b application/pdf\n"
+        ),
     ),
     "what a model says cannot move the cursor": (
         [TextDelta(text="\x1b[2Jhi\r\nyou\x07"), ToolFinished(call_id="c", name="t", content="\x1b]0;x\x07")],

@@ -50,6 +50,18 @@ def test_long_texts_are_left_out_and_come_back_byte_for_byte():
     assert filled(kept, contents, quotes) == items
 
 
+def test_a_long_text_and_its_data_are_both_left_out():
+    data = {"rows": [{"name": "ü", "price": 1.0, "none": None}] * 10}
+    for content in (LONG, "short"):
+        result = ToolResultPart(call_id="R.1.0", name="look", content=content, data=data)
+        event = ToolFinished(call_id="R.1.0", name="look", content=content, data=data, duration_ms=3)
+        contents, items = [encode_message(results_message([result]))], [b"e" + encode_event(event)]
+        kept, quotes = without_repeats(items, (event,), contents)
+        assert len(quotes) == (2 if content == LONG else 1)
+        assert len(kept[0]) < 150
+        assert filled(kept, contents, quotes) == items
+
+
 @pytest.mark.parametrize(
     ("event", "contents"),
     [

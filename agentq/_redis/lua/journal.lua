@@ -1,7 +1,7 @@
 --[[
-Write finished and started steps of the iteration in flight, together with events and values. Each may be none.
+Write finished and started steps of the iteration in flight, together with events, values and files. Each may be none.
 
-Builds keys of values from the prefix.
+Builds keys of values, and the session's key of files, from the prefix.
 
 KEYS[1]  run        run hash
 KEYS[2]  journal    steps: `reply` or a call id → JSON
@@ -19,6 +19,7 @@ ARGV[9]  items*     events
 ARGV[10]  ranges*    numbers of the deltas that an event of this batch replaces, "first-last"
 ARGV[11]  quotes*    texts of events that are in the records
 ARGV[12]  changes*   scopes, names and values to keep, or empty ones to take away
+ARGV[13]  blobs*      digests and contents of files that the records refer to
 
 Returns {number of the last event, time}, or
   -1  RunNotFound       there is no such run
@@ -33,6 +34,7 @@ Returns {number of the last event, time}, or
 -- @include lease
 -- @include fence
 -- @include values
+-- @include files
 
 local run, fence = KEYS[1], ARGV[2]
 local state = read(run, 'status', 'fence', 'owner', 'cancel', 'batch')
@@ -40,7 +42,7 @@ local code = refused(state, fence, ARGV[3])
 if code then
   return code
 end
-local records, items, ranges, quotes, changes = lists(8, 5)
+local records, items, ranges, quotes, changes, blobs = lists(8, 6)
 fill(quotes, records, items)
 local answer = already(state, fence, ARGV[4])
 if answer then
@@ -58,6 +60,7 @@ if ARGV[5] == '1' and state.cancel then
 end
 
 local now = now_ms()
+keep_files(ARGV[1], run, blobs)
 call_many('HSET', KEYS[2], records)
 change_values(ARGV[1], run, changes, ARGV[7])
 if ARGV[6] ~= '' then

@@ -15,10 +15,13 @@ if TYPE_CHECKING:
     from agentq.callbacks import Callbacks
     from agentq.client import Client
     from agentq.client_async import AsyncClient
+    from agentq.context.compaction import Compaction, compact
     from agentq.context.files import FileRetriever
     from agentq.context.memory import Fact, SessionMemory, UserMemory
     from agentq.context.retrieval import Passage, Retrieval, Retriever
     from agentq.context.sections import Section
+    from agentq.context.shortening import budget_tool_results
+    from agentq.context.tokens import estimate_tokens
     from agentq.errors import (
         AgentQError,
         Conflict,
@@ -51,6 +54,7 @@ __all__ = [
     "AsyncClient",
     "Callbacks",
     "Client",
+    "Compaction",
     "Conflict",
     "Fact",
     "File",
@@ -79,6 +83,9 @@ __all__ = [
     "Toolset",
     "UserMemory",
     "agent",
+    "budget_tool_results",
+    "compact",
+    "estimate_tokens",
     "tool",
 ]
 
@@ -89,6 +96,7 @@ _HOMES = {
     "AsyncClient": "client_async",
     "Callbacks": "callbacks",
     "Client": "client",
+    "Compaction": "context.compaction",
     "Conflict": "errors",
     "Fact": "context.memory",
     "File": "attachments",
@@ -117,6 +125,9 @@ _HOMES = {
     "Toolset": "tools.toolset",
     "UserMemory": "context.memory",
     "agent": "loop.class_agent",
+    "budget_tool_results": "context.shortening",
+    "compact": "context.compaction",
+    "estimate_tokens": "context.tokens",
     "tool": "tools.function",
 }
 

@@ -12,7 +12,7 @@ from agentq.attachments import Attachable, read_files, refusal
 from agentq.callbacks import Callbacks, calls, finish
 from agentq.catalogue import Catalogue
 from agentq.errors import InvalidInput
-from agentq.events.model import checked_kinds
+from agentq.events.kinds import checked_kinds
 from agentq.intake import (
     NOTHING,
     check_tools,

@@ -1,7 +1,7 @@
 """Messages and their parts: what a transcript is made of, the same for every provider.
 
 A transcript is append-only. Roles: `user`, `assistant`, `tool` (the results of one reply, in the order of its calls)
-and `system` (a note of the loop that tells the model what went wrong).
+and `system` (a note of the loop that tells the model what went wrong, or a record of what the model reads less of).
 """
 
 from __future__ import annotations
@@ -73,6 +73,7 @@ class NoteKind(StrEnum):
     OUTPUT_INVALID = "output_invalid"
     RETRIED = "retried"
     RETRIEVED = "retrieved"
+    COMPACTED = "compacted"
 
 
 class TextPart(Data):
@@ -199,11 +200,32 @@ class Origin(Data):
     model: str
 
 
+# What was done to make a transcript fit, the cheapest first.
+CompactionStrategy = Literal["tool_results", "whitespace", "summary", "dropped"]
+
+
+class CompactionRecord(Data):
+    """From here on, the model reads less than what is stored. Indexes count the messages of the session and the run.
+
+    Those before `left_out` are replaced by the text of the record's message, but for the one at `kept`. Results of
+    tools before `results_upto` are cut to `max_tool_result_chars`, and those before `whitespace_upto` have their white
+    space collapsed. Only the last record of a transcript counts.
+    """
+
+    strategy: CompactionStrategy
+    left_out: int = 0
+    kept: int | None = None
+    results_upto: int = 0
+    max_tool_result_chars: int = 0
+    whitespace_upto: int = 0
+
+
 class Message(Data):
     """One entry of a transcript.
 
     `model`, `origin`, `stop_reason` and `usage` stand on replies, `note` on notes of the loop. A reply has an `origin`
-    where a part of it has `native` or a signature.
+    where a part of it has `native` or a signature. `compacted` makes a message a record that no model reads; its text
+    is the summary, if there is one, `model` and `usage` say who wrote that and what it took.
     """
 
     role: Role
@@ -213,6 +235,7 @@ class Message(Data):
     stop_reason: StopReason | None = None
     usage: Usage | None = None
     note: NoteKind | None = None
+    compacted: CompactionRecord | None = None
 
     @property
     def text(self) -> str:

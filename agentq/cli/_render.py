@@ -11,6 +11,7 @@ from agentq.cli._page import Page
 from agentq.events.model import (
     AttemptReset,
     CancelRequestedEvent,
+    ContextCompacted,
     ContextRetrieved,
     DataLostEvent,
     Event,
@@ -117,6 +118,8 @@ class Renderer:
                 self._model_failed(event)
             case ContextRetrieved():
                 self._retrieved(event)
+            case ContextCompacted():
+                self._compacted(event)
             case AttemptReset():
                 self._reset(event)
             case ToolCalled():
@@ -209,6 +212,14 @@ class Renderer:
         sources = ", ".join(dict.fromkeys(passage.source for passage in event.passages if passage.source))
         words = f"found {count(len(event.passages), 'passage')}" + (f": {one_line(sources)}" if sources else "")
         self._page.line(self._page.style(f"· {clip(words, self._limit(2))}", "dim"))
+
+    def _compacted(self, event: ContextCompacted) -> None:
+        """Say that the model reads less from here on."""
+        self._page.close()
+        sizes = f"about {event.tokens_before} tokens → {event.tokens_after}"
+        counts = f"{count(event.messages_before, 'message')} → {event.messages_after}"
+        words = f"context: {_words.COMPACTIONS.get(event.strategy, event.strategy)} ({sizes}, {counts})"
+        self._page.line(self._page.style(f"· {words}", "dim"))
 
     def _called(self, event: ToolCalled) -> None:
         self._seen.is_reply_open = True

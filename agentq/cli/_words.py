@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from agentq.attachments import in_words
 from agentq.cli._output import Output, clip, count, duration, one_line, printable
-from agentq.messages import FilePart, Message, Part, ReasoningPart, Role, TextPart, ToolCallPart, ToolResultPart, Usage
+from agentq.messages import (
+    CompactionRecord,
+    FilePart,
+    Message,
+    Part,
+    ReasoningPart,
+    Role,
+    TextPart,
+    ToolCallPart,
+    ToolResultPart,
+    Usage,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -79,11 +90,30 @@ def unread_script(prompt: str) -> str | None:
 _LIKE_A_SCRIPT = re.compile(r"call\s.*[{&]|stream\s.*\"|sleep\s+[\d.]|fail!?\s+\d")
 
 
+# What was done to make a transcript fit.
+COMPACTIONS = {
+    "tool_results": "old results cut",
+    "whitespace": "white space in old results collapsed",
+    "summary": "old messages summed up",
+    "dropped": "old messages left out",
+}
+
+
 def transcript(messages: Sequence[Message], out: Output, *, width: int | None) -> Iterator[str]:
     """The lines of `messages`; results name their tool, for they stand apart from their call."""
     for message in messages:
+        if message.compacted is not None:
+            yield from _record(message, message.compacted, out)
+            continue
         for part in message.parts:
             yield from _part(message.role, part, out, width)
+
+
+def _record(message: Message, record: CompactionRecord, out: Output) -> Iterator[str]:
+    """What the model reads less of from here on; the messages above stay as they are."""
+    yield out.style(f"· context: {COMPACTIONS[record.strategy]}", "dim")
+    for line in printable(message.text).split("\n") if message.text and record.strategy == "summary" else ():
+        yield out.style(f"  {line}".rstrip(), "dim")
 
 
 def _part(role: Role, part: Part, out: Output, width: int | None) -> Iterator[str]:

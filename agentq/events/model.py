@@ -6,12 +6,11 @@ An event is stored as JSON without `seq`, `at_ms` and `run_id`; the store gives 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
-from agentq.errors import InvalidInput, StoreCorrupted
+from agentq.errors import StoreCorrupted
 from agentq.messages import Data, FilePart, Lean, Message, NoteKind, StopReason, Usage
 
 
@@ -143,6 +142,21 @@ class ContextRetrieved(_Event):
     passages: tuple[FoundPassage, ...] = ()
     duration_ms: int = 0
     error: str = ""
+
+
+class ContextCompacted(_Event):
+    """The transcript was too long for the model, which reads less of it from here on. Tokens are estimates.
+
+    `strategy` says how: results of tools were cut (`tool_results`), their white space collapsed (`whitespace`), old
+    messages summed up (`summary`) or, because that failed, left out (`dropped`).
+    """
+
+    type: Literal["context.compacted"] = "context.compacted"
+    strategy: str
+    messages_before: int
+    messages_after: int
+    tokens_before: int
+    tokens_after: int
 
 
 class ToolCalled(_Event):
@@ -312,6 +326,7 @@ Event = Annotated[
     | ModelRetried
     | ModelReplaced
     | ContextRetrieved
+    | ContextCompacted
     | ToolCalled
     | ToolProgress
     | ToolFinished
@@ -332,10 +347,6 @@ Event = Annotated[
     Field(discriminator="type"),
 ]
 
-# Every kind of event, by the name in its `type`.
-KINDS = tuple(kind.model_fields["type"].default for kind in get_args(get_args(Event)[0]))
-# What must not be missed by whoever asked for these: which deltas to forget.
-_DELTA_KINDS = frozenset({"text.delta", "reasoning.delta"})
 
 _event: TypeAdapter[Event] = TypeAdapter(Event)
 _UNSTORED = {"run_id", "seq", "at_ms"}
@@ -378,21 +389,3 @@ _DELTAS = (TextDelta, ReasoningDelta)
 def is_delta(event: Event) -> bool:
     """Whether the event is folded away once its reply is complete."""
     return isinstance(event, _DELTAS)
-
-
-def checked_kinds(kinds: Iterable[str]) -> frozenset[str]:
-    """The kinds that whoever asks for `kinds` gets; of none named, all. Raises `InvalidInput`.
-
-    `gap` comes with every kind, for it says that some are missing, and `attempt.reset` with the deltas that it undoes.
-    """
-    if isinstance(kinds, str):
-        raise InvalidInput(f"kinds must be a list of names: [{kinds!r}]", field="kinds")
-    given = tuple(kinds) if isinstance(kinds, Iterable) else (kinds,)
-    if odd := [kind for kind in given if not isinstance(kind, str)]:
-        raise InvalidInput(f"kinds must be a list of names; {odd[0]!r:.80} is none", field="kinds")
-    asked = frozenset(given)
-    if unknown := sorted(asked.difference(KINDS)):
-        raise InvalidInput(f"kinds has {unknown[0]!r}; events are: {', '.join(KINDS)}", field="kinds")
-    if not asked:
-        return frozenset(KINDS)
-    return asked | {"gap"} | ({"attempt.reset"} if asked & _DELTA_KINDS else set())

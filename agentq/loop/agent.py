@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from agentq import _json
+from agentq.context.compaction import Compaction
 from agentq.context.memory import Memory
 from agentq.context.retrieval import checked_retrieval
 from agentq.context.sections import Prompt
@@ -41,6 +42,7 @@ class Agent:
     `instructions` are a text, or a list of texts and `Section`s; `prompt` is where those are computed and kept.
     `memory` is what it remembers from run to run: `SessionMemory()` or `UserMemory()`.
     `retriever` finds passages for what the user said, before the model is asked; a `Retrieval` says how it is used.
+    `compaction` says how much of a long transcript the model reads; without it, all.
     `model` is "provider:model", or several of them: the next one is asked where the ones before it fail.
     `model_settings` go to the provider as they are; those of one model alone stand under its name. `output_type` is
     what answers are: a pydantic model, or another type whose JSON is an object. `queue` is where its runs wait, if not
@@ -67,6 +69,7 @@ class Agent:
     max_parallel: int = 10
     retriever: Retriever | Retrieval | None = None
     memory: Memory | None = None
+    compaction: Compaction | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name, field="name")
@@ -77,6 +80,7 @@ class Agent:
             raise InvalidInput("model names none; leave it out for mock", field="model")
         for model in models:
             parse_model(model)
+        asked = self._models_asked(models)
         object.__setattr__(self, "_prompt", Prompt(self.instructions))
         if self.memory is not None and not isinstance(self.memory, Memory):
             raise InvalidInput(
@@ -92,12 +96,12 @@ class Agent:
         settings = _without_functions(self.model_settings)
         _json.checked(settings, field="model_settings")
         object.__setattr__(self, "_has_own_settings", any(":" in name for name in settings))
-        unused = sorted(name for name in settings if ":" in name and name not in models)
+        unused = sorted(name for name in settings if ":" in name and name not in asked)
         if unused:
             raise InvalidInput(
                 f"model_settings has settings of {unused[0]!r}, which is no model of this agent", field="model_settings"
             )
-        for model in models:
+        for model in asked:
             try:
                 check_settings(model, self.settings_of(model))
             except InvalidInput as error:
@@ -116,6 +120,19 @@ class Agent:
                 f"{name:.80} is no agent; use Agent(...), or decorate the class with @agent", field="agents"
             )
         return found
+
+    def _models_asked(self, models: tuple[str, ...]) -> tuple[str, ...]:
+        """Its models, and the one that writes summaries."""
+        if self.compaction is None:
+            return models
+        if not isinstance(self.compaction, Compaction):
+            raise InvalidInput(
+                f"compaction must be a Compaction(max_tokens=...), not {self.compaction!r}", field="compaction"
+            )
+        if self.compaction.model is None:
+            return models
+        parse_model(self.compaction.model)
+        return tuple(dict.fromkeys((*models, self.compaction.model)))
 
     def _take_tools(self) -> None:
         object.__setattr__(self, "tools", checked_tools(self.tools))

@@ -21,7 +21,7 @@ from agentq.providers.base import (
     promises_output,
 )
 from agentq.providers.prices import priced
-from agentq.providers.reply import ReplyBuilder
+from agentq.providers.reply import ReplyBuilder, storable
 
 if TYPE_CHECKING:
     from agentq.loop.agent import Agent
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from agentq.loop.calls import Calls
     from agentq.loop.loop import Loop
     from agentq.loop.writer import StepWriter
-    from agentq.providers.base import Chunk, Provider
+    from agentq.providers.base import Provider
     from agentq.runs import RunState
 
 # A model that is in trouble although it was asked again and again is left in peace so long, if there is another.
@@ -57,7 +57,7 @@ class Asking:
         Raises what the last of them raised, or what an earlier one did where only that may pass: a run can wait for it.
         Raises `ContextError` where the instructions cannot be put together, and then asks none.
         """
-        self._instructions = await self._briefing.instructions(self._run)
+        self._instructions = await self._briefing.instructions(self._run, self._calls.toolbox.specs)
         models = (self._run.model,) if self._run.model else self._agent.models
         models = self._loop.resting.last(models)
         passing: ProviderError | None = None
@@ -97,7 +97,7 @@ class Asking:
         stream = provider.stream(await self._request(provider, name, model))
         try:
             async for given in stream:
-                chunk = _storable(given)
+                chunk = storable(given)
                 self._builder.add(chunk)
                 if isinstance(chunk, TextChunk):
                     if chunk.text:
@@ -124,13 +124,15 @@ class Asking:
 
     async def _request(self, provider: Provider, name: str, model: str) -> ModelRequest:
         agent = self._agent
-        messages, history_length = self._briefing.shown()
+        shown = self._briefing.shown()
+        messages, are_whole = shown.messages, not shown.whole
         output = agent.output
         request = ModelRequest(
             name,
-            self._loop.files.shown(self._run.run_id, messages, provider),
-            history_length=history_length,
-            files=await self._loop.files.of(self._run.run_id, messages, provider, model),
+            self._loop.files.shown(self._run.run_id, messages, provider, are_whole=are_whole),
+            history_length=shown.history_length,
+            whole=shown.whole,
+            files=await self._loop.files.of(self._run.run_id, messages, provider, model, are_whole=are_whole),
             instructions=self._instructions.text,
             stable=self._instructions.stable,
             tools=self._calls.toolbox.specs,
@@ -156,19 +158,3 @@ def _with_another(error: ProviderError, model: str, other: ProviderError) -> Pro
         code=error.code,
         request_id=error.request_id,
     )
-
-
-def _storable(chunk: Chunk) -> Chunk:
-    """The chunk, with a question mark for each lone surrogate: half of an emoji must not fail the run."""
-    match chunk:
-        case TextChunk() | ReasoningChunk() if chunk.native is None:
-            chunk.text = _json.storable(chunk.text)
-        case TextChunk() | ReasoningChunk():
-            chunk.text, chunk.native = _json.storable(chunk.text), _json.storable_tree(chunk.native)
-        case ToolCallChunk():
-            chunk.name, chunk.arguments = _json.storable_tree(chunk.name), _json.storable(chunk.arguments)
-            chunk.provider_call_id = _json.storable_tree(chunk.provider_call_id)
-            chunk.native = _json.storable_tree(chunk.native)
-        case Retried():
-            chunk.error = _json.storable(chunk.error)
-    return chunk

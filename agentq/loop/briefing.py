@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from agentq.loop.compacting import Compacting, View, overhead_of
 from agentq.loop.remembering import Remembering
 from agentq.loop.retrieving import Retrieving
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from agentq.context.sections import Instructions
     from agentq.decide import Finish
     from agentq.loop.agent import Agent
     from agentq.loop.interrupts import Interrupts
     from agentq.loop.loop import Loop
     from agentq.loop.writer import StepWriter
-    from agentq.messages import Message
+    from agentq.messages import Usage
     from agentq.runs import RunState
     from agentq.stores.base import Claim
     from agentq.stores.values import Change
+    from agentq.tools.spec import ToolSpec
 
 
 class Briefing:
@@ -26,24 +30,39 @@ class Briefing:
     def __init__(self, loop: Loop, agent: Agent, claim: Claim, writer: StepWriter, interrupts: Interrupts) -> None:
         self._prompt = agent.prompt
         self._retrieving = Retrieving(agent.retrieval, claim, writer, loop.clock)
+        self._compacting = Compacting(loop, agent, claim, writer)
         self._remembering = Remembering(
             agent.memory, claim, loop.store, clock=loop.clock, interrupts=interrupts, is_lost=lambda: writer.closed
         )
 
-    async def instructions(self, run: RunState) -> Instructions:
-        """What to tell the model now. Raises `ContextError` where that cannot be put together."""
+    async def instructions(self, run: RunState, specs: Sequence[ToolSpec]) -> Instructions:
+        """What to tell the model now; the messages are made to fit with it and with the tools.
+
+        Raises `ContextError` where that cannot be put together.
+        """
         composed = await self._prompt.compose(run)
         await self._remembering.recall()
         await self._retrieving.find(run)
-        return self._retrieving.told(self._remembering.told(composed))
+        told = self._retrieving.told(self._remembering.told(composed))
+        if self._compacting.is_on:
+            await self._compacting.find(run, overhead_of(told.text, specs), self._retrieving.hides)
+        return told
 
-    def shown(self) -> tuple[tuple[Message, ...], int]:
-        """The messages that the model reads, and how many of them are of earlier runs."""
-        return self._retrieving.shown()
+    def shown(self) -> View:
+        """The messages that the model reads."""
+        return self._compacting.view(self._retrieving.hides).followed_by(self._retrieving.added)
 
-    def kept(self, finish: Finish) -> Finish:
-        """The end of the iteration, with what the transcript keeps of what the model was told."""
-        return self._retrieving.kept(finish)
+    def kept(self, finish: Finish, *, journal_stays: bool) -> Finish:
+        """The end of the iteration, with what the transcript keeps of what the model was told.
+
+        `journal_stays`: there is more in the journal than that, so a commit that appends nothing must leave it.
+        """
+        return self._retrieving.kept(self._compacting.kept(finish, journal_stays=journal_stays))
+
+    @property
+    def usage(self) -> Usage:
+        """What it took to have less to read."""
+        return self._compacting.usage
 
     async def changes(self, finish: Finish) -> tuple[Change, ...]:
         """What the end of the iteration changes in the memory. Raises `StoreUnavailable`."""

@@ -47,13 +47,23 @@ class Files:
         self._size = 0
         self._found: OrderedDict[str, _Found] = OrderedDict()
 
-    async def of(self, run_id: str, messages: Sequence[Message], provider: Provider, model: str) -> Mapping[str, bytes]:
+    async def of(
+        self,
+        run_id: str,
+        messages: Sequence[Message],
+        provider: Provider,
+        model: str,
+        *,
+        are_whole: bool = True,
+    ) -> Mapping[str, bytes]:
         """The contents of the stored files that `messages` refer to and the model takes, by digest.
+
+        `are_whole`: they are all that there are so far, so that the next time there are these and more.
 
         Raises `ProviderError`, not retryable, for an attached file that the model does not take or that is gone. For
         want of a file that a tool returned no run fails: the model reads a line about it.
         """
-        found = self._look_through(run_id, messages)
+        found = self._look_through(run_id, messages) if are_whole else _found_in(messages)
         if refused := refusal(found.attached, media_types_of(provider), model):
             raise ProviderError(refused, provider=provider.name, retryable=False)
         contents: dict[str, bytes] = {}
@@ -69,10 +79,12 @@ class Files:
                     logger.warning("run %s goes on: %s", run_id, error, extra={"run_id": run_id})
         return contents
 
-    def shown(self, run_id: str, messages: tuple[Message, ...], provider: Provider) -> tuple[Message, ...]:
+    def shown(
+        self, run_id: str, messages: tuple[Message, ...], provider: Provider, *, are_whole: bool = True
+    ) -> tuple[Message, ...]:
         """The messages, with a line of text for each file of a result that the provider's models do not take."""
         taken = result_media_types_of(provider)
-        if not self._look_through(run_id, messages).has_returned:
+        if are_whole and not self._look_through(run_id, messages).has_returned:
             return messages
         return tuple(_with_words(message, taken) if message.role is Role.TOOL else message for message in messages)
 
@@ -81,12 +93,9 @@ class Files:
         known = self._found.pop(run_id, _Found())
         if known.seen > len(messages):
             known = _Found()
-        new = messages[known.seen :]
-        asked = (message for message in new if message.role is Role.USER)
+        new = _found_in(messages[known.seen :])
         found = self._found[run_id] = _Found(
-            len(messages),
-            known.attached + tuple(part for message in asked for part in message.parts if isinstance(part, FilePart)),
-            known.has_returned or next(_returned(new), None) is not None,
+            len(messages), known.attached + new.attached, known.has_returned or new.has_returned
         )
         if len(self._found) > _RUNS_SEEN:
             self._found.popitem(last=False)
@@ -106,6 +115,13 @@ class Files:
         while self._size > self._cache_bytes and len(self._held) > 1:
             self._size -= len(self._held.popitem(last=False)[1])
         return content
+
+
+def _found_in(messages: Sequence[Message]) -> _Found:
+    # Only people attach files.
+    asked = (message for message in messages if message.role is Role.USER)
+    attached = tuple(part for message in asked for part in message.parts if isinstance(part, FilePart))
+    return _Found(len(messages), attached, next(_returned(messages), None) is not None)
 
 
 def _returned(messages: Sequence[Message]) -> Iterator[FilePart]:

@@ -74,10 +74,16 @@ def commit_of(
     is_journaled: bool = False,
     changes: tuple[Change, ...] = (),
 ) -> Commit:
-    """The commit that a decision amounts to. `reply` is the model's, for its usage; it counts as a turn."""
+    """The commit that a decision amounts to. `reply` is the model's, for its usage; it counts as a turn.
+
+    A summary that the messages hold is counted too.
+    """
     usage = Usage(**run.usage)
     if reply is not None:
         usage += reply.usage or Usage()
+    for message in finish.messages:
+        if message.compacted is not None:
+            usage += message.usage or Usage()
     return Commit(
         status=finish.status,
         messages=finish.messages,

@@ -262,7 +262,8 @@ class Iteration:
 
     async def _commit(self, finish: Finish) -> Outcome:
         loop, lease = self._loop, self._claim.lease
-        finish = self._briefing.kept(finish)
+        has_more = self._reply_is_journaled or bool(self._calls.steps) or self._unreadable is not None
+        finish = self._briefing.kept(finish, journal_stays=has_more)
         changes = await self._briefing.changes(finish)
         reply = self._reply or self._partial
         if reply is not None and reply in finish.messages and not self._reply_is_journaled:
@@ -339,7 +340,7 @@ class Iteration:
             self._run.iteration + 1,
             self._elapsed_ms(),
             self._calls.made,
-            (self._reply.usage if self._reply is not None else None) or Usage(),
+            ((self._reply.usage if self._reply is not None else None) or Usage()) + self._briefing.usage,
             error,
             self._claim.lease,
             self._calls.had_effects,

@@ -15,6 +15,8 @@ from agentq.steps import PART
 from agentq.stores.base import StepRecord
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from agentq._clock import Clock
     from agentq.context.retrieval import Passage, Retrieval
     from agentq.context.sections import Instructions
@@ -93,16 +95,16 @@ class Retrieving:
             return instructions
         return instructions.with_dynamic(self._text)
 
-    def shown(self) -> tuple[tuple[Message, ...], int]:
-        """The messages that the model reads, and how many of them are of earlier runs."""
-        history, messages = self._claim.history, self._claim.messages
-        if self._retrieval is None:
-            return history + messages, len(history)
-        if self._retrieval.place == "message":
-            pending = () if self._pending is None else (self._pending,)
-            return (*history, *messages, *pending), len(history)
-        before = [message for message in history if not is_record(message)]
-        return (*before, *(message for message in messages if not is_record(message))), len(before)
+    @property
+    def hides(self) -> Callable[[Message], bool] | None:
+        """Which messages the model does not read where they stand, if any: it is told of them elsewhere."""
+        return None if self._retrieval is None or self._retrieval.place == "message" else is_record
+
+    @property
+    def added(self) -> tuple[Message, ...]:
+        """What the model reads after the messages."""
+        is_message = self._retrieval is not None and self._retrieval.place == "message"
+        return (self._pending,) if is_message and self._pending is not None else ()
 
     def kept(self, finish: Finish) -> Finish:
         """The end of the iteration, with what was found before the reply that has read it."""

@@ -25,16 +25,19 @@ class OutputFormat:
 class ModelRequest:
     """One call of a model. `model` is the name after the provider's colon, `settings` what the user set for it.
 
-    The first `history_length` of the messages come from earlier runs of the session. `files` holds the bytes of every
-    stored file that a message refers to, by `FilePart.digest`; a file by URL is the provider's to fetch. `stable` says
-    where in `instructions` the beginnings end, in characters, that other requests have in common with this one, for
-    providers that want to be told what to cache. `output` asks for a structured answer; the loop checks it, so a
-    provider whose API cannot promise the form need not.
+    `whole` is the transcript that `messages` were made from by leaving something out, empty where nothing was; no
+    provider sends it, a script finds its place by it. The first `history_length` of the messages come from earlier
+    runs of the session. `files` holds the bytes of every stored file that a message refers to, by
+    `FilePart.digest`; a file by URL is the provider's to fetch. `stable` says where in `instructions` the
+    beginnings end, in characters, that other requests have in common with this one, for providers that want to be
+    told what to cache. `output` asks for a structured answer; the loop checks it, so a provider whose API cannot
+    promise the form need not.
     """
 
     model: str
     messages: tuple[Message, ...]
     history_length: int = 0
+    whole: tuple[Message, ...] = ()
     files: Mapping[str, bytes] = field(default_factory=dict)
     instructions: str = ""
     stable: tuple[int, ...] = ()

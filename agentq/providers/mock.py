@@ -76,7 +76,7 @@ class MockProvider:
 
     async def stream(self, request: ModelRequest) -> AsyncIterator[Chunk]:
         """Yield the next turn. Raises `ProviderError` for a `fail` line and for a script that cannot be played."""
-        turn = next_turn(request.messages)
+        turn = next_turn(request.whole or request.messages)
         if turn.wait_s:
             await self._clock.sleep(turn.wait_s)
         if turn.error is not None:

@@ -8,7 +8,7 @@ from typing import Any, assert_never
 
 import pydantic_core
 
-from agentq import _ids
+from agentq import _ids, _json
 from agentq.errors import ProviderError
 from agentq.messages import Message, Part, ReasoningPart, Role, StopReason, TextPart, ToolCallPart
 from agentq.providers.base import Chunk, ReasoningChunk, ReplyEnd, Retried, TextChunk, ToolCallChunk
@@ -222,3 +222,19 @@ def _can_be_stored(value: Any, depth: int) -> bool:
 
 def _excerpt(text: str) -> str:
     return text if len(text) <= _EXCERPT_CHARS else f"{text[: _EXCERPT_CHARS - 1]}…"
+
+
+def storable(chunk: Chunk) -> Chunk:
+    """The chunk, with a question mark for each lone surrogate: half of an emoji must not fail the run."""
+    match chunk:
+        case TextChunk() | ReasoningChunk() if chunk.native is None:
+            chunk.text = _json.storable(chunk.text)
+        case TextChunk() | ReasoningChunk():
+            chunk.text, chunk.native = _json.storable(chunk.text), _json.storable_tree(chunk.native)
+        case ToolCallChunk():
+            chunk.name, chunk.arguments = _json.storable_tree(chunk.name), _json.storable(chunk.arguments)
+            chunk.provider_call_id = _json.storable_tree(chunk.provider_call_id)
+            chunk.native = _json.storable_tree(chunk.native)
+        case Retried():
+            chunk.error = _json.storable(chunk.error)
+    return chunk

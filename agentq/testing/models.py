@@ -69,7 +69,7 @@ class ScriptedModel:
 
 def _turns_taken(request: ModelRequest) -> int:
     """A refused reply counts by its note, since a transcript may hold the note alone."""
-    _, since = since_prompt(request.messages)
+    _, since = since_prompt(request.whole or request.messages)
     return sum(
         message.note in (NoteKind.PROVIDER_ERROR, NoteKind.REFUSED)
         or (message.role is Role.ASSISTANT and not is_refusal(message))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentq import _json
 from agentq.attachments import Attachable, Attached, File, read_files
+from agentq.context.shortening import cut
 from agentq.errors import InvalidInput, ToolError
 from agentq.messages import STORED_FILE
 from agentq.tools.function import dump_result
@@ -132,7 +133,7 @@ def within_limits(result: ToolResultPart, max_chars: int, max_data_bytes: int) -
     changed: dict[str, Any] = {}
     content = result.content
     if len(content) > max_chars:
-        content = f"{content[:max_chars]}\n[Truncated: {len(content)} chars total, showing first {max_chars}]"
+        content = cut(content, max_chars)
         changed["content"] = content
     if result.data is not None and (size := len(_json.dumps(result.data))) > max_data_bytes:
         notice = f"[Data left out: {size} bytes of JSON, more than the {max_data_bytes} of AGENTQ_MAX_VALUE_BYTES]"

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agentq import Agent, AgentQ, AsyncClient, Callbacks, Client, InvalidInput, ToolContext, tool
-from agentq.events.model import KINDS, Event
+from agentq.events.kinds import KINDS
 from agentq.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from agentq.events.model import Event
 
 STORY = (
     'call add_numbers {"a": 7, "b": 9}\ncall add_numbers {"a": "x", "b": 9}\n'

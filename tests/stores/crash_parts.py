@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from agentq.events.stream import EventStream
     from agentq.loop import Iteration
-    from agentq.providers.base import Chunk, ModelRequest
+    from agentq.providers.base import Chunk, ModelRequest, Provider
     from agentq.steps import Effect
     from agentq.stores.base import Store
 
@@ -225,6 +225,9 @@ class Play:
         self.live: list[Event] = []
         self._viewer: asyncio.Task[None] | None = None
 
+    def provider(self, name: str) -> tuple[Provider, str]:
+        return self.model, name
+
     async def start(self) -> None:
         self.run_id = (await self.backend.store.create(new_run("Do it all."))).run_id
         self._viewer = asyncio.create_task(self._watch())
@@ -242,7 +245,7 @@ class Play:
             store,
             NotedWakeups(),
             self.settings,
-            resolve_model=lambda name: (self.model, name),
+            resolve_model=self.provider,
         )
         task = asyncio.create_task(self._advance(loop, store, f"worker-{self.workers}"))
         if killer is not None:

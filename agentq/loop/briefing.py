@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from agentq.context.tokens import estimate_tokens
 from agentq.loop.compacting import Compacting, View, overhead_of
 from agentq.loop.remembering import Remembering
 from agentq.loop.retrieving import Retrieving
@@ -45,7 +46,8 @@ class Briefing:
         await self._retrieving.find(run)
         told = self._retrieving.told(self._remembering.told(composed))
         if self._compacting.is_on:
-            await self._compacting.find(run, overhead_of(told.text, specs), self._retrieving.hides)
+            overhead = overhead_of(told.text, specs) + estimate_tokens(self._retrieving.added)
+            await self._compacting.find(run, overhead, self._retrieving.hides)
         return told
 
     def shown(self) -> View:

@@ -18,6 +18,7 @@ from agentq.tools.function import Tool, is_async, takes_self
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from agentq.context.compaction import Compaction
     from agentq.context.memory import Memory
     from agentq.context.retrieval import Retrieval, Retriever
 
@@ -43,6 +44,7 @@ class AgentOptions(TypedDict, total=False):
     max_parallel: int
     retriever: Retriever | Retrieval | None
     memory: Memory | None
+    compaction: Compaction | None
 
 
 @overload

@@ -23,7 +23,7 @@ from agentq.events.model import (
     RunQueued,
     TextDelta,
 )
-from agentq.messages import Message, Role, TextPart, user_message
+from agentq.messages import CompactionRecord, Message, Role, TextPart, user_message
 from agentq.runs import Status
 from tests.unit._cli import OTHER, RUN, ScriptedClient, ScriptedOptions, ScriptedRun, Terminal, numbered, run_state
 
@@ -266,6 +266,26 @@ def test_show_prints_state_and_transcript():
     assert told["tokens"] == "3 tokens in, 1 out"
     assert "last error no luck" in facts
     assert transcript == "> hi\nhello\n"
+
+
+def test_show_prints_all_messages_and_where_the_model_began_to_read_less():
+    messages = (
+        user_message("hi"),
+        Message(role=Role.ASSISTANT, parts=(TextPart(text="hello"),)),
+        Message(
+            role=Role.SYSTEM,
+            parts=(TextPart(text="They greeted."),),
+            compacted=CompactionRecord(strategy="summary", left_out=2),
+        ),
+        Message(role=Role.SYSTEM, parts=(), compacted=CompactionRecord(strategy="tool_results", results_upto=2)),
+        Message(role=Role.ASSISTANT, parts=(TextPart(text="bye"),)),
+    )
+    _, transcript = invoke(ScriptedClient(ScriptedRun(run_state(), messages=messages)), "show", RUN).stdout.split(
+        "\n\n"
+    )
+    assert transcript == (
+        "> hi\nhello\n· context: old messages summed up\n  They greeted.\n· context: old results cut\nbye\n"
+    )
 
 
 def test_show_of_a_queued_run_says_when_no_worker_is_there():

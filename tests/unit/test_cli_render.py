@@ -12,6 +12,7 @@ from agentq.cli._render import Renderer
 from agentq.events.model import (
     AttemptReset,
     CancelRequestedEvent,
+    ContextCompacted,
     ContextRetrieved,
     Event,
     FoldedRange,
@@ -269,6 +270,14 @@ CASES: dict[str, tuple[list[Event], str]] = {
             "· found 1 passage\n"
             "! no passages: the retriever took longer than 10 s\n"
         ),
+    ),
+    "a transcript that was made to fit": (
+        [
+            ContextCompacted(
+                strategy="summary", messages_before=41, messages_after=12, tokens_before=9_100, tokens_after=1_200
+            ),
+        ],
+        "· context: old messages summed up (about 9100 tokens → 1200, 41 messages → 12)\n",
     ),
     "a note on a tool does not repeat what failed": (
         [Note(kind=NoteKind.TOOL_ERROR, text="A tool failed (pay: no).", errors=2, max_error_retries=10)],

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from agentq.errors import StoreCorrupted
 from agentq.messages import (
+    CompactionRecord,
     FilePart,
     Message,
     NoteKind,
@@ -76,6 +77,13 @@ messages = st.builds(
     stop_reason=st.none() | st.sampled_from(StopReason),
     usage=st.none() | st.builds(Usage, input_tokens=st.integers(0), output_tokens=st.integers(0, 10**9)),
     note=st.none() | st.sampled_from(NoteKind),
+    compacted=st.none()
+    | st.builds(
+        CompactionRecord,
+        strategy=st.sampled_from(["tool_results", "whitespace", "summary", "dropped"]),
+        left_out=st.integers(0, 10**6),
+        kept=st.none() | st.integers(0, 10**6),
+    ),
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import time
@@ -30,6 +31,12 @@ def is_run_id(text: str) -> bool:
 def call_id(run_id: str, turn: int, index: int) -> str:
     """The id of a tool call, which is its idempotency key too: `<run_id>.<turn>.<index>`."""
     return f"{run_id}.{turn}.{index}"
+
+
+def child_run_id(call_id: str) -> str:
+    """The id of the run that a call of another run starts: always the same, and beside its parent's in order."""
+    number = int.from_bytes(hashlib.sha256(call_id.encode()).digest()[:10], "big")
+    return call_id[:10] + "".join(_ALPHABET[(number >> shift) & 31] for shift in range(75, -1, -5))
 
 
 def run_of_job(job_id: str) -> str | None:

@@ -73,6 +73,7 @@ class AgentQ:
             names = [agent.name for agent in given]
             twice = sorted({name for name in names if names.count(name) > 1})
             raise InvalidInput(f"two agents are named {twice[0]!r}; rename one", field="agents")
+        self.agents = _with_those_that_are_tools(self.agents)
         # Whoever advances runs by an executor of his own needs the store that `run` puts them into.
         self.store = MemoryStore() if store is None and executor is not None else store
         self.stream: EventStream | None = stream or getattr(self.store, "stream", None)
@@ -227,7 +228,7 @@ class AgentQ:
 
         async def advance(run_id: str) -> None:
             # The next run of the session is for whoever asked for it.
-            if run_id == new.run_id:
+            if run_id == new.run_id or await _is_below(store, run_id, new.run_id):
                 await _advance(loop, run_id, waits_in_line=True)
 
         local.bind(advance)
@@ -287,6 +288,16 @@ async def _advance(loop: Loop, run_id: str, *, waits_in_line: bool = False) -> b
     return True
 
 
+async def _is_below(store: Store, run_id: str, above: str) -> bool:
+    """Whether a run is one of those that `above` started, or that these started."""
+    run = await store.read(run_id)
+    while run.parent_run_id is not None:
+        if run.parent_run_id == above:
+            return True
+        run = await store.read(run.parent_run_id)
+    return False
+
+
 async def _turn_or_pause(store: Store, run_id: str) -> None:
     wait: Callable[[str], Awaitable[None]] | None = getattr(store, "wait_for_turn", None)
     if wait is None:
@@ -336,3 +347,21 @@ def _secrets_by_name(secrets: Mapping[str, str] | Callable[[str], str | None] | 
     if callable(secrets):
         return secrets
     raise InvalidInput(f"secrets must be a mapping or a function of the name, not {secrets!r}", field="secrets")
+
+
+def _with_those_that_are_tools(agents: Mapping[str, Agent]) -> dict[str, Agent]:
+    """The agents, and those among their tools that are no others. Raises `InvalidInput` for two of one name."""
+    known = dict(agents)
+    for agent in agents.values():
+        for each in agent.known_tools.offered:
+            of_tool = each.tool.agent
+            if of_tool is None:
+                continue
+            for name, other in _with_those_that_are_tools({of_tool.name: of_tool}).items():
+                if known.setdefault(name, other) is not other:
+                    raise InvalidInput(
+                        f"the tool {each.tool.name} of agent {agent.name!r} is another agent named {name!r} than the "
+                        "one in agents; rename one, or make the tool of that one",
+                        field="agents",
+                    )
+    return known

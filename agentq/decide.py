@@ -50,7 +50,8 @@ class Failure:
 class View:
     """Everything a decision depends on.
 
-    `partial` is what a cancelled model call had said; `output_problem` says what is wrong with the text of an answer.
+    `partial` is what a cancelled model call had said; `output_problem` says what is wrong with the text of an answer;
+    `is_safe` says whether a call may run beside others.
     """
 
     run: RunState
@@ -61,6 +62,7 @@ class View:
     failure: Failure | None = None
     partial: Message | None = None
     output_problem: Callable[[str], str | None] | None = None
+    is_safe: Callable[[ToolCallPart], bool] = lambda call: False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,13 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
+class Await:
+    """Look whether the runs have ended that these calls started, and wait for them if none has."""
+
+    calls: tuple[ToolCallPart, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Finish:
     """Commit. `note` is what the loop tells the model; `reason` is why a run ends without an answer."""
 
@@ -112,7 +121,7 @@ class Finish:
     delay_ms: int = 0
 
 
-Decision = CallModel | RunCalls | Settle | Ask | Finish
+Decision = CallModel | RunCalls | Settle | Ask | Await | Finish
 
 
 def decide(view: View) -> Decision:
@@ -163,14 +172,27 @@ def _after_reply(view: View, reply: Message) -> Decision:
         if view.output_problem is not None and (problem := view.output_problem(reply.text)) is not None:
             return _failed_turn(view, (reply,), NoteKind.OUTPUT_INVALID, problem)
         return Finish(Status.COMPLETED, (reply,), view.run.iteration + 1, 0)
+    return _calls_to_make(view, reply) or _after_calls(view, reply)
+
+
+def _calls_to_make(view: View, reply: Message) -> Decision | None:
+    """What is to be done for calls without a result; None when all of them have one."""
     planned: list[PlannedCall] = []
+    children: list[ToolCallPart] = []
     is_rest = True
     for call in reply.tool_calls:
         step = view.steps.calls.get(call.call_id)
+        if step is not None and step.result is not None:
+            continue
+        if step is not None and step.child is not None and not step.withdrawn:
+            children.append(call)
+            continue
+        if children and not view.is_safe(call):
+            # It may depend on what comes of those runs.
+            is_rest = False
+            break
         if step is None or step.withdrawn:
             planned.append(PlannedCall(call, step.attempt if step else 1, view.effect_of(call)))
-        elif step.result is not None:
-            continue
         elif step.effect != "once" or step.verdict == "did_not_happen":
             planned.append(PlannedCall(call, step.attempt + 1, step.effect))
         elif not planned:
@@ -179,7 +201,9 @@ def _after_reply(view: View, reply: Message) -> Decision:
             # Later calls may depend on what becomes of this one, and the earlier ones come first.
             is_rest = False
             break
-    return RunCalls(tuple(planned), is_rest) if planned else _after_calls(view, reply)
+    if planned:
+        return RunCalls(tuple(planned), is_rest and not children)
+    return Await(tuple(children)) if children else None
 
 
 def _after_calls(view: View, reply: Message) -> Decision:
@@ -239,7 +263,7 @@ def _cancelled(view: View) -> Finish:
 def _result_when_cancelled(call: ToolCallPart, step: CallStep | None) -> ToolResultPart:
     if step is not None and step.result is not None:
         return step.result
-    if step is not None and step.may_have_happened:
+    if step is not None and step.child is None and step.may_have_happened:
         return unknown_result(call)
     return ToolResultPart(
         call_id=call.call_id,

@@ -55,22 +55,29 @@ TRANSITIONS: Mapping[Status, frozenset[Status]] = {
 }
 
 
+# Kinds of questions.
+CALL_OUTCOME = "outcome"
+CHILD = "child"
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a run that is `waiting` waits for a person to say.
+    """What a run that is `waiting` waits for: a word of a person, or the end of another run.
 
     `kind` is "outcome": a call that must not be repeated had started when its worker died, and nobody knows what became
-    of it. `attempt`, `arguments_hash` and `provider_call_id` are the call's, as its worker journaled them.
+    of it; or "child": the call is the work of another run, `run_id`, which has not ended. `attempt`, `arguments_hash`
+    and `provider_call_id` are the call's, as its worker journaled them.
     """
 
     call_id: str
     tool: str
     text: str
-    kind: str = "outcome"
+    kind: str = CALL_OUTCOME
     arguments: Mapping[str, Any] = field(default_factory=dict)
     attempt: int = 1
     arguments_hash: str = ""
     provider_call_id: str | None = None
+    run_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +93,7 @@ class RunState:
     `question` is what a waiting run waits for. `retries` counts how often it was opened again after its end, and
     `retried_at` is the `iteration` that it had then: its budget counts from there. `lost_ms` is when somebody noticed
     that Redis has lost something of the run; `unsure` says that a call with an effect may be among it.
+    `parent_run_id` is the run one of whose calls this run is, and `depth` how many runs there are above it.
     """
 
     run_id: str
@@ -129,6 +137,8 @@ class RunState:
     updated_ms: int = 0
     finished_ms: int = 0
     version: int = SCHEMA_VERSION
+    parent_run_id: str | None = None
+    depth: int = 0
 
     @property
     def is_cancel_requested(self) -> bool:

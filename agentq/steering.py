@@ -11,7 +11,7 @@ from agentq.errors import IllegalTransition, InvalidInput, LeaseLost, NotWaiting
 from agentq.events.model import RunRetried
 from agentq.intake import checked_id, checked_remark
 from agentq.messages import Message, NoteKind, Role, note_message
-from agentq.runs import RunState, Status
+from agentq.runs import CALL_OUTCOME, RunState, Status
 from agentq.stores.base import Retry, Store
 
 if TYPE_CHECKING:
@@ -56,6 +56,8 @@ class Steering:
         question = run.question
         if question is None:
             raise NotWaiting(f"run {run_id} is {run.status} and does not wait for an answer")
+        if question.kind != CALL_OUTCOME:
+            raise NotWaiting(f"run {run_id} waits for no answer: {question.text}")
         if call_id not in (None, question.call_id):
             raise NotWaiting(f"run {run_id} waits for an answer about call {question.call_id}, not {call_id}")
         try:
@@ -109,15 +111,16 @@ class Steering:
             [run_id], owner=owner, claim_id=_ids.new_token(), lease_ms=self._settings.lease_ms
         ):
             try:
-                next_run_id = await settle_cancelled(
+                to_wake = await settle_cancelled(
                     self._store,
                     claim,
                     self._settings,
                     agent_ttl_ms=await self._catalogue.times_to_live(self._store, claim.run.agent),
                     wake=self._wakeup,
                 )
-                if next_run_id is not None and self._executor is not None:
-                    await self._executor.schedule_next_iteration(next_run_id)
+                if self._executor is not None:
+                    for other in to_wake:
+                        await self._executor.schedule_next_iteration(other)
             except LeaseLost:
                 _log.info("another worker took the cancelled run over and ends it", extra={"run_id": run_id})
 

@@ -28,7 +28,7 @@ class CallStep(Data):
 
     `withdrawn` says that the call was announced but never made: its worker was interrupted before. `asked` counts the
     announcements of one attempt from the second on. `verdict` is about a call that had started when its worker died:
-    that it did not happen, or that a person is asked.
+    that it did not happen, or that a person is asked. `child` is the run whose work the call is.
     """
 
     attempt: int = 1
@@ -39,6 +39,7 @@ class CallStep(Data):
     withdrawn: bool = False
     asked: int | None = None
     verdict: Verdict | None = None
+    child: str | None = None
 
     @property
     def may_have_happened(self) -> bool:

@@ -106,6 +106,8 @@ class RunRecord(_Record):
     updated_ms: _Count = 0
     finished_ms: _Count = 0
     version: Annotated[int, Field(ge=0, le=SCHEMA_VERSION)] = SCHEMA_VERSION
+    parent_run_id: _RunId | None = None
+    depth: _Count = 0
 
     @classmethod
     def of(cls, state: RunState, request_hash: str) -> RunRecord:

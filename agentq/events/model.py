@@ -160,13 +160,14 @@ class ContextCompacted(_Event):
 
 
 class ToolCalled(_Event):
-    """A tool is about to run."""
+    """A tool is about to run. `child_run_id` is the run that does the work, where an agent is the tool."""
 
     type: Literal["tool.called"] = "tool.called"
     call_id: str
     name: str
     arguments: dict[str, Any] = Field(default_factory=dict)
     attempt: int = 1
+    child_run_id: str | None = None
 
 
 class ToolProgress(_Event):

@@ -14,6 +14,7 @@ from agentq.context.retrieval import checked_retrieval
 from agentq.context.sections import Prompt
 from agentq.decide import Limits
 from agentq.errors import InvalidInput
+from agentq.loop.children import tool_of
 from agentq.loop.remembering import MEMORY_TOOLS
 from agentq.loop.toolbox import Toolbox, find_tools
 from agentq.output import OutputType
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from agentq.context.retrieval import Retrieval, Retriever
     from agentq.context.sections import Section
     from agentq.runs import RunState
+    from agentq.tools.function import Tool
 
 logger = logging.getLogger(__name__)
 _BACKOFF_MAX_MS = 30_000
@@ -198,6 +200,14 @@ class Agent:
         """How its retriever is used, if it has one."""
         retrieval: Retrieval | None = self._retrieval  # type: ignore[attr-defined]  # set in __post_init__
         return retrieval
+
+    def as_tool(self, name: str | None = None, *, description: str = "") -> Tool:
+        """A tool whose calls are runs of this agent, each with a transcript and budgets of its own.
+
+        The model gives a `prompt`, and gets the answer; a run that fails is an error. The run that calls waits, and
+        holds no worker meanwhile. Cancelling it cancels the other. Raises `InvalidInput`.
+        """
+        return tool_of(self, name or self.name, description or f"Hand a task to {self.name}; the result is its answer.")
 
     @property
     def models(self) -> tuple[str, ...]:

@@ -10,18 +10,20 @@ import asyncio
 import logging
 import threading
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
+from agentq import _ids
 from agentq.decide import PlannedCall, unknown_result
+from agentq.errors import CancelRequested, RunNotFound
 from agentq.events.model import ToolCalled, ToolFailed, ToolFinished
 from agentq.loop.announcing import Announcing
+from agentq.loop.children import Children
 from agentq.loop.contexts import Contexts
 from agentq.loop.early import EarlyCalls
-from agentq.loop.interrupts import Siblings
-from agentq.messages import ToolResultPart
+from agentq.loop.interrupts import Interrupt, Siblings
 from agentq.steps import CallStep, arguments_hash, encode_call_step
 from agentq.stores.base import StepRecord
-from agentq.tools.batching import batches, is_safe_beside_others
+from agentq.tools.batching import batches, discarded, is_safe_beside_others
 from agentq.tools.behaviour import Reconciled
 from agentq.tools.execution import CallOutcome, CallWithdrawn, check_call, execute_call, reconcile_call
 from agentq.tools.results import within_limits
@@ -36,11 +38,12 @@ if TYPE_CHECKING:
     from agentq.loop.loop import Loop
     from agentq.loop.toolbox import Toolbox
     from agentq.loop.writer import StepWriter
-    from agentq.messages import ToolCallPart
-    from agentq.runs import RunState
+    from agentq.messages import ToolCallPart, ToolResultPart
+    from agentq.runs import Question, RunState
     from agentq.steps import Effect, Verdict
     from agentq.stores.values import Change
     from agentq.tools.behaviour import OnInterrupt
+    from agentq.tools.function import Tool
 
 
 logger = logging.getLogger(__name__)
@@ -77,6 +80,7 @@ class Calls:
         self._safe: dict[str, bool] = {}
         self._early = EarlyCalls(self._slots, self._may_start_early, self._make_early)
         self._announcing = Announcing(self.steps, writer, interrupts, loop.clock, loop.settings.lease_ms / 3000)
+        self._children = Children(loop, run, writer)
         self._contexts = Contexts(loop, run, writer, self._report)
 
     def effect_of(self, call: ToolCallPart) -> Effect:
@@ -131,7 +135,7 @@ class Calls:
             and call.arguments_error is None
             and not tool.behaviour.has_checks
             and self._interrupts.current is None
-            and self._is_safe(call)
+            and self.is_safe(call)
         )
 
     async def _make_early(self, call: ToolCallPart) -> CallOutcome | None:
@@ -154,14 +158,18 @@ class Calls:
         planned = {plan.call.call_id: plan for plan in decision.calls}
         for plan in decision.calls:
             await self._contexts.prepare(self.toolbox.named(plan.call.name))
-        for group in batches([plan.call for plan in decision.calls], self._is_safe):
-            if self._interrupts.current is not None:
+        for group in batches([plan.call for plan in decision.calls], self.is_safe):
+            if self._interrupts.current is not None or (self._waits_for_child and not self.is_safe(group[0])):
                 return
             if len(group) == 1:
                 await self._make_one(planned[group[0].call_id])
                 self._siblings = Siblings()
             else:
                 await self._make_together([planned[call.call_id] for call in group])
+
+    @property
+    def _waits_for_child(self) -> bool:
+        return any(step.child is not None and step.result is None for step in self.steps.values())
 
     async def _make_together(self, plans: Sequence[PlannedCall]) -> None:
         """Make calls, so many at once; if one raises (the lease is lost), wait for the others before raising it."""
@@ -180,7 +188,7 @@ class Calls:
             if isinstance(result, BaseException):
                 raise result
 
-    def _is_safe(self, call: ToolCallPart) -> bool:
+    def is_safe(self, call: ToolCallPart) -> bool:
         """Judged once, when the call is first looked at."""
         if call.call_id not in self._safe:
             self._safe[call.call_id] = is_safe_beside_others(self.toolbox.named(call.name), call)
@@ -194,12 +202,16 @@ class Calls:
         stands = self.steps.get(call.call_id)
         was_begun = stands is not None and stands.may_have_happened
         if self._is_stopped(call):
-            await self._take(plan, step, self._discarded(call, "unknown" if was_begun else "cancelled"))
+            await self._discard(plan, step, may_have_happened=was_begun)
             return
         checked = await self._check(plan, flag, was_permitted=was_begun)
         if isinstance(checked, CallOutcome):
             await self._take(plan, step, checked, was_begun=was_begun)
         if checked is None or isinstance(checked, CallOutcome):
+            return
+        tool = self.toolbox.named(call.name)
+        if tool is not None and tool.agent is not None and call.arguments_error is None:
+            await self._start_child(plan, step, called, tool)
             return
         if plan.effect == "none":
             start_by = await self._announcing.look_alive(called)
@@ -216,7 +228,39 @@ class Calls:
         if outcome is not None:
             await self._take(plan, step, outcome, was_begun=was_begun)
         elif self._interrupts.current is None and self._is_stopped(call):
-            await self._take(plan, step, self._discarded(call, "cancelled" if plan.effect == "none" else "unknown"))
+            await self._discard(plan, step, may_have_happened=plan.effect != "none")
+
+    async def _start_child(self, plan: PlannedCall, step: CallStep, called: ToolCalled, tool: Tool) -> None:
+        """Start the run whose work the call is. Its result comes when that run has ended; see `collect`."""
+        call = plan.call
+        fit = self._children.arguments_of(call, tool)
+        if isinstance(fit, CallOutcome):
+            await self._take(plan, step, fit)
+            return
+        child = _ids.child_run_id(call.call_id)
+        step = step.model_copy(update={"child": child})
+        if await self._announcing.announce(call, step, called.model_copy(update={"child_run_id": child})) is None:
+            return
+        try:
+            await self._children.start(call, tool.agent, fit)
+        except CancelRequested:
+            self._interrupts.stop(Interrupt.CANCEL)
+        except RunNotFound:
+            await self._journal(unknown_result(call), step.model_copy(update={"result": unknown_result(call)}), 0)
+
+    async def collect(self, calls: Sequence[ToolCallPart]) -> Question | None:
+        """Take the results of runs that have ended; what to wait for if none of them has."""
+        found = False
+        for call in calls:
+            step = self.steps[call.call_id]
+            outcome = await self._children.outcome(call, self.toolbox.named(call.name), step)
+            if outcome is not None:
+                found = True
+                self.made += 1
+                result = self._within_limit(outcome.result)
+                finished = step.model_copy(update={"result": result, "raised": outcome.raised})
+                await self._journal(result, finished, outcome.duration_ms)
+        return None if found else self._children.question(calls[0], self.steps[calls[0].call_id])
 
     async def _check(
         self, plan: PlannedCall, flag: threading.Event, *, was_permitted: bool
@@ -271,21 +315,8 @@ class Calls:
         """Whether a call beside it has failed, and it says that it is of no use then."""
         return self._siblings.failed is not None and self._stops_with_siblings(call)
 
-    def _discarded(self, call: ToolCallPart, outcome: Literal["cancelled", "unknown"]) -> CallOutcome:
-        why = f"{self._siblings.failed}, which was called with it, failed"
-        content = (
-            f"Outcome unknown: the call was stopped because {why}. It may or may not have had its effect."
-            if outcome == "unknown"
-            else f"Not done: {why}."
-        )
-        result = ToolResultPart(
-            call_id=call.call_id,
-            name=call.name,
-            content=content,
-            outcome=outcome,
-            provider_call_id=call.provider_call_id,
-        )
-        return CallOutcome(result, raised=False, duration_ms=0)
+    async def _discard(self, plan: PlannedCall, step: CallStep, *, may_have_happened: bool) -> None:
+        await self._take(plan, step, discarded(plan.call, self._siblings.failed, may_have_happened=may_have_happened))
 
     async def _take(self, plan: PlannedCall, step: CallStep, outcome: CallOutcome, *, was_begun: bool = False) -> None:
         """Keep what came of a call. `was_begun`: an earlier worker may have made it."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from agentq import _json
-from agentq.decide import Ask, CallModel, Failure, Finish, RunCalls, Settle, View, decide
+from agentq.decide import Ask, Await, CallModel, Failure, Finish, RunCalls, Settle, View, decide
 from agentq.errors import (
     AgentQError,
     ContextError,
@@ -35,6 +35,7 @@ from agentq.steps import REPLY, Steps, read_steps
 from agentq.stores.base import Rest, StepRecord
 
 if TYPE_CHECKING:
+    from agentq.decide import Decision
     from agentq.loop.agent import Agent
     from agentq.loop.loop import Loop
     from agentq.messages import ToolCallPart
@@ -169,21 +170,32 @@ class Iteration:
             if self._reply is not None and self._toolbox is None and not self._is_to_stop():
                 await self._find_tools()
                 continue
-            decision = decide(self._view())
-            interrupt = self._interrupts.current
-            match decision:
-                case Finish():
-                    return await self._commit(decision)
-                case Ask():
-                    return await self._rest(decision.call)
-                case _ if interrupt is not None and interrupt.hands_back:
-                    return await self._release()
-                case CallModel():
-                    await self._call_model()
-                case Settle():
-                    await self._calls.settle(decision.call)
-                case RunCalls():
-                    await self._calls.make(decision)
+            outcome = await self._do(decide(self._view()))
+            if outcome is not None:
+                return outcome
+
+    async def _do(self, decision: Decision) -> Outcome | None:
+        """Carry out a decision; the outcome of the iteration if that was the last one."""
+        interrupt = self._interrupts.current
+        match decision:
+            case Finish():
+                return await self._commit(decision)
+            case Ask():
+                return await self._rest(decision.call)
+            case _ if interrupt is not None and interrupt.hands_back:
+                return await self._release()
+            case CallModel():
+                await self._call_model()
+            case Settle():
+                await self._calls.settle(decision.call)
+            case Await():
+                question = await self._calls.collect(decision.calls)
+                if question is not None:
+                    batch = self._writer.last_batch(await self._writer.leave(), ())
+                    return await self._hand_back(batch, Rest(question, self._run.signals))
+            case RunCalls():
+                await self._calls.make(decision)
+        return None
 
     def _view(self) -> View:
         return View(
@@ -195,6 +207,7 @@ class Iteration:
             self._failure,
             self._partial,
             None if self._agent.output is None else self._agent.output.problem,
+            self._calls.is_safe,
         )
 
     def _is_to_stop(self) -> bool:
@@ -293,6 +306,8 @@ class Iteration:
         )
         if committed.next_run_id is not None and not committed.woken:
             await self._wake_next(committed.next_run_id, commit.delay_ms)
+        if committed.parent_run_id is not None:
+            await self._wake_next(committed.parent_run_id, 0)
         return self._outcome("committed", committed.status, finish.reason)
 
     async def _release(self) -> Outcome:

@@ -93,10 +93,10 @@ async def settle_cancelled(
     *,
     agent_ttl_ms: Mapping[str, int] | None = None,
     wake: Wakeup | None = None,
-) -> str | None:
+) -> list[str]:
     """Commit a claimed run as cancelled, with an explicit result for every call that the journal leaves open.
 
-    Returns the id of the next run of its session if that has to be woken yet.
+    Returns the ids of runs that have to be woken yet: the next one of its session, and one that waited for it.
     Raises `LeaseLost` when a worker took the run meanwhile: it cancels it then.
     """
     steps = read_steps(claim.journal)
@@ -112,4 +112,5 @@ async def settle_cancelled(
     ttl = TimesToLive(claim.run.ttl_ms, agent_ttl_ms or {}, settings)
     commit = commit_of(finish, claim.run, claim.messages, EventBatch(1, events), reply=steps.reply, ttl=ttl)
     committed = await store.commit(claim.lease, commit, wake=wake)
-    return None if committed.woken else committed.next_run_id
+    to_wake = (None if committed.woken else committed.next_run_id, committed.parent_run_id)
+    return [run_id for run_id in to_wake if run_id is not None]

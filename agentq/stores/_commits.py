@@ -67,7 +67,7 @@ class Commits:
         told, quotes = _quotes.without_repeats(items + closing, commit.batch.events + commit.closing, contents)
         keeps = self._transcripts.begin_commit(lease.run_id, lease.fence, commit.messages)
         try:
-            status, last, woken, next_run_id = await self._run(
+            status, last, woken, next_run_id, parent_run_id = await self._run(
                 lease,
                 keeps=int(keeps),
                 status=commit.status,
@@ -88,7 +88,9 @@ class Commits:
         except LeaseLost:
             self._transcripts.drop(lease.run_id)
             raise
-        outcome = Committed(Status(status.decode()), last, bool(woken), next_run_id.decode() or None)
+        outcome = Committed(
+            Status(status.decode()), last, bool(woken), next_run_id.decode() or None, parent_run_id.decode() or None
+        )
         if outcome.status is Status.QUEUED:
             self._transcripts.end_commit(lease.run_id, lease.fence)
         else:

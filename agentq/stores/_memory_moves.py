@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from agentq.errors import IllegalTransition, NotFinished, NotWaiting
-from agentq.events.model import RunRecovered, RunStarted
+from dataclasses import replace
+
+from agentq.errors import CancelRequested, IllegalTransition, NotFinished, NotWaiting, RunNotFound
+from agentq.events.model import CancelRequestedEvent, RunRecovered, RunStarted
 from agentq.messages import encode_message
-from agentq.runs import Phase, RunState, Status
-from agentq.stores._memory_run import GRACE_MS, MemoryRun, check_lease
+from agentq.runs import CHILD, Phase, RunState, Status
+from agentq.stores._memory_run import CHILD_MS, GRACE_MS, MemoryRun, check_lease, waits_for_child
 from agentq.stores.base import Answer, EventBatch, Lease, Released, Rest, Retry
 
 
@@ -45,12 +47,52 @@ def release(run: MemoryRun, lease: Lease, batch: EventBatch, rest: Rest | None, 
     events = batch.events if rest is None else (*batch.events, *rest.closing)
     status = Status.QUEUED if rest is None else Status.WAITING
     run.log.write(events, at_ms=now, fold=batch.fold, drop="released")
-    run.due_ms = now + GRACE_MS if rest is None else None
+    run.due_ms = now + GRACE_MS if rest is None else now + CHILD_MS if rest.question.kind == CHILD else None
     question = None if rest is None else rest.question
     run.set(now, status=status, phase=None, owner=None, lease_until_ms=0, not_before_ms=0, question=question)
     released = Released(status, woken=False)
     run.released = lease.fence, released
     return released
+
+
+def add_child(parent: MemoryRun | None, run_id: str) -> None:
+    """Note a run that another one starts. Raises as `Store.create` does."""
+    if parent is None or parent.state.status.is_final or parent.state.is_cancel_requested:
+        raise CancelRequested(f"run {run_id} does not start: its parent was cancelled or has ended")
+    if run_id in parent.children:
+        raise RunNotFound.of(run_id)
+    parent.children.append(run_id)
+
+
+def go_on(run: MemoryRun, now: int) -> None:
+    """Queue a run that waited for another one."""
+    run.due_ms = now + GRACE_MS
+    run.set(now, status=Status.QUEUED, question=None)
+
+
+def tell_of_end(parent: MemoryRun | None, now: int) -> str | None:
+    """Tell the run that started another of its end; its id if it waited for that."""
+    if parent is None or parent.state.status.is_final:
+        return None
+    waits = waits_for_child(parent.state)
+    parent.state = replace(parent.state, signals=parent.state.signals + 1)
+    if not waits:
+        return None
+    go_on(parent, now)
+    return parent.state.run_id
+
+
+def ask_to_cancel(run: MemoryRun, reason: str, now: int) -> bool:
+    """See `Store.cancel`; whether it is news. A run that waits or is paused is queued again, so that it can end."""
+    if run.state.status.is_final or run.state.is_cancel_requested:
+        return False
+    run.log.write((CancelRequestedEvent(reason=reason),), at_ms=now)
+    run.set(now, cancel_reason=reason, signals=run.state.signals + 1, not_before_ms=0)
+    run.turn.set()
+    if not run.is_held(now):
+        run.due_ms = now
+        run.set(now, status=Status.RUNNING if run.is_running else Status.QUEUED, question=None)
+    return True
 
 
 def give_answer(run: MemoryRun, answer: Answer, now: int) -> Released:

@@ -11,7 +11,7 @@ from agentq.errors import IllegalTransition, LeaseLost
 from agentq.events.memory import MemoryLog
 from agentq.events.model import RunQueued
 from agentq.messages import Message, decode_message, encode_message
-from agentq.runs import PROMPT_EXCERPT, SCHEMA_VERSION, TRANSITIONS, RunState, Status
+from agentq.runs import CHILD, PROMPT_EXCERPT, SCHEMA_VERSION, TRANSITIONS, RunState, Status
 
 if TYPE_CHECKING:
     from agentq.stores._memory_sessions import MemorySession
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # A wake-up gets this long to arrive before a sweep repeats it.
 GRACE_MS = 2_000
+# A run that waits for another one is looked at after this long, in case that one's end was lost.
+CHILD_MS = 300_000
 
 
 @dataclass(slots=True)
@@ -51,6 +53,7 @@ class MemoryRun:
     turn: asyncio.Event = field(default_factory=asyncio.Event)
     files: dict[str, bytes] = field(default_factory=dict)
     values: dict[str, bytes] = field(default_factory=dict)
+    children: list[str] = field(default_factory=list)
 
     @property
     def is_running(self) -> bool:
@@ -116,10 +119,17 @@ def new_memory_run(new: NewRun, user_id: str | None, now: int) -> MemoryRun:
         tools=None if new.tools is None else tuple(new.tools),
         without=new.without,
         idempotency_key=new.idempotency_key,
+        parent_run_id=new.parent_run_id,
+        depth=new.depth,
         created_ms=now,
         updated_ms=now,
     )
     return MemoryRun(state, log, messages, metadata, new.request_hash, not_before or now + GRACE_MS)
+
+
+def waits_for_child(state: RunState) -> bool:
+    """Whether the run rests until another run has ended."""
+    return state.status is Status.WAITING and state.question is not None and state.question.kind == CHILD
 
 
 def is_claimable(state: RunState, now: int) -> bool:

@@ -26,6 +26,8 @@ def fields_of_new_run(new: NewRun) -> list[str | bytes]:
         "ttl": _json.dumps(new.ttl_ms) if new.ttl_ms else None,
         "tools": None if new.tools is None else _json.dumps(list(new.tools)),
         "without": _json.dumps(list(new.without)) if new.without else None,
+        "parent": new.parent_run_id,
+        "depth": str(new.depth) if new.depth else None,
     }
     fields: list[str | bytes] = [
         "agent", new.agent, "queue", new.queue, "version", str(SCHEMA_VERSION), "length", str(len(new.messages)),
@@ -54,7 +56,7 @@ def fields_of_ended_run(run: RunState, request_hash: str) -> list[str | bytes]:
     texts = {
         "agent": run.agent, "prompt": run.prompt, "queue": run.queue, "model": run.model, "session": run.session_id,
         "user": run.user_id, "key": run.idempotency_key, "cancel": run.cancel_reason, "last_error": run.last_error,
-        "request_hash": request_hash, "status": run.status,
+        "request_hash": request_hash, "status": run.status, "parent": run.parent_run_id,
         # For a commit that was sent twice and is stuck on its way: it has happened.
         "outcome": f"{run.status} {run.seq} 0 ",
     }  # fmt: skip
@@ -62,7 +64,7 @@ def fields_of_ended_run(run: RunState, request_hash: str) -> list[str | bytes]:
         "iteration": run.iteration, "turn": run.turn, "errors": run.errors, "recoveries": run.recoveries,
         "signals": run.signals, "fence": run.fence, "committed": run.committed, "seq": run.seq, "wake": run.wake,
         "length": run.message_count, "history": run.history_length, "created": run.created_ms,
-        "updated": run.updated_ms, "finished": run.finished_ms, "version": run.version,
+        "updated": run.updated_ms, "finished": run.finished_ms, "version": run.version, "depth": run.depth,
     }  # fmt: skip
     documents = {"metadata": run.metadata, "usage": run.usage, "ttl": run.ttl_ms}
     values: dict[str, str | bytes | None] = {
@@ -136,4 +138,6 @@ def _run(run_id: str, raw: dict[bytes, bytes]) -> RunState:
         updated_ms=number(b"updated"),
         finished_ms=number(b"finished"),
         version=number(b"version"),
+        parent_run_id=text(b"parent"),
+        depth=number(b"depth"),
     )

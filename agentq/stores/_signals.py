@@ -33,7 +33,6 @@ class Signals:
             self._script("cancel"),
             about=f"run {run_id}",
             run=self._keys.run(run_id),
-            events=self._keys.events(run_id),
             prefix=self._keys.prefix,
             run_id=run_id,
             reason=reason,

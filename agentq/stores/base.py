@@ -27,7 +27,7 @@ class NewRun:
     `request_hash` tells whether a repeated `idempotency_key` came with the same input. `ttl_ms` are times to live by
     outcome, where they are not the agent's. `tools` are the names of those that it may use, None for all. `without`
     names what of its agent is switched off for it. `files` are the contents of files that the messages refer to, by
-    digest.
+    digest. `parent_run_id` is the run one of whose calls this one is, `depth` how many runs are above it.
     """
 
     run_id: str
@@ -45,6 +45,8 @@ class NewRun:
     tools: tuple[str, ...] | None = None
     without: tuple[str, ...] = ()
     files: Mapping[str, bytes] = field(default_factory=dict)
+    parent_run_id: str | None = None
+    depth: int = 0
 
     @property
     def prompt(self) -> str:
@@ -155,13 +157,14 @@ class Committed:
     """`status` is what the run has now: `queued` in place of the status asked for when a signal came in between.
 
     `next_run_id` is the run to advance next: this one, or when it has ended the next one of its session, or None.
-    `woken`: that run was woken.
+    `woken`: that run was woken. `parent_run_id` is a run that waited for this one and has to be woken by the caller.
     """
 
     status: Status
     last_seq: int
     woken: bool
     next_run_id: str | None = None
+    parent_run_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +265,8 @@ class Store(Protocol):
         other, in the order in which they were stored. One that is delayed takes its place when its time has come.
         A session whose user is known raises `SessionConflict` for another one, and is the user of runs that name none.
         With an `idempotency_key` that is known, answers with the earlier run when `request_hash` agrees, else raises
-        `IdempotencyConflict`. The key lives as long as its run.
+        `IdempotencyConflict`. The key lives as long as its run. Raises `CancelRequested` for a run whose parent was
+        cancelled or has ended, and `RunNotFound` for one that its parent had before, and whose time has passed.
         """
         ...
 
@@ -299,7 +303,8 @@ class Store(Protocol):
         A commit without messages leaves the journal as it is, so that a retry of the run goes on from it.
         A run that goes on is queued and, if `wake` is given and can be written here, woken. A final run gets
         `ttl_ms`; its session gets the run's messages, unless the run never was the live one, and its next run is queued
-        and woken. A commit whose messages would leave a call without a result raises `InvalidInput` (promise P5).
+        and woken, and so is a parent that waits for it. Runs that it started and that go on are cancelled. A commit
+        whose messages would leave a call without a result raises `InvalidInput` (promise P5).
         Again with the same fence: the first outcome.
         """
         ...
@@ -331,7 +336,10 @@ class Store(Protocol):
         ...
 
     async def cancel(self, run_id: str, *, reason: str = "") -> Signalled:
-        """Ask to cancel. Again: no effect. Raises `RunAlreadyFinished` when the run has completed or failed."""
+        """Ask to cancel, the run and those that it started. Again: no effect.
+
+        Raises `RunAlreadyFinished` when the run has completed or failed.
+        """
         ...
 
     async def sweep(

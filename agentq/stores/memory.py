@@ -5,7 +5,6 @@ No method awaits between its first check and its last write, so each call is as 
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -13,12 +12,21 @@ from typing import TYPE_CHECKING
 from agentq._clock import Clock, SystemClock
 from agentq.errors import CancelRequested, FileNotStored, IdempotencyConflict, RunAlreadyFinished, RunNotFound
 from agentq.events.memory import LoggedRun, MemoryEventStream
-from agentq.events.model import CancelRequestedEvent
 from agentq.messages import Message, decode_message, encode_message
 from agentq.runs import Phase, RunState, SessionState, Status
 from agentq.stores._checks import check_answered, check_commit
+from agentq.stores._memory_cancels import Cancels
 from agentq.stores._memory_expiry import Expiring
-from agentq.stores._memory_moves import check_retry, give_answer, release, reopen, take
+from agentq.stores._memory_moves import (
+    add_child,
+    check_retry,
+    give_answer,
+    go_on,
+    release,
+    reopen,
+    take,
+    tell_of_end,
+)
 from agentq.stores._memory_run import (
     GRACE_MS,
     MemoryRun,
@@ -29,6 +37,7 @@ from agentq.stores._memory_run import (
     is_current,
     is_expired,
     new_memory_run,
+    waits_for_child,
 )
 from agentq.stores._memory_sessions import MemorySession, MemorySessions
 from agentq.stores.base import (
@@ -79,7 +88,7 @@ class MemoryStore:
         self._expiring = Expiring(lambda run_id: run.expires_ms if (run := self._runs.get(run_id)) else None)
         self._keys: dict[str, str] = {}
         self._claims: dict[tuple[str, str], _ClaimBatch] = {}
-        self._watchers: dict[str, set[asyncio.Queue[str]]] = {}
+        self._cancels = Cancels(self._known)
         self.stream = MemoryEventStream(self._logged)
 
     async def create(self, new: NewRun, *, wake: Wakeup | None = None) -> Created:
@@ -94,6 +103,8 @@ class MemoryStore:
             return Created(earlier.state.run_id, existed=True, woken=False)
 
         user_id = new.user_id if new.session_id is None else self._sessions.user_of(new.session_id, new.user_id)
+        if new.parent_run_id is not None:
+            add_child(self._known(new.parent_run_id), new.run_id)
         now = self._clock.now_ms()
         run = self._runs[new.run_id] = new_memory_run(new, user_id, now)
         if new.session_id is not None:
@@ -203,7 +214,13 @@ class MemoryStore:
         next_run_id = lease.run_id if status is Status.QUEUED else None
         if status.is_final:
             next_run_id = self._leave(run, commit)
-        run.committed = Committed(status, run.log.seq, woken=False, next_run_id=next_run_id)
+        parent_run_id = None
+        if status.is_final:
+            self._cancels.ask_below(run, "its parent has ended", now)
+            parent_run_id = tell_of_end(self._known(run.state.parent_run_id or ""), now)
+        run.committed = Committed(
+            status, run.log.seq, woken=False, next_run_id=next_run_id, parent_run_id=parent_run_id
+        )
         return run.committed
 
     async def release(
@@ -231,35 +248,18 @@ class MemoryStore:
         return released
 
     async def cancel(self, run_id: str, *, reason: str = "") -> Signalled:
-        """Ask to cancel; see `Store.cancel`. A run that waits or is paused is queued again, so that it can end."""
+        """Ask to cancel; see `Store.cancel`."""
         run = self._find(run_id)
         if run.state.status in (Status.COMPLETED, Status.FAILED):
             raise RunAlreadyFinished(f"run {run_id} has already {run.state.status}")
         now = self._clock.now_ms()
-        if run.state.status is not Status.CANCELLED and not run.state.is_cancel_requested:
-            run.log.write((CancelRequestedEvent(reason=reason),), at_ms=now)
-            run.set(now, cancel_reason=reason, signals=run.state.signals + 1, not_before_ms=0)
-            run.turn.set()
-            if run.is_held(now):
-                for cancels in self._watchers.get(run.state.owner or "", ()):
-                    cancels.put_nowait(run_id)
-            else:
-                run.due_ms = now
-                run.set(now, status=Status.RUNNING if run.is_running else Status.QUEUED, question=None)
+        self._cancels.ask(run, reason, now)
+        self._cancels.ask_below(run, "its parent was cancelled", now)
         return Signalled(run.state.status, held=run.is_held(now))
 
-    async def watch_cancels(self, owner: str) -> AsyncIterator[str]:
+    def watch_cancels(self, owner: str) -> AsyncIterator[str]:
         """Yield the ids of runs that are cancelled while `owner` holds them, from the first `anext` on, without end."""
-        cancels: asyncio.Queue[str] = asyncio.Queue()
-        watchers = self._watchers.setdefault(owner, set())
-        watchers.add(cancels)
-        try:
-            while True:
-                yield await cancels.get()
-        finally:
-            watchers.discard(cancels)
-            if not watchers:
-                self._watchers.pop(owner, None)
+        return self._cancels.watch(owner)
 
     async def wait_for_turn(self, run_id: str) -> None:
         """Return when no other run of its session is in the way of the run any more, or it was cancelled."""
@@ -274,6 +274,8 @@ class MemoryStore:
         overdue = [(run.due_ms, run) for run in self._runs.values() if run.due_ms is not None and run.due_ms <= now]
         overdue.sort(key=lambda pair: pair[0])
         for _, run in overdue[:limit]:
+            if waits_for_child(run.state):
+                go_on(run, now)
             run.due_ms = now + GRACE_MS
         return Sweep(to_wake=tuple(run.state.run_id for _, run in overdue[:limit]), pruned=pruned)
 

@@ -52,6 +52,7 @@ __all__ = [
 _SUITES = {"StoreContract": "store_contract", "StreamContract": "stream_contract"}
 _PARTS = (
     "_contract",
+    "_child_rules",
     "_commit_rules",
     "_file_rules",
     "_lease_rules",

@@ -18,6 +18,7 @@ from agentq.events.model import CancelRequestedEvent, RunQueued
 from agentq.messages import user_message
 from agentq.runs import RunState, Status
 from agentq.stores.filters import RunFilter
+from agentq.testing._child_rules import ChildRules
 from agentq.testing._commit_rules import CommitRules
 from agentq.testing._contract import (
     GRACE_S,
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.asyncio
-class StoreContract(LeaseRules, CommitRules, SessionRules, SteeringRules, ValueRules, FileRules):
+class StoreContract(LeaseRules, CommitRules, SessionRules, SteeringRules, ValueRules, FileRules, ChildRules):
     """What every store does.
 
     class TestMyStore(StoreContract):

@@ -1,4 +1,4 @@
-"""Which calls of a reply may run at the same time. Runs nothing."""
+"""Which calls of a reply may run at the same time, and what one gets that another took along. Runs nothing."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import logging
 from typing import TYPE_CHECKING
 
 from agentq.errors import InvalidArguments
+from agentq.messages import ToolCallPart, ToolResultPart
+from agentq.tools.execution import CallOutcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from agentq.messages import ToolCallPart
     from agentq.tools.function import Tool
 
 _logger = logging.getLogger(__name__)
@@ -49,3 +50,21 @@ def batches(
         else:
             for call in stretch:
                 yield (call,)
+
+
+def discarded(call: ToolCallPart, failed: str | None, *, may_have_happened: bool) -> CallOutcome:
+    """The outcome of a call that was stopped, or never started, because the tool `failed` beside it has failed."""
+    why = f"{failed}, which was called with it, failed"
+    content = (
+        f"Outcome unknown: the call was stopped because {why}. It may or may not have had its effect."
+        if may_have_happened
+        else f"Not done: {why}."
+    )
+    result = ToolResultPart(
+        call_id=call.call_id,
+        name=call.name,
+        content=content,
+        outcome="unknown" if may_have_happened else "cancelled",
+        provider_call_id=call.provider_call_id,
+    )
+    return CallOutcome(result, raised=False, duration_ms=0)

@@ -126,6 +126,11 @@ async def _or_failed(work: Awaitable[T], call: ToolCallPart, ctx: ToolContext) -
         return _Failed(_failure(error, call, ctx), raised=True)
 
 
+def refused(call: ToolCallPart, why: str) -> CallOutcome:
+    """The outcome of a call that is unfit for its tool."""
+    return _outcome(call, why, time.monotonic(), "error", entered=False)
+
+
 def _outcome(
     call: ToolCallPart,
     came: Returned,

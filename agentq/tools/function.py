@@ -77,6 +77,8 @@ class Tool(Generic[P, R_co]):
     is_method: bool = False
     context_parameter: str | None
     spec: ToolSpec
+    # The agent whose run a call is, where it is one.
+    agent: Any = None
 
     def __init__(
         self,

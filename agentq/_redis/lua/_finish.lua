@@ -5,7 +5,7 @@ local SESSION_TTL_MS = 30 * 86400000
 -- All keys of a run that has some, and where the sweeper finds in which listings it is.
 local function belongings(prefix, run, run_id)
   local of = redis.call('HMGET', run, 'status', 'agent', 'session', 'user', 'key')
-  local keys = {run, run .. ':messages', run .. ':journal', run .. ':events', run .. ':files', run .. ':values'}
+  local keys = {run, run .. ':messages', run .. ':journal', run .. ':events', run .. ':files', run .. ':values', run .. ':children'}
   if of[5] then
     keys[#keys + 1] = prefix .. ':key:' .. of[5]
   end
@@ -40,12 +40,29 @@ local function finish(prefix, run, run_id, now, ttl, session_ttl, remembers)
   return of[2] and leave(prefix, of[2], run, run_id, now, session_ttl, remembers) or nil
 end
 
+-- Tells the run that started this one that it has ended. Returns the id of that run if it waited for this, and is queued now.
+local function tell_parent(prefix, run)
+  local parent_id = redis.call('HGET', run, 'parent')
+  local parent = parent_id and prefix .. ':{' .. parent_id .. '}'
+  local state = parent and redis.call('HMGET', parent, 'status', 'question') or {}
+  if not state[1] or FINAL[state[1]] then
+    return nil
+  end
+  redis.call('HINCRBY', parent, 'signals', 1)
+  if state[1] ~= 'waiting' or not waits_for_child(state[2]) then
+    return nil
+  end
+  redis.call('HDEL', parent, 'question')
+  set_status(prefix, parent, parent_id, 'waiting', 'queued')
+  return parent_id
+end
+
 -- Clears away what is left of a run whose hash somebody deleted while it was alive: nothing else would ever do so. Its first
 -- event tells where it is listed. Returns the run of its session that may go on now, or nil.
 local function forget(prefix, run, run_id, now)
   local first = redis.call('XRANGE', run .. ':events', '-', '+', 'COUNT', 1)[1]
   local queued = first and first[2][1] == 'e' and cjson.decode(first[2][2]) or {}
-  redis.call('DEL', run .. ':messages', run .. ':journal', run .. ':events', run .. ':files', run .. ':values')
+  redis.call('DEL', run .. ':messages', run .. ':journal', run .. ':events', run .. ':files', run .. ':values', run .. ':children')
   redis.call('ZREM', prefix .. ':runs', run_id)
   for status in pairs(TRANSITIONS) do
     redis.call('ZREM', prefix .. ':runs:status:' .. status, run_id)

@@ -18,3 +18,8 @@ end
 local function holds(state, fence, owner)
   return state.status == 'running' and state.fence == fence and state.owner == owner
 end
+
+-- Whether a waiting run waits for the end of another run, not for a person.
+local function waits_for_child(question)
+  return question and string.find(question, '"kind":"child"', 1, true) ~= nil
+end

@@ -1,10 +1,10 @@
 --[[
-Ask a run to stop. The worker that holds it is told at once; a run that nobody holds becomes due at once.
+Ask a run to stop, and the runs that it started. The worker that holds it is told at once; a run that nobody holds becomes
+due at once.
 
-Builds listing keys from the prefix. Again: no effect.
+Builds listing keys, and keys of the runs below it, from the prefix. Again: no effect.
 
 KEYS[1]  run        run hash
-KEYS[2]  events     event stream
 
 ARGV[1]  prefix     key prefix
 ARGV[2]  run_id     run id
@@ -20,9 +20,10 @@ Returns {status, a live lease exists}, or
 -- @include emit
 -- @include status
 -- @include lease
+-- @include cancel
 
 local prefix, run, run_id = ARGV[1], KEYS[1], ARGV[2]
-local state = read(run, 'status', 'cancel', 'owner', 'lease_until')
+local state = read(run, 'status')
 if not state.status then
   return -1
 end
@@ -30,23 +31,6 @@ if state.status == 'completed' or state.status == 'failed' then
   return -2
 end
 local now = now_ms()
-local held = state.status == 'running' and tonumber(state.lease_until) > now
-if state.status == 'cancelled' or state.cancel then
-  return {state.status, held and 1 or 0}
-end
-local items = lists(4, 1)
-redis.call('HSET', run, 'cancel', ARGV[3], 'updated', int(now), 'not_before', '0')
-redis.call('HINCRBY', run, 'signals', 1)
-emit(run, KEYS[2], items, now)
-if held then
-  redis.call('PUBLISH', prefix .. ':worker:' .. state.owner .. ':cancels', run_id)
-else
-  if state.status == 'waiting' or state.status == 'paused' then
-    set_status(prefix, run, run_id, state.status, 'queued')
-    redis.call('HDEL', run, 'question')
-    state.status = 'queued'
-  end
-  redis.call('HSET', run, 'woken', '0')
-  redis.call('ZADD', prefix .. ':due', int(now), run_id)
-end
-return {state.status, held and 1 or 0}
+local status, held = ask_to_cancel(prefix, run, run_id, ARGV[3], lists(4, 1), now)
+cancel_children(prefix, run, 'its parent was cancelled', now)
+return {status, held and 1 or 0}

@@ -2,7 +2,7 @@
 End an iteration: append what is new, empty the journal (unless nothing is appended), set the status, release the lease,
 wake what comes next: this run, or when it has ended the next one of its session.
 
-Builds listing keys, and keys of the session and its next run, from the prefix. When signals came that the worker has not seen, the work is kept, but the run
+Builds listing keys, and keys of the session, its next run and the runs above and below, from the prefix. When signals came that the worker has not seen, the work is kept, but the run
 stays queued and is woken instead of ending: the closing events are left out.
 
 KEYS[1]  run        run hash
@@ -30,7 +30,8 @@ ARGV[17]  ranges*      numbers of the deltas that an event of this batch replace
 ARGV[18]  quotes*      texts of events, and then of closing events, that are in the contents
 ARGV[19]  changes*     scopes, names and values to keep, or empty ones to take away
 
-Returns {status, number of the last event, woken, run that comes next, or empty}, or
+Returns {status, number of the last event, woken, run that comes next, or empty, run that waited and is to be woken, or
+empty}, or
   -1  RunNotFound         there is no such run
   -2  LeaseLost           another claim came since
   -3  IllegalTransition   a running run cannot get this status
@@ -46,13 +47,14 @@ Returns {status, number of the last event, woken, run that comes next, or empty}
 -- @include fence
 -- @include session
 -- @include finish
+-- @include cancel
 -- @include values
 
 local prefix, run, run_id, fence, status = ARGV[1], KEYS[1], ARGV[2], ARGV[3], ARGV[5]
 local state = read(run, 'status', 'fence', 'committed', 'outcome', 'owner', 'signals', 'queue')
 if state.committed == fence then
-  local done, seq, woken, next_id = string.match(state.outcome, '^(%l+) (%d+) (%d) (%w*)$')
-  return {done, tonumber(seq), tonumber(woken), next_id}
+  local done, seq, woken, next_id, parent_id = string.match(state.outcome, '^(%l+) (%d+) (%d) (%w*) ?(%w*)$')
+  return {done, tonumber(seq), tonumber(woken), next_id, parent_id}
 end
 local code = refused(state, fence, ARGV[4])
 if code then
@@ -91,7 +93,7 @@ redis.call('HDEL', run, 'open')
 redis.call('HSET', run, 'committed', fence, 'writer', ARGV[11] == '1' and state.owner or '', 'length', redis.call('LLEN', KEYS[2]),
   'owner', '', 'lease_until', '0', 'phase', '', 'recoveries', '0', 'updated', int(now), unpack(fields))
 set_status(prefix, run, run_id, 'running', status)
-local woken, next_id = 0, ''
+local woken, next_id, parent_id = 0, '', ''
 if status == 'queued' then
   woken, next_id = schedule(prefix, ARGV[12], run, run_id, state.queue, now, delay), run_id
 elseif FINAL[status] then
@@ -104,6 +106,15 @@ elseif FINAL[status] then
     local promoted = prefix .. ':{' .. next_id .. '}'
     woken = schedule(prefix, ARGV[12], promoted, next_id, redis.call('HGET', promoted, 'queue'), now, 0)
   end
+  cancel_children(prefix, run, 'its parent has ended', now)
+  local waited = tell_parent(prefix, run)
+  if waited then
+    local parent = prefix .. ':{' .. waited .. '}'
+    -- It is under way: a long queue must not hold it up.
+    if schedule(prefix, ARGV[12], parent, waited, redis.call('HGET', parent, 'queue'), now, 0, true) == 0 then
+      parent_id = waited
+    end
+  end
 end
-redis.call('HSET', run, 'outcome', status .. ' ' .. int(last) .. ' ' .. woken .. ' ' .. next_id)
-return {status, last, woken, next_id}
+redis.call('HSET', run, 'outcome', status .. ' ' .. int(last) .. ' ' .. woken .. ' ' .. next_id .. ' ' .. parent_id)
+return {status, last, woken, next_id, parent_id}

@@ -2,7 +2,7 @@
 Store a queued run with its transcript, files and first event, and wake it, unless an earlier run of its session is live.
 
 A run that is there already, or an idempotency key that is known, stores nothing. Builds listing keys and keys of the
-session from the prefix.
+session and the parent from the prefix.
 
 KEYS[1]  run          run hash
 KEYS[2]  messages     transcript
@@ -23,6 +23,8 @@ ARGV[9]  blobs*       digests and contents of files
 Returns {run id, existed, woken}, or
   -1  IdempotencyConflict   the key was used with other input
   -2  SessionConflict       the session belongs to another user
+  -3  CancelRequested       the run that starts this one was cancelled, or has ended
+  -4  RunNotFound           the run that starts this one had it before, and its time has passed
 ]]
 -- @include clock
 -- @include lists
@@ -55,6 +57,20 @@ if session then
     return -2
   end
   user = user or owner or nil
+end
+
+local parent = given.parent and prefix .. ':{' .. given.parent .. '}'
+if parent then
+  local above = redis.call('HMGET', parent, 'status', 'cancel')
+  if not above[1] or FINAL[above[1]] or above[2] then
+    return -3
+  end
+  for _, child_id in ipairs(redis.call('LRANGE', parent .. ':children', 0, -1)) do
+    if child_id == run_id then
+      return -4
+    end
+  end
+  redis.call('RPUSH', parent .. ':children', run_id)
 end
 
 redis.call('HSET', run, 'request_hash', ARGV[3], 'created', int(now), 'updated', int(now), 'fence', '0', unpack(fields))

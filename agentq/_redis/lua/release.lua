@@ -31,6 +31,8 @@ Returns {status, woken}, or
 -- @include lease
 -- @include fence
 
+local CHILD_MS = 300000
+
 local prefix, run, run_id, fence = ARGV[1], KEYS[1], ARGV[2], ARGV[3]
 local state = read(run, 'status', 'fence', 'released', 'queue', 'signals', 'owner', 'batch')
 local released, status_then, woken_then = string.match(state.released or '', '^(%d+) (%l+) (%d)$')
@@ -55,7 +57,12 @@ set_status(prefix, run, run_id, 'running', status)
 if rests then
   emit(run, KEYS[2], closing, now)
   redis.call('HSET', run, 'question', ARGV[7])
-  redis.call('ZREM', prefix .. ':due', run_id)
+  if waits_for_child(ARGV[7]) then
+    -- The end of the child wakes it; should that be lost, a sweep does.
+    redis.call('ZADD', prefix .. ':due', int(now + CHILD_MS), run_id)
+  else
+    redis.call('ZREM', prefix .. ':due', run_id)
+  end
 else
   woken = schedule(prefix, ARGV[6], run, run_id, state.queue, now, 0, true)
 end

@@ -111,7 +111,7 @@ end
 
 local function look(run_id, is_served)
   local run = prefix .. ':{' .. run_id .. '}'
-  local state = read(run, 'status', 'lease_until', 'not_before', 'woken', 'front', 'queue', 'behind', 'cancel')
+  local state = read(run, 'status', 'lease_until', 'not_before', 'woken', 'front', 'queue', 'behind', 'cancel', 'question')
   if not state.status then
     redis.call('ZREM', KEYS[1], run_id)
     local next_id = forget(prefix, run, run_id, now)
@@ -120,6 +120,11 @@ local function look(run_id, is_served)
       ring(next_id, next_run, read(next_run, 'status', 'queue'))
     end
     return
+  end
+  if state.status == 'waiting' and waits_for_child(state.question) then
+    redis.call('HDEL', run, 'question')
+    set_status(prefix, run, run_id, 'waiting', 'queued')
+    state.status, state.woken = 'queued', '0'
   end
   local rests = (state.status ~= 'running' and state.status ~= 'queued') or (state.behind and not state.cancel)
   if rests or not state.queue then

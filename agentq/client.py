@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from agentq.events.model import Event
     from agentq.events.stream import EventStream
     from agentq.executors.base import Executor
-    from agentq.insight.why import Reason
+    from agentq.insight.reasons import Reason
     from agentq.messages import FilePart, Message
     from agentq.results import RunResult
     from agentq.runs import RunState, SessionState, Status

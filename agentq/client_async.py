@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from agentq.events.stream import EventStream
     from agentq.executors.base import Executor
     from agentq.insight.asking import Insight
-    from agentq.insight.why import Reason
+    from agentq.insight.reasons import Reason
     from agentq.messages import FilePart, Message
     from agentq.results import RunResult
     from agentq.stores.base import Store

@@ -27,6 +27,10 @@ class Keys:
         """The files of a run; those of a session belong to the session."""
         return f"{self.prefix}:{{{run_id}}}:files" if session_id is None else f"{self.session(session_id)}:files"
 
+    def children(self, run_id: str) -> str:
+        """The runs that a run started."""
+        return f"{self.prefix}:{{{run_id}}}:children"
+
     def values(self, scope: str, of: str) -> str:
         """What tools keep for a run, a session or a user."""
         keys = {"run": self.run, "session": self.session, "user": self.user}

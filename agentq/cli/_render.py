@@ -226,6 +226,8 @@ class Renderer:
         self._seen.calls.add(event.call_id)
         self._seen.running[event.call_id] = event
         attempt = f"  attempt {event.attempt}" if event.attempt > 1 else ""
+        if event.child_run_id is not None:
+            attempt = f"  run {event.child_run_id}"
         words = _words.call(event.name, event.arguments, self._limit(2 + len(attempt)))
         name, bracket, rest = words.partition("(")
         arrow, bold = self._page.style("→", "cyan"), self._page.style(name, "bold")

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from agentq.cli._group import Options
     from agentq.client import AsyncClient
-    from agentq.insight.why import Reason
+    from agentq.insight.reasons import Reason
 
 _COLOURS = ("cyan", "magenta", "yellow", "blue", "green")
 _WORKER_MISSING_AFTER_S = 2.0

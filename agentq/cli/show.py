@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from agentq.cli._output import Output
-    from agentq.insight.why import Reason
+    from agentq.insight.reasons import Reason
     from agentq.messages import Message
     from agentq.runs import RunState
 
@@ -75,6 +75,7 @@ def _facts(state: RunState, out: Output) -> Iterator[tuple[str, str]]:
     from agentq.cli import _words
     from agentq.cli._output import age, count, duration, one_line
     from agentq.messages import Usage
+    from agentq.runs import CHILD
 
     now_ms = time.time() * 1000
     phase = f" ({state.phase.replace('_', ' ')})" if state.phase else ""
@@ -98,7 +99,10 @@ def _facts(state: RunState, out: Output) -> Iterator[tuple[str, str]]:
         "worker": state.owner,
         "starts": f"in {duration(state.not_before_ms - now_ms)}" if state.not_before_ms > now_ms else None,
         "waits": "behind another run of its session" if state.waits_for_session else None,
-        "asks": state.question.text if state.question else None,
+        "parent": state.parent_run_id,
+        "waits for" if state.question and state.question.kind == CHILD else "asks": (
+            (state.question.run_id or state.question.text) if state.question else None
+        ),
         "retries": count(state.retries, "time") if state.retries else None,
         "data lost": f"{age(now_ms - state.lost_ms)} ago, by Redis" if state.lost_ms else None,
         "tokens": _words.tokens(usage) if usage.input_tokens or usage.output_tokens else None,

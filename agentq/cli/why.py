@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from agentq.cli._output import Output
-    from agentq.insight.why import Reason
+    from agentq.insight.reasons import Reason
 
 
 @click.command("why", cls=AgentqCommand, exits=(ExitCode.NOT_FOUND, ExitCode.UNAVAILABLE))

@@ -8,7 +8,7 @@ from agentq import _ids
 from agentq._clock import SystemClock
 from agentq.errors import InvalidInput, NotFound, RunNotFound
 from agentq.insight.facts import QueueFacts, QueueInfo, Snapshot, Stats, WorkerInfo
-from agentq.insight.why import Reason, explain
+from agentq.insight.why import explain
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from agentq._clock import Clock
     from agentq.executors.base import Executor
     from agentq.executors.queue import QueueExecutor
+    from agentq.insight.reasons import Reason
     from agentq.insight.redis import RedisReader
     from agentq.insight.server import ServerFacts
     from agentq.runs import RunState

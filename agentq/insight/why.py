@@ -2,101 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from agentq._words import age, count, duration
 from agentq.insight.past import past
 from agentq.insight.phrases import names, short, shown_call, wakeups
-from agentq.runs import SCHEMA_VERSION, Phase, Status
+from agentq.insight.reasons import Code, Reason
+from agentq.runs import CHILD, SCHEMA_VERSION, Phase, Status
 from agentq.settings import DEFAULT_QUEUE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from agentq.insight.facts import QueueFacts, Snapshot, SweepFacts, WorkerInfo
 
 # Workers sweep every half second, and where leases are very long at an eighth of one.
 _SWEEP_LATE_MS = 10_000
 # A wake-up that was made so recently may be on its way; the sweeper waits as long (GRACE_MS in _wake.lua).
 _GRACE_MS = 2000
-
-
-class Code(StrEnum):
-    """Why a run rests, or that it does not."""
-
-    # It has ended.
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    # Somebody is at it.
-    RUNNING = "running"
-    CANCELLING = "cancelling"
-    OWNER_MISSING = "owner_missing"
-    # It moves by itself.
-    DUE = "due"
-    IN_LINE = "in_line"
-    WORKERS_BUSY = "workers_busy"
-    WAKING = "waking"
-    DELAYED = "delayed"
-    BACKING_OFF = "backing_off"
-    LEASE_EXPIRED = "lease_expired"
-    RECOVERY_HELD = "recovery_held"
-    WAKEUP_LOST = "wakeup_lost"
-    CANCEL_REQUESTED = "cancel_requested"
-    BEHIND = "behind"
-    # It waits for somebody.
-    WAITING = "waiting"
-    WAITS_FOR_ANSWER = "waits_for_answer"
-    PAUSED = "paused"
-    NO_WORKER = "no_worker"
-    WORKERS_SILENT = "workers_silent"
-    SUSPENDED = "suspended"
-    UNSERVED = "unserved"
-    NOT_SWEPT = "not_swept"
-    NEWER_VERSION = "newer_version"
-    BEHIND_NOTHING = "behind_nothing"
-    STUCK = "stuck"
-
-
-# Nothing happens before somebody does something.
-_NEEDS_HELP = frozenset(
-    {
-        Code.WAITS_FOR_ANSWER,
-        Code.NO_WORKER,
-        Code.WORKERS_SILENT,
-        Code.SUSPENDED,
-        Code.UNSERVED,
-        Code.NOT_SWEPT,
-        Code.NEWER_VERSION,
-        Code.BEHIND_NOTHING,
-        Code.STUCK,
-    }
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """Why a run rests: one sentence in `text`, what to do about it in `fix` (empty: nothing), for programs in `code`.
-
-    `details` holds the figures of the sentence under plain names; times end in `_ms`. `notes` are what else is worth
-    knowing. `because` is the reason of the run that this one waits for.
-    """
-
-    run_id: str
-    status: Status
-    code: Code
-    text: str
-    fix: str = ""
-    notes: tuple[str, ...] = ()
-    details: Mapping[str, Any] = field(default_factory=dict)
-    because: Reason | None = None
-
-    @property
-    def needs_help(self) -> bool:
-        """Whether it stays so until somebody does something."""
-        return self.code in _NEEDS_HELP or (self.because is not None and self.because.needs_help)
 
 
 def explain(seen: Snapshot) -> Reason:
@@ -165,6 +87,16 @@ def _resting(seen: Snapshot) -> Reason:
     if seen.run.status is Status.PAUSED:
         return _reason(seen, Code.PAUSED, f"somebody paused it {since} ago", end)
     asked = seen.run.question
+    if asked is not None and asked.kind == CHILD:
+        return _reason(
+            seen,
+            Code.WAITS_FOR_RUN,
+            f"it has waited for {since} for run {asked.run_id}, which {asked.tool} started",
+            f"agentq why {asked.run_id} says what that one is at; {end}, and that one with it",
+            call_id=asked.call_id,
+            tool=asked.tool,
+            child_run_id=asked.run_id,
+        )
     if asked is None:
         return _reason(seen, Code.WAITING, f"it has waited for {since} for something from outside", end)
     return _reason(

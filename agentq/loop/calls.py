@@ -9,24 +9,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from agentq import _ids
 from agentq.decide import PlannedCall, unknown_result
 from agentq.errors import CancelRequested, RunNotFound
-from agentq.events.model import ToolCalled, ToolFailed, ToolFinished
+from agentq.events.model import ToolCalled
 from agentq.loop.announcing import Announcing
 from agentq.loop.children import Children
 from agentq.loop.contexts import Contexts
 from agentq.loop.early import EarlyCalls
 from agentq.loop.interrupts import Interrupt, Siblings
+from agentq.loop.keeping import NO_FILES, Keeping
 from agentq.steps import CallStep, arguments_hash, encode_call_step
 from agentq.stores.base import StepRecord
 from agentq.tools.batching import batches, discarded, is_safe_beside_others
 from agentq.tools.behaviour import Reconciled
 from agentq.tools.execution import CallOutcome, CallWithdrawn, check_call, execute_call, reconcile_call
-from agentq.tools.results import within_limits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,16 +37,14 @@ if TYPE_CHECKING:
     from agentq.loop.loop import Loop
     from agentq.loop.toolbox import Toolbox
     from agentq.loop.writer import StepWriter
-    from agentq.messages import ToolCallPart, ToolResultPart
+    from agentq.messages import ToolCallPart
     from agentq.runs import Question, RunState
     from agentq.steps import Effect, Verdict
-    from agentq.stores.values import Change
     from agentq.tools.behaviour import OnInterrupt
     from agentq.tools.function import Tool
 
 
 logger = logging.getLogger(__name__)
-NO_FILES: Mapping[str, bytes] = MappingProxyType({})
 
 
 class Calls:
@@ -80,8 +77,12 @@ class Calls:
         self._safe: dict[str, bool] = {}
         self._early = EarlyCalls(self._slots, self._may_start_early, self._make_early)
         self._announcing = Announcing(self.steps, writer, interrupts, loop.clock, loop.settings.lease_ms / 3000)
+        self._keeping = Keeping(self.steps, writer, loop.settings.max_value_bytes, self._tool_named)
         self._children = Children(loop, run, writer)
         self._contexts = Contexts(loop, run, writer, self._report)
+
+    def _tool_named(self, name: str) -> Tool | None:
+        return self.toolbox.named(name)
 
     def effect_of(self, call: ToolCallPart) -> Effect:
         """A call that will never enter a tool (there is none, or no arguments) has no effect."""
@@ -97,7 +98,7 @@ class Calls:
         """Journal what became of a call that had started when its worker died, as far as anybody knows."""
         step, tool = self.steps[call.call_id], self.toolbox.named(call.name)
         if tool is None:
-            await self._journal(unknown_result(call), step.model_copy(update={"result": unknown_result(call)}), 0)
+            await self._keeping.give_up(call, step)
             return
         flag = threading.Event()
         await self._contexts.prepare(tool)
@@ -105,11 +106,11 @@ class Calls:
             reconcile_call(tool, call, self._contexts.of(call, tool, step.attempt, flag), self._settings), "none", flag
         )
         if isinstance(found, CallOutcome):
-            result = self._within_limit(found.result)
+            result = self._keeping.within_limit(found.result)
             step = step.model_copy(update={"result": result})
-            await self._journal(result, step, found.duration_ms, contents=found.contents)
+            await self._keeping.journal(result, step, found.duration_ms, contents=found.contents)
         elif found is Reconciled.UNKNOWN and tool.on_unknown == "tell":
-            await self._journal(unknown_result(call), step.model_copy(update={"result": unknown_result(call)}), 0)
+            await self._keeping.give_up(call, step)
         elif found is not None:
             verdict: Verdict = "ask" if found is Reconciled.UNKNOWN else "did_not_happen"
             step = step.model_copy(update={"verdict": verdict})
@@ -246,7 +247,7 @@ class Calls:
         except CancelRequested:
             self._interrupts.stop(Interrupt.CANCEL)
         except RunNotFound:
-            await self._journal(unknown_result(call), step.model_copy(update={"result": unknown_result(call)}), 0)
+            await self._keeping.give_up(call, step)
 
     async def collect(self, calls: Sequence[ToolCallPart]) -> Question | None:
         """Take the results of runs that have ended; what to wait for if none of them has."""
@@ -257,9 +258,9 @@ class Calls:
             if outcome is not None:
                 found = True
                 self.made += 1
-                result = self._within_limit(outcome.result)
+                result = self._keeping.within_limit(outcome.result)
                 finished = step.model_copy(update={"result": result, "raised": outcome.raised})
-                await self._journal(result, finished, outcome.duration_ms)
+                await self._keeping.journal(result, finished, outcome.duration_ms)
         return None if found else self._children.question(calls[0], self.steps[calls[0].call_id])
 
     async def _check(
@@ -322,7 +323,7 @@ class Calls:
         """Keep what came of a call. `was_begun`: an earlier worker may have made it."""
         self.made += 1
         self._left -= 1
-        result, contents = self._within_limit(outcome.result), outcome.contents
+        result, contents = self._keeping.within_limit(outcome.result), outcome.contents
         if was_begun and not outcome.entered:
             # The tool is gone, takes other arguments or refuses them now: what the earlier attempt did stands.
             logger.warning(
@@ -335,15 +336,10 @@ class Calls:
         finished = step.model_copy(update={"result": result, "raised": outcome.raised})
         changes = self._contexts.keep(outcome.changes)
         if self._left == 0 and plan.effect == "none" and not changes and not contents:
-            self._writer.emit(_finished_event(result, outcome.duration_ms))
-            self.steps[result.call_id] = finished
+            # The commit that comes at once takes it along.
+            self._keeping.tell(result, finished, outcome.duration_ms)
         else:
-            await self._journal(result, finished, outcome.duration_ms, changes, contents)
-
-    def _within_limit(self, result: ToolResultPart) -> ToolResultPart:
-        tool, most = self.toolbox.named(result.name), self._settings.max_value_bytes
-        own = tool.behaviour.max_result_chars if tool is not None else None
-        return within_limits(result, most if own is None else min(most, own), most)
+            await self._keeping.journal(result, finished, outcome.duration_ms, changes, contents)
 
     def _on_cancel(self, call: ToolCallPart) -> OnInterrupt:
         tool = self.toolbox.named(call.name)
@@ -370,34 +366,3 @@ class Calls:
             may_retry=lambda: self._interrupts.current is None,
             limits=self._settings,
         )
-
-    async def _journal(
-        self,
-        result: ToolResultPart,
-        step: CallStep,
-        duration_ms: int,
-        changes: tuple[Change, ...] = (),
-        contents: Mapping[str, bytes] = NO_FILES,
-    ) -> None:
-        record = StepRecord(result.call_id, encode_call_step(step), changes=changes, files=contents)
-        await self._writer.write([record], [_finished_event(result, duration_ms)])
-        self.steps[result.call_id] = step
-
-
-def _finished_event(result: ToolResultPart, duration_ms: int) -> ToolFinished | ToolFailed:
-    if result.outcome == "ok":
-        return ToolFinished(
-            call_id=result.call_id,
-            name=result.name,
-            content=result.content,
-            files=result.files,
-            data=result.data,
-            duration_ms=duration_ms,
-        )
-    return ToolFailed(
-        call_id=result.call_id,
-        name=result.name,
-        content=result.content,
-        outcome=result.outcome,
-        duration_ms=duration_ms,
-    )

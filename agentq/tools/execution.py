@@ -128,7 +128,7 @@ async def _or_failed(work: Awaitable[T], call: ToolCallPart, ctx: ToolContext) -
 
 def refused(call: ToolCallPart, why: str) -> CallOutcome:
     """The outcome of a call that is unfit for its tool."""
-    return _outcome(call, why, time.monotonic(), "error", entered=False)
+    return _outcome(call, Returned(why), time.monotonic(), "error", entered=False)
 
 
 def _outcome(

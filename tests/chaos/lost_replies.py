@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agentq._ids import new_run_id, new_token
+from agentq._ids import child_run_id, new_run_id, new_token
 from agentq._redis.connection import Connection
 from agentq.archive.exporting import Selection, export_archive
 from agentq.archive.importing import import_archive
@@ -162,16 +162,21 @@ class World:
 
     async def create(self) -> None:
         self.made += 1
+        parent = self.dice.choice([None, *self.held])
         new = NewRun(
-            new_run_id(),
+            new_run_id() if parent is None else child_run_id(f"{parent}.1.{self.made}"),
             "shop",
             (user_message(f"prompt {self.made}"),),
             session_id=self.dice.choice((None, None, "s1", "s2")),
             idempotency_key=self.dice.choice((None, f"k{self.made}")),
             delay_ms=self.dice.choice((0, 0, 0, 1)),
             files={_FILE: b"content"} if self.dice.random() < 0.2 else {},
+            parent_run_id=parent,
         )
-        created = await self.store.create(new, wake=self.wake)
+        try:
+            created = await self.store.create(new, wake=self.wake)
+        except CancelRequested:
+            return  # its parent starts nothing more
         self.open_runs.append(created.run_id)
 
     async def claim(self, run_id: str) -> bool:

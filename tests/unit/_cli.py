@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from agentq.client import AsyncClient
     from agentq.events.model import Event
-    from agentq.insight.why import Reason
+    from agentq.insight.reasons import Reason
     from agentq.messages import Message
 
 RUN = "01JD3ZK8W5Q0X9V7T2M4N6P8RA"

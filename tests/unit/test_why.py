@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from agentq.insight.facts import Place, QueueFacts, ServerHistory, Snapshot, SweepFacts, WorkerInfo
-from agentq.insight.why import Code, Reason, explain
+from agentq.insight.reasons import Code, Reason
+from agentq.insight.why import explain
 from agentq.runs import SCHEMA_VERSION, Phase, Question, RunState, Status
 
 RUN, OTHER = "01JD3ZK8W5Q0X9V7T2M4N6P8RA", "01JD3ZK8W5Q0X9V7T2M4N6P8RB"
@@ -81,6 +82,17 @@ CASES: list[tuple[str, RunState, dict[str, Any], Code, str]] = [
         {},
         Code.WAITS_FOR_ANSWER,
         "it has waited for 1 m 00 s for somebody to say what became of charge(cents=500), whose worker died in it",
+    ),
+    (
+        "waiting for another run",
+        run(
+            Status.WAITING,
+            updated_ms=NOW - 60_000,
+            question=Question(call_id="R.1.0", tool="research", text="?", kind="child", run_id="CHILD"),
+        ),
+        {},
+        Code.WAITS_FOR_RUN,
+        "it has waited for 1 m 00 s for run CHILD, which research started",
     ),
     (
         "ended, by a newer version",

@@ -19,7 +19,7 @@ from agentq._redis.connection import Connection
 from agentq.errors import InvalidInput, StoreUnavailable
 from agentq.executors.queue import QueueExecutor
 from agentq.insight.asking import Insight
-from agentq.insight.why import Code, Reason
+from agentq.insight.reasons import Code, Reason
 from agentq.runs import SCHEMA_VERSION
 from agentq.settings import Settings
 from agentq.stores.memory import MemoryStore

@@ -1,0 +1,89 @@
+"""Reasons why a run rests, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from agentq.runs import Status
+
+
+class Code(StrEnum):
+    """Why a run rests, or that it does not."""
+
+    # It has ended.
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    # Somebody is at it.
+    RUNNING = "running"
+    CANCELLING = "cancelling"
+    OWNER_MISSING = "owner_missing"
+    # It moves by itself.
+    DUE = "due"
+    IN_LINE = "in_line"
+    WORKERS_BUSY = "workers_busy"
+    WAKING = "waking"
+    DELAYED = "delayed"
+    BACKING_OFF = "backing_off"
+    LEASE_EXPIRED = "lease_expired"
+    RECOVERY_HELD = "recovery_held"
+    WAKEUP_LOST = "wakeup_lost"
+    CANCEL_REQUESTED = "cancel_requested"
+    BEHIND = "behind"
+    WAITS_FOR_RUN = "waits_for_run"
+    # It waits for somebody.
+    WAITING = "waiting"
+    WAITS_FOR_ANSWER = "waits_for_answer"
+    PAUSED = "paused"
+    NO_WORKER = "no_worker"
+    WORKERS_SILENT = "workers_silent"
+    SUSPENDED = "suspended"
+    UNSERVED = "unserved"
+    NOT_SWEPT = "not_swept"
+    NEWER_VERSION = "newer_version"
+    BEHIND_NOTHING = "behind_nothing"
+    STUCK = "stuck"
+
+
+# Nothing happens before somebody does something.
+_NEEDS_HELP = frozenset(
+    {
+        Code.WAITS_FOR_ANSWER,
+        Code.NO_WORKER,
+        Code.WORKERS_SILENT,
+        Code.SUSPENDED,
+        Code.UNSERVED,
+        Code.NOT_SWEPT,
+        Code.NEWER_VERSION,
+        Code.BEHIND_NOTHING,
+        Code.STUCK,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a run rests: one sentence in `text`, what to do about it in `fix` (empty: nothing), for programs in `code`.
+
+    `details` holds the figures of the sentence under plain names; times end in `_ms`. `notes` are what else is worth
+    knowing. `because` is the reason of the run that this one waits for.
+    """
+
+    run_id: str
+    status: Status
+    code: Code
+    text: str
+    fix: str = ""
+    notes: tuple[str, ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
+    because: Reason | None = None
+
+    @property
+    def needs_help(self) -> bool:
+        """Whether it stays so until somebody does something."""
+        return self.code in _NEEDS_HELP or (self.because is not None and self.because.needs_help)

@@ -103,11 +103,12 @@ def _results_are_journaled_late(patch: pytest.MonkeyPatch) -> None:
         async def keep(*arguments: Any) -> None:
             late.append(arguments)
 
-        self._journal, write = keep, self._journal
+        keeping = self._keeping
+        keeping.journal, write = keep, keeping.journal
         try:
             await _make(self, decision)
         finally:
-            del self._journal
+            del keeping.journal
         for arguments in late:
             await write(*arguments)
 

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from agentq.tools.behaviour import Permission, Reconciled
     from agentq.tools.context import ToolContext
     from agentq.tools.function import Tool, tool
+    from agentq.tools.rates import CircuitBreaker, RateLimit
     from agentq.tools.results import ToolResult
     from agentq.tools.toolset import Toolset
 
@@ -53,6 +54,7 @@ __all__ = [
     "AgentQError",
     "AsyncClient",
     "Callbacks",
+    "CircuitBreaker",
     "Client",
     "Compaction",
     "Conflict",
@@ -63,6 +65,7 @@ __all__ = [
     "NotWaiting",
     "Passage",
     "Permission",
+    "RateLimit",
     "Reconciled",
     "Retrieval",
     "Retriever",
@@ -95,6 +98,7 @@ _HOMES = {
     "AgentQError": "errors",
     "AsyncClient": "client_async",
     "Callbacks": "callbacks",
+    "CircuitBreaker": "tools.rates",
     "Client": "client",
     "Compaction": "context.compaction",
     "Conflict": "errors",
@@ -105,6 +109,7 @@ _HOMES = {
     "NotWaiting": "errors",
     "Passage": "context.retrieval",
     "Permission": "tools.behaviour",
+    "RateLimit": "tools.rates",
     "Reconciled": "tools.behaviour",
     "Retrieval": "context.retrieval",
     "Retriever": "context.retrieval",

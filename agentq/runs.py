@@ -58,6 +58,7 @@ TRANSITIONS: Mapping[Status, frozenset[Status]] = {
 # Kinds of questions.
 CALL_OUTCOME = "outcome"
 CHILD = "child"
+LIMIT = "limit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +66,8 @@ class Question:
     """What a run that is `waiting` waits for: a word of a person, or the end of another run.
 
     `kind` is "outcome": a call that must not be repeated had started when its worker died, and nobody knows what became
-    of it; or "child": the call is the work of another run, `run_id`, which has not ended. `attempt`, `arguments_hash`
-    and `provider_call_id` are the call's, as its worker journaled them.
+    of it; "child": the call is the work of another run, `run_id`, which has not ended; or "limit": the tool may not be
+    called so often. `attempt`, `arguments_hash` and `provider_call_id` are the call's, as its worker journaled them.
     """
 
     call_id: str

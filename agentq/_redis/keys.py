@@ -43,6 +43,10 @@ class Keys:
         """What all workers share for a time."""
         return f"{self.prefix}:shared:{key}"
 
+    def breaker(self, key: str) -> str:
+        """How calls of a tool went that is left in peace when they fail."""
+        return f"{self.prefix}:breaker:{key}"
+
     def session(self, session_id: str) -> str:
         return f"{self.prefix}:session:{{{session_id}}}"
 

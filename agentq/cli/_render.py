@@ -27,6 +27,7 @@ from agentq.events.model import (
     RunAnswered,
     RunCancelledEvent,
     RunCompleted,
+    RunDelayed,
     RunFailedEvent,
     RunQueued,
     RunRecovered,
@@ -130,7 +131,9 @@ class Renderer:
                 self._result(event)
             case Note():
                 self._note(event)
-            case RunRecovered() | RunReleased() | RunRetried() | DataLostEvent() | CancelRequestedEvent():
+            case (
+                RunRecovered() | RunReleased() | RunDelayed() | RunRetried() | DataLostEvent() | CancelRequestedEvent()
+            ):
                 self._marker(event)
             case RunWaiting() | RunAnswered():
                 self._question(event)
@@ -297,13 +300,18 @@ class Renderer:
         text = _words.content(event.text, self._limit(6 + len(counted)))
         self._page.line(self._page.style(f"! {text}", "yellow") + self._page.style(f"  ({counted})", "dim"))
 
-    def _marker(self, event: RunRecovered | RunReleased | RunRetried | DataLostEvent | CancelRequestedEvent) -> None:
+    def _marker(
+        self, event: RunRecovered | RunReleased | RunDelayed | RunRetried | DataLostEvent | CancelRequestedEvent
+    ) -> None:
         match event:
             case RunRecovered():
                 lost = f"worker {event.previous_owner}" if event.previous_owner else "the worker"
                 self._page.line(self._page.style(f"↻ {lost} was lost, another goes on", "yellow"))
             case RunReleased():
                 self._page.line(self._page.style(f"» worker {event.worker} shuts down, another goes on", "dim"))
+            case RunDelayed():
+                words = f"» waits {duration(event.delay_ms)}: {one_line(event.reason)}"
+                self._page.line(self._page.style(words, "dim"))
             case RunRetried():
                 self._page.line(self._page.style("↻ taken up again", "yellow"))
             case DataLostEvent():

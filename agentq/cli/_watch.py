@@ -22,6 +22,7 @@ from agentq.events.model import (
     RunAnswered,
     RunCancelledEvent,
     RunCompleted,
+    RunDelayed,
     RunFailedEvent,
     RunQueued,
     RunRecovered,
@@ -73,7 +74,7 @@ class _View:
             case RunQueued() | IterationFinished() | RunReleased() | RunAnswered() | RunRetried():
                 self.is_queued, self.end = True, None
             case (
-                RunStarted() | RunRecovered() | IterationStarted() | RunWaiting()
+                RunStarted() | RunRecovered() | IterationStarted() | RunWaiting() | RunDelayed()
             ):  # after an end too: a run can be retried
                 self.is_queued, self.end = False, None
             case RunCompleted():

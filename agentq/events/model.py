@@ -67,8 +67,7 @@ class FoldedRange(Data):
     """Deltas `first`, `first + 1`, … of one kind, which the fold replaced: their lengths in code points and times.
 
     As a worker writes it, `first` may be relative: -2 is two before the event that holds the range, for deltas of the
-    same batch, whose numbers the store gives; their `at_ms` is empty and means the event's own time. Readers get
-    absolute numbers and times.
+    same batch; then `at_ms` is empty and means the event's own time. Readers get absolute numbers and times.
     """
 
     first: int
@@ -247,6 +246,14 @@ class RunWaiting(_Event):
     arguments: dict[str, Any] = Field(default_factory=dict)
 
 
+class RunDelayed(_Event):
+    """The run goes on after `delay_ms`: a tool may not be called so often."""
+
+    type: Literal["run.delayed"] = "run.delayed"
+    reason: str
+    delay_ms: int
+
+
 class RunAnswered(_Event):
     """A person said what became of a call. `by` is who, as far as they said."""
 
@@ -337,6 +344,7 @@ Event = Annotated[
     | RunRecovered
     | RunReleased
     | RunWaiting
+    | RunDelayed
     | RunAnswered
     | RunRetried
     | DataLostEvent

@@ -29,6 +29,7 @@ class Code(StrEnum):
     WORKERS_BUSY = "workers_busy"
     WAKING = "waking"
     DELAYED = "delayed"
+    RATE_LIMITED = "rate_limited"
     BACKING_OFF = "backing_off"
     LEASE_EXPIRED = "lease_expired"
     RECOVERY_HELD = "recovery_held"

@@ -9,7 +9,7 @@ from agentq._words import age, count, duration
 from agentq.insight.past import past
 from agentq.insight.phrases import names, short, shown_call, wakeups
 from agentq.insight.reasons import Code, Reason
-from agentq.runs import CHILD, SCHEMA_VERSION, Phase, Status
+from agentq.runs import CHILD, LIMIT, SCHEMA_VERSION, Phase, Status
 from agentq.settings import DEFAULT_QUEUE
 
 if TYPE_CHECKING:
@@ -87,6 +87,11 @@ def _resting(seen: Snapshot) -> Reason:
     if seen.run.status is Status.PAUSED:
         return _reason(seen, Code.PAUSED, f"somebody paused it {since} ago", end)
     asked = seen.run.question
+    if asked is not None and asked.kind == LIMIT:
+        left = duration(max(seen.run.not_before_ms - seen.now_ms, 0))
+        return _reason(
+            seen, Code.RATE_LIMITED, f"it goes on in {left}: {asked.text}", tool=asked.tool, call_id=asked.call_id
+        )
     if asked is not None and asked.kind == CHILD:
         return _reason(
             seen,

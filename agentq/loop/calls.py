@@ -15,6 +15,7 @@ from agentq import _ids
 from agentq.decide import PlannedCall, unknown_result
 from agentq.errors import CancelRequested, RunNotFound
 from agentq.events.model import ToolCalled
+from agentq.loop.admission import Admission, PutOff
 from agentq.loop.announcing import Announcing
 from agentq.loop.children import Children
 from agentq.loop.contexts import Contexts
@@ -63,6 +64,8 @@ class Calls:
         self.steps = dict(steps)
         self.toolbox = toolbox
         self.made = 0
+        # A call that may be made later: the first of those that may not be made now.
+        self.put_off: PutOff | None = None
         # Planned calls without a result; where others come after them, a number that never gets to 0.
         self._left = -1
         self._run = run
@@ -78,6 +81,7 @@ class Calls:
         self._early = EarlyCalls(self._slots, self._may_start_early, self._make_early)
         self._announcing = Announcing(self.steps, writer, interrupts, loop.clock, loop.settings.lease_ms / 3000)
         self._keeping = Keeping(self.steps, writer, loop.settings.max_value_bytes, self._tool_named)
+        self._admission = Admission(loop, run, writer)
         self._children = Children(loop, run, writer)
         self._contexts = Contexts(loop, run, writer, self._report)
 
@@ -135,6 +139,7 @@ class Calls:
             and tool.effect == "none"
             and call.arguments_error is None
             and not tool.behaviour.has_checks
+            and not tool.behaviour.is_admitted
             and self._interrupts.current is None
             and self.is_safe(call)
         )
@@ -161,6 +166,8 @@ class Calls:
             await self._contexts.prepare(self.toolbox.named(plan.call.name))
         for group in batches([plan.call for plan in decision.calls], self.is_safe):
             if self._interrupts.current is not None or (self._waits_for_child and not self.is_safe(group[0])):
+                return
+            if self.put_off is not None:
                 return
             if len(group) == 1:
                 await self._make_one(planned[group[0].call_id])
@@ -214,6 +221,13 @@ class Calls:
         if tool is not None and tool.agent is not None and call.arguments_error is None:
             await self._start_child(plan, step, called, tool)
             return
+        if (
+            tool is not None
+            and tool.behaviour.is_admitted
+            and not was_begun
+            and not await self._is_admitted(plan, step, tool)
+        ):
+            return
         if plan.effect == "none":
             start_by = await self._announcing.look_alive(called)
         else:
@@ -227,9 +241,22 @@ class Calls:
             await self._announcing.withdraw(call, step)
             return
         if outcome is not None:
+            if tool is not None:
+                await self._admission.tell(tool, call, outcome)
             await self._take(plan, step, outcome, was_begun=was_begun)
         elif self._interrupts.current is None and self._is_stopped(call):
             await self._discard(plan, step, may_have_happened=plan.effect != "none")
+
+    async def _is_admitted(self, plan: PlannedCall, step: CallStep, tool: Tool) -> bool:
+        """Whether the call may be made now. Else it has a result in its place, or the run is put off."""
+        if not tool.behaviour.is_admitted:
+            return True
+        admitted = await self._admission.ask(tool, plan.call)
+        if isinstance(admitted, CallOutcome):
+            await self._take(plan, step, admitted)
+        elif admitted is not None and (self.put_off is None or admitted.wait_s < self.put_off.wait_s):
+            self.put_off = admitted
+        return admitted is None
 
     async def _start_child(self, plan: PlannedCall, step: CallStep, called: ToolCalled, tool: Tool) -> None:
         """Start the run whose work the call is. Its result comes when that run has ended; see `collect`."""

@@ -19,7 +19,7 @@ from agentq.errors import (
     StoreCorrupted,
     StoreUnavailable,
 )
-from agentq.events.model import IterationStarted, ReplyCompleted, RunReleased, RunWaiting
+from agentq.events.model import IterationStarted, ReplyCompleted, RunDelayed, RunReleased, RunWaiting
 from agentq.loop.answering import question_about
 from agentq.loop.asking import Asking
 from agentq.loop.briefing import Briefing
@@ -30,18 +30,21 @@ from agentq.loop.losses import Losses, report_loss
 from agentq.loop.toolbox import NO_TOOLS, Toolbox
 from agentq.loop.writer import StepWriter, patiently
 from agentq.messages import Message, NoteKind, ReasoningPart, StopReason, Usage, encode_message
-from agentq.runs import Status
+from agentq.runs import LIMIT, Question, Status
 from agentq.steps import REPLY, Steps, read_steps
 from agentq.stores.base import Rest, StepRecord
 
 if TYPE_CHECKING:
     from agentq.decide import Decision
+    from agentq.loop.admission import PutOff
     from agentq.loop.agent import Agent
     from agentq.loop.loop import Loop
     from agentq.messages import ToolCallPart
     from agentq.stores.base import Claim, EventBatch, Lease
 
 logger = logging.getLogger(__name__)
+# A run whose child has ended without a word is looked at after so long.
+_CHILD_MS = 300_000
 # What a provider asks for beyond this is a mistake in a unit.
 _LONGEST_WAIT_S = 86_400.0
 OutcomeKind = Literal["committed", "released", "lost", "failed_to_store"]
@@ -192,9 +195,12 @@ class Iteration:
                 question = await self._calls.collect(decision.calls)
                 if question is not None:
                     batch = self._writer.last_batch(await self._writer.leave(), ())
-                    return await self._hand_back(batch, Rest(question, self._run.signals))
+                    # The end of that run wakes this one; should it be lost, a sweep does.
+                    return await self._hand_back(batch, Rest(question, self._run.signals, within_ms=_CHILD_MS))
             case RunCalls():
                 await self._calls.make(decision)
+                if self._calls.put_off is not None and self._interrupts.current is None:
+                    return await self._put_off(self._calls.put_off)
         return None
 
     def _view(self) -> View:
@@ -324,6 +330,14 @@ class Iteration:
         batch = self._writer.last_batch(await self._writer.leave(), ())
         return await self._hand_back(batch, Rest(question, self._run.signals, (waiting,)))
 
+    async def _put_off(self, put_off: PutOff) -> Outcome:
+        """Hand the run back until a call may be made: nobody waits for it in a worker."""
+        wait_ms = math.ceil(put_off.wait_s * 1000)
+        question = Question(call_id=put_off.call.call_id, tool=put_off.call.name, text=put_off.why, kind=LIMIT)
+        delayed = RunDelayed(reason=put_off.why, delay_ms=wait_ms)
+        batch = self._writer.last_batch(await self._writer.leave(), ())
+        return await self._hand_back(batch, Rest(question, self._run.signals, (delayed,), within_ms=wait_ms))
+
     async def _hand_back(self, batch: EventBatch, rest: Rest | None = None) -> Outcome:
         loop, lease = self._loop, self._claim.lease
         released = await patiently(
@@ -331,6 +345,9 @@ class Iteration:
         )
         if released.status is Status.QUEUED and not released.woken:
             await self._wake_next(self._run.run_id, 0)
+        elif rest is not None and rest.question.kind == LIMIT and loop.wakeup is None:
+            # Where the store's own scripts write no wake-ups, sweeps may be somebody else's.
+            await self._wake_next(self._run.run_id, rest.within_ms)
         return self._outcome("released", released.status)
 
     async def _wake_next(self, run_id: str, delay_ms: int) -> None:

@@ -7,8 +7,8 @@ from dataclasses import replace
 from agentq.errors import CancelRequested, IllegalTransition, NotFinished, NotWaiting, RunNotFound
 from agentq.events.model import CancelRequestedEvent, RunRecovered, RunStarted
 from agentq.messages import encode_message
-from agentq.runs import CHILD, Phase, RunState, Status
-from agentq.stores._memory_run import CHILD_MS, GRACE_MS, MemoryRun, check_lease, waits_for_child
+from agentq.runs import Phase, RunState, Status
+from agentq.stores._memory_run import GRACE_MS, MemoryRun, check_lease, waits_for_child
 from agentq.stores.base import Answer, EventBatch, Lease, Released, Rest, Retry
 
 
@@ -32,6 +32,7 @@ def take(run: MemoryRun, owner: str, now: int, lease_ms: int) -> Lease:
         owner=owner,
         lease_until_ms=now + lease_ms,
         not_before_ms=0,
+        question=None,
         recoveries=recoveries,
     )
     return Lease(state.run_id, state.fence + 1, owner)
@@ -47,9 +48,10 @@ def release(run: MemoryRun, lease: Lease, batch: EventBatch, rest: Rest | None, 
     events = batch.events if rest is None else (*batch.events, *rest.closing)
     status = Status.QUEUED if rest is None else Status.WAITING
     run.log.write(events, at_ms=now, fold=batch.fold, drop="released")
-    run.due_ms = now + GRACE_MS if rest is None else now + CHILD_MS if rest.question.kind == CHILD else None
+    until = now + rest.within_ms if rest is not None and rest.within_ms else 0
+    run.due_ms = now + GRACE_MS if rest is None else until or None
     question = None if rest is None else rest.question
-    run.set(now, status=status, phase=None, owner=None, lease_until_ms=0, not_before_ms=0, question=question)
+    run.set(now, status=status, phase=None, owner=None, lease_until_ms=0, not_before_ms=until, question=question)
     released = Released(status, woken=False)
     run.released = lease.fence, released
     return released
@@ -67,7 +69,7 @@ def add_child(parent: MemoryRun | None, run_id: str) -> None:
 def go_on(run: MemoryRun, now: int) -> None:
     """Queue a run that waited for another one."""
     run.due_ms = now + GRACE_MS
-    run.set(now, status=Status.QUEUED, question=None)
+    run.set(now, status=Status.QUEUED, question=None, not_before_ms=0)
 
 
 def tell_of_end(parent: MemoryRun | None, now: int) -> str | None:

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 # A wake-up gets this long to arrive before a sweep repeats it.
 GRACE_MS = 2_000
-# A run that waits for another one is looked at after this long, in case that one's end was lost.
-CHILD_MS = 300_000
 
 
 @dataclass(slots=True)
@@ -138,7 +136,12 @@ def is_claimable(state: RunState, now: int) -> bool:
         return False
     if state.status is Status.QUEUED:
         return state.is_cancel_requested or (state.not_before_ms <= now and not state.waits_for_session)
-    return state.status is Status.RUNNING and state.lease_until_ms <= now
+    return has_waited(state, now) or (state.status is Status.RUNNING and state.lease_until_ms <= now)
+
+
+def has_waited(state: RunState, now: int) -> bool:
+    """Whether the time has come for a waiting run, whatever it waits for."""
+    return state.status is Status.WAITING and 0 < state.not_before_ms <= now
 
 
 def is_current(run: MemoryRun, lease: Lease) -> bool:

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from agentq.stores._rates import Rates
+
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from agentq._redis.connection import Connection
     from agentq._redis.keys import Keys
     from agentq._redis.pipeline import Pipeline
+    from agentq._redis.scripts import Script
+    from agentq.stores.values import BreakerRule
 
 
 class RedisShared:
-    """Plain keys with a time to live."""
+    """Keys with a time to live, breakers, and counts by the library `limits`, which has a connection of its own."""
 
-    def __init__(self, pipeline: Pipeline, keys: Keys) -> None:
+    def __init__(
+        self, pipeline: Pipeline, keys: Keys, scripts: Callable[[str], Script], connection: Connection
+    ) -> None:
         self._pipeline = pipeline
         self._keys = keys
+        self._script = scripts
+        self._rates = Rates(connection, prefix=f"{keys.prefix}:limits")
 
     async def get(self, key: str) -> bytes | None:
         value: bytes | None = await self._pipeline.execute("GET", self._keys.shared(key))
@@ -25,3 +36,27 @@ class RedisShared:
 
     async def delete(self, key: str) -> None:
         await self._pipeline.execute("DEL", self._keys.shared(key))
+
+    async def take(self, limits: str, of: Sequence[str]) -> float:
+        return await self._rates.take(limits, of)
+
+    async def ask_breaker(self, key: str, rule: BreakerRule) -> int:
+        return await self._breaker("ask", key, rule, "")
+
+    async def tell_breaker(self, key: str, rule: BreakerRule, *, failed: bool, token: str) -> None:
+        await self._breaker("failed" if failed else "succeeded", key, rule, token)
+
+    async def _breaker(self, action: str, key: str, rule: BreakerRule, token: str) -> int:
+        (left_ms,) = await self._pipeline.run(
+            self._script("breaker"),
+            breaker=self._keys.breaker(key),
+            action=action,
+            failures=rule.failures,
+            pause_ms=rule.pause_ms,
+            window_ms=rule.window_ms,
+            token=token,
+        )
+        return int(left_ms)
+
+    async def aclose(self) -> None:
+        await self._rates.aclose()

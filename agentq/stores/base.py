@@ -169,15 +169,16 @@ class Committed:
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """Why a run is handed back without going on: it waits for the answer to `question`.
+    """Why a run is handed back without going on: it waits for what `question` says.
 
     `closing` are the events that say so. When signals have moved past `signals_seen`, they are left out and the run is
-    queued instead, to see them.
+    queued instead, to see them. After `within_ms`, if it is not 0, the run can be claimed again whatever has happened.
     """
 
     question: Question
     signals_seen: int
     closing: tuple[Event, ...] = ()
+    within_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

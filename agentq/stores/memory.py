@@ -33,11 +33,11 @@ from agentq.stores._memory_run import (
     check_lease,
     check_transition,
     error_after,
+    has_waited,
     is_claimable,
     is_current,
     is_expired,
     new_memory_run,
-    waits_for_child,
 )
 from agentq.stores._memory_sessions import MemorySession, MemorySessions
 from agentq.stores.base import (
@@ -274,7 +274,7 @@ class MemoryStore:
         overdue = [(run.due_ms, run) for run in self._runs.values() if run.due_ms is not None and run.due_ms <= now]
         overdue.sort(key=lambda pair: pair[0])
         for _, run in overdue[:limit]:
-            if waits_for_child(run.state):
+            if has_waited(run.state, now):
                 go_on(run, now)
             run.due_ms = now + GRACE_MS
         return Sweep(to_wake=tuple(run.state.run_id for _, run in overdue[:limit]), pruned=pruned)

@@ -88,7 +88,7 @@ class RedisStore:
         self._commits = Commits(
             self.pipeline, self.keys, scripts, self._transcripts, self._retention, self.known_agents
         )
-        self.shared = RedisShared(self.pipeline, self.keys)
+        self.shared = RedisShared(self.pipeline, self.keys, scripts, connection)
         self._claims = Claims(self.pipeline, self.keys, scripts, self._transcripts, self._commits.set_aside)
 
     async def create(self, new: NewRun, *, wake: Wakeup | None = None) -> Created:
@@ -197,6 +197,7 @@ class RedisStore:
             wakeup=_arguments.template(wake),
             question=b"" if rest is None else _json.dumps(rest.question),
             signals=0 if rest is None else rest.signals_seen,
+            within_ms=0 if rest is None else rest.within_ms,
             items=_arguments.items(batch.events),
             closing=() if rest is None else _arguments.items(rest.closing),
         )
@@ -320,6 +321,7 @@ class RedisStore:
         return await self._manifests.known()
 
     async def aclose(self) -> None:
+        await self.shared.aclose()
         await self.hub.aclose()
         await self.pipeline.drain()
 

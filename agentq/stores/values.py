@@ -6,13 +6,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from agentq.runs import RunState
 
 Scope = Literal["run", "session", "user"]
 """Whose a value is: it lives as long as the run, as long as the session, or some time after its last change."""
 SCOPES: tuple[Scope, ...] = get_args(Scope)
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerRule:
+    """`failures` calls in a row that fail, each within `window_ms` of the one before, stop all calls for `pause_ms`."""
+
+    failures: int
+    pause_ms: int
+    window_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +54,21 @@ class Shared(Protocol):
 
     async def delete(self, key: str) -> None:
         """Forget a value."""
+        ...
+
+    async def take(self, limits: str, of: Sequence[str]) -> float:
+        """Count one use of what `of` names against the limits, such as "5/minute; 100/day".
+
+        0 where it may be, else in how many seconds it may: then nothing was counted.
+        """
+        ...
+
+    async def ask_breaker(self, key: str, rule: BreakerRule) -> int:
+        """Whether a call may be made: 0, or for how many milliseconds not. After a pause, one may try."""
+        ...
+
+    async def tell_breaker(self, key: str, rule: BreakerRule, *, failed: bool, token: str) -> None:
+        """Tell how the call `token` went. Again: no effect."""
         ...
 
 

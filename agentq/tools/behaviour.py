@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Any, Literal, TypedDict, get_args
 
 from agentq.errors import InvalidInput
+from agentq.tools.rates import CircuitBreaker, RateLimit
 
 Effect = Literal["none", "idempotent", "once"]
 """What repeating a call does: nothing but read, the same as doing it once, or harm."""
@@ -66,6 +67,8 @@ class ToolOptions(TypedDict, total=False):
     read_only: bool | None
     destructive: bool
     secrets: Sequence[str]
+    rate_limit: str | RateLimit | None
+    breaker: CircuitBreaker | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,13 @@ class Behaviour:
     read_only: bool
     destructive: bool
     secrets: tuple[str, ...]
+    rate_limit: RateLimit | None
+    breaker: CircuitBreaker | None
+
+    @property
+    def is_admitted(self) -> bool:
+        """Whether a call has to be admitted: by a rate limit or a breaker."""
+        return self.rate_limit is not None or self.breaker is not None
 
     @property
     def has_checks(self) -> bool:
@@ -111,6 +121,8 @@ def behaviour(
     read_only: bool | None = None,
     destructive: bool = False,
     secrets: Sequence[str] = (),
+    rate_limit: str | RateLimit | None = None,
+    breaker: CircuitBreaker | None = None,
 ) -> Behaviour:
     """Check the options. Raises `InvalidInput`, naming the field."""
     _check_word(effect, Effect, field="effect")
@@ -159,7 +171,19 @@ def behaviour(
         read_only=effect == "none" if read_only is None else read_only,
         destructive=destructive,
         secrets=_checked_secrets(secrets),
+        rate_limit=_checked_rate(rate_limit),
+        breaker=_checked_breaker(breaker),
     )
+
+
+def _checked_rate(rate_limit: Any) -> RateLimit | None:
+    return rate_limit if rate_limit is None or isinstance(rate_limit, RateLimit) else RateLimit(rate_limit)
+
+
+def _checked_breaker(breaker: Any) -> CircuitBreaker | None:
+    if breaker is not None and not isinstance(breaker, CircuitBreaker):
+        raise InvalidInput(f"breaker must be a CircuitBreaker, not {breaker!r}", field="breaker")
+    return breaker
 
 
 def _checked_secrets(secrets: Any) -> tuple[str, ...]:

@@ -50,6 +50,7 @@ class CallOutcome:
     duration_ms: int
     entered: bool = True
     changes: Changes = ()
+    is_fault: bool = False
     contents: Mapping[str, bytes] = field(default_factory=dict)
 
 
@@ -60,6 +61,7 @@ class _Failed:
     content: str
     raised: bool
     entered: bool = True
+    is_fault: bool = False
 
 
 class _CallRefused(Exception):
@@ -102,7 +104,8 @@ async def execute_call(
     started = time.monotonic()
     made = await _or_failed(_made(tool, call, ctx, known, may_start, arguments, may_retry, limits), call, ctx)
     if isinstance(made, _Failed):
-        return _outcome(call, Returned(made.content), started, "error", raised=made.raised, entered=made.entered)
+        failed = _outcome(call, Returned(made.content), started, "error", raised=made.raised, entered=made.entered)
+        return replace(failed, is_fault=made.is_fault)
     came, changes = made
     return replace(_outcome(call, came, started), changes=changes)
 
@@ -119,11 +122,12 @@ async def _or_failed(work: Awaitable[T], call: ToolCallPart, ctx: ToolContext) -
             ctx.cancel_event.set()
             raise
         # Nobody cancelled this task: the tool awaited something that was cancelled, or raised it by hand.
-        return _Failed(_failure(error, call, ctx), raised=True)
+        return _Failed(_failure(error, call, ctx), raised=True, is_fault=True)
     except CallWithdrawn:
         raise
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a tool may raise anything, and the model is told
-        return _Failed(_failure(error, call, ctx), raised=True)
+        is_fault = isinstance(error, _TookTooLong) or not isinstance(error, ToolError)
+        return _Failed(_failure(error, call, ctx), raised=True, is_fault=is_fault)
 
 
 def refused(call: ToolCallPart, why: str) -> CallOutcome:

@@ -37,6 +37,7 @@ from agentq.runs import Question, Status
 from agentq.settings import Settings
 from agentq.stores.base import Answer, EventBatch, NewRun, Rest, Retry, StepRecord
 from agentq.stores.redis import RedisStore
+from agentq.stores.values import BreakerRule
 from agentq.testing._contract import commit_of, reply_message
 from tests._redis_server import RedisServer
 from tests.helpers import LUA
@@ -234,6 +235,11 @@ class World:
         except CancelRequested:
             return  # the commit that comes sooner or later ends it
         self.held[run_id] = claim, number + 1
+
+    async def do_breaker(self) -> None:
+        rule = BreakerRule(3, 50, 50)
+        await self.store.shared.tell_breaker("t", rule, failed=self.dice.random() < 0.8, token=new_token())
+        await self.store.shared.ask_breaker("t", rule)
 
     async def do_effect(self) -> None:
         run_id = await self.hold()

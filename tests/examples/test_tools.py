@@ -22,6 +22,16 @@ from tests.helpers import ROOT
             ),
         ),
         ("mcp_server", "tea: 12\n"),
+        ("agents_as_tools", "Tea has been traded since 59 BC. Soap was made in Babylon.\n"),
+        (
+            "limits",
+            (
+                "sent to Ann, sent to Bob, sent to Cem\n"
+                "ConnectionError: the address service does not answer\n"
+                "ConnectionError: the address service does not answer\n"
+                "look_up_address was not called: its last 2 calls failed\n"
+            ),
+        ),
         ("tool_state", '["tea"]\n["tea","soap"]\npaid for 2 with [secret PAY_KEY]\nWelcome back! More soap?\n'),
     ],
 )

@@ -84,6 +84,17 @@ CASES: list[tuple[str, RunState, dict[str, Any], Code, str]] = [
         "it has waited for 1 m 00 s for somebody to say what became of charge(cents=500), whose worker died in it",
     ),
     (
+        "called too often",
+        run(
+            Status.WAITING,
+            not_before_ms=NOW + 12_000,
+            question=Question(call_id="R.1.0", tool="ask", text="ask may be called 5/minute", kind="limit"),
+        ),
+        {},
+        Code.RATE_LIMITED,
+        "it goes on in 12 s: ask may be called 5/minute",
+    ),
+    (
         "waiting for another run",
         run(
             Status.WAITING,

@@ -52,8 +52,7 @@ local function tell_parent(prefix, run)
   if state[1] ~= 'waiting' or not waits_for_child(state[2]) then
     return nil
   end
-  redis.call('HDEL', parent, 'question')
-  set_status(prefix, parent, parent_id, 'waiting', 'queued')
+  requeue(prefix, parent, parent_id)
   return parent_id
 end
 

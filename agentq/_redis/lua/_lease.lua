@@ -19,6 +19,11 @@ local function holds(state, fence, owner)
   return state.status == 'running' and state.fence == fence and state.owner == owner
 end
 
+-- Whether the time has come for a waiting run, whatever it waits for.
+local function has_waited(state, now)
+  return state.status == 'waiting' and number(state.not_before) > 0 and number(state.not_before) <= now
+end
+
 -- Whether a waiting run waits for the end of another run, not for a person.
 local function waits_for_child(question)
   return question and string.find(question, '"kind":"child"', 1, true) ~= nil

@@ -19,3 +19,10 @@ local function set_status(prefix, run, run_id, from, to)
     redis.call('ZADD', prefix .. ':runs:status:' .. to, 0, run_id)
   end
 end
+
+-- Queues a run that waited.
+local function requeue(prefix, run, run_id)
+  redis.call('HDEL', run, 'question')
+  redis.call('HSET', run, 'not_before', '0')
+  set_status(prefix, run, run_id, 'waiting', 'queued')
+end

@@ -77,6 +77,10 @@ local function take(run_id, is_named)
   local run = key_of(run_id)
   local state = read(run, 'status', 'lease_until', 'agent', 'not_before', 'cancel', 'version', 'owner', 'fence', 'length',
     'session', 'history', 'behind', 'recoveries')
+  if has_waited(state, now) then
+    requeue(prefix, run, run_id)
+    state.status, state.not_before = 'queued', '0'
+  end
   local cancelled = state.cancel ~= nil
   local expired = state.status == 'running' and number(state.lease_until) <= now
   local due = state.status == 'queued' and (cancelled or (number(state.not_before) <= now and not state.behind))

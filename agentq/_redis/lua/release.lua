@@ -15,8 +15,9 @@ ARGV[5]  batch      number of this batch within the claim
 ARGV[6]  wakeup     template of the wake-up, or empty
 ARGV[7]  question   what the run waits for, JSON, or empty
 ARGV[8]  signals    how many signals the worker has seen
-ARGV[9]  items*     events
-ARGV[10]  closing*   events that hold only if the run waits
+ARGV[9]  within_ms  the run can be claimed again after so long, whatever has happened; 0 for not so
+ARGV[10]  items*     events
+ARGV[11]  closing*   events that hold only if the run waits
 
 Returns {status, woken}, or
   -1  RunNotFound   there is no such run
@@ -31,8 +32,6 @@ Returns {status, woken}, or
 -- @include lease
 -- @include fence
 
-local CHILD_MS = 300000
-
 local prefix, run, run_id, fence = ARGV[1], KEYS[1], ARGV[2], ARGV[3]
 local state = read(run, 'status', 'fence', 'released', 'queue', 'signals', 'owner', 'batch')
 local released, status_then, woken_then = string.match(state.released or '', '^(%d+) (%l+) (%d)$')
@@ -46,7 +45,7 @@ end
 if has_gap(state, fence, ARGV[5]) then
   return -9
 end
-local items, closing = lists(9, 2)
+local items, closing = lists(10, 2)
 local rests = ARGV[7] ~= '' and number(state.signals) <= tonumber(ARGV[8])
 local status, woken = rests and 'waiting' or 'queued', 0
 local now = now_ms()
@@ -57,9 +56,10 @@ set_status(prefix, run, run_id, 'running', status)
 if rests then
   emit(run, KEYS[2], closing, now)
   redis.call('HSET', run, 'question', ARGV[7])
-  if waits_for_child(ARGV[7]) then
-    -- The end of the child wakes it; should that be lost, a sweep does.
-    redis.call('ZADD', prefix .. ':due', int(now + CHILD_MS), run_id)
+  local within = tonumber(ARGV[9])
+  redis.call('HSET', run, 'not_before', within > 0 and int(now + within) or '0')
+  if within > 0 then
+    redis.call('ZADD', prefix .. ':due', int(now + within), run_id)
   else
     redis.call('ZREM', prefix .. ':due', run_id)
   end

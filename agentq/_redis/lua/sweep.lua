@@ -111,7 +111,7 @@ end
 
 local function look(run_id, is_served)
   local run = prefix .. ':{' .. run_id .. '}'
-  local state = read(run, 'status', 'lease_until', 'not_before', 'woken', 'front', 'queue', 'behind', 'cancel', 'question')
+  local state = read(run, 'status', 'lease_until', 'not_before', 'woken', 'front', 'queue', 'behind', 'cancel')
   if not state.status then
     redis.call('ZREM', KEYS[1], run_id)
     local next_id = forget(prefix, run, run_id, now)
@@ -121,10 +121,12 @@ local function look(run_id, is_served)
     end
     return
   end
-  if state.status == 'waiting' and waits_for_child(state.question) then
-    redis.call('HDEL', run, 'question')
-    set_status(prefix, run, run_id, 'waiting', 'queued')
-    state.status, state.woken = 'queued', '0'
+  if has_waited(state, now) then
+    requeue(prefix, run, run_id)
+    state.status, state.woken, state.not_before = 'queued', '0', '0'
+  elseif state.status == 'waiting' and number(state.not_before) > 0 then
+    redis.call('ZADD', KEYS[1], int(number(state.not_before)), run_id)
+    return
   end
   local rests = (state.status ~= 'running' and state.status ~= 'queued') or (state.behind and not state.cancel)
   if rests or not state.queue then

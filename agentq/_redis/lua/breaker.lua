@@ -1,0 +1,38 @@
+--[[
+Ask whether a tool may be called, or tell how a call went. So many failures in a row stop all calls for a while; after that,
+one call at a time may try, until one succeeds.
+
+KEYS[1]  breaker    hash: failures, until, trying, token
+
+ARGV[1]  action     `ask`, `failed` or `succeeded`
+ARGV[2]  failures   how many in a row stop the calls
+ARGV[3]  pause_ms   for how long
+ARGV[4]  window_ms  a failure is forgotten after so long without another
+ARGV[5]  token      of the call that is told of; the same again has no effect
+
+Returns {for how many milliseconds not; 0 for now}.
+]]
+-- @include clock
+-- @include lease
+
+local state = read(KEYS[1], 'failures', 'until', 'trying', 'token')
+local now, most, pause = now_ms(), tonumber(ARGV[2]), tonumber(ARGV[3])
+if ARGV[1] == 'ask' then
+  if number(state['until']) > now then
+    return {number(state['until']) - now}
+  elseif number(state.failures) < most then
+    return {0}
+  elseif number(state.trying) > now then
+    return {number(state.trying) - now}
+  end
+  redis.call('HSET', KEYS[1], 'trying', int(now + pause))
+  return {0}
+end
+if ARGV[1] == 'succeeded' then
+  redis.call('DEL', KEYS[1])
+elseif state.token ~= ARGV[5] then
+  local failures = redis.call('HINCRBY', KEYS[1], 'failures', 1)
+  redis.call('HSET', KEYS[1], 'token', ARGV[5], 'trying', '0', 'until', failures >= most and int(now + pause) or '0')
+  redis.call('PEXPIRE', KEYS[1], pause + tonumber(ARGV[4]))
+end
+return {0}

@@ -1,0 +1,73 @@
+"""How often something may be done, counted by the library `limits`: in Redis for all workers, or in memory."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from agentq._redis.connection import redis_errors
+from agentq.tools.rates import parsed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agentq._redis.connection import Connection
+
+# A clock of this machine that goes slower than the one that counts must not ask at once again and again.
+_LEAST_S = 0.05
+
+
+class Rates:
+    """Moving windows. Opens nothing until something is counted; without a `connection` they are counted in memory."""
+
+    def __init__(self, connection: Connection | None = None, *, prefix: str = "limits") -> None:
+        self._connection = connection
+        self._prefix = prefix
+        self._limiter: Any = None
+
+    async def take(self, limits: str, of: Sequence[str]) -> float:
+        """See `Shared.take`."""
+        if self._connection is None:
+            return await self._take(limits, of)
+        with redis_errors(self._connection.where):
+            return await self._take(limits, of)
+
+    async def _take(self, limits: str, of: Sequence[str]) -> float:
+        items = parsed(limits)
+        limiter = self._limiter or self._open()
+        for item in items:
+            if not await _done(limiter.test(item, *of)):
+                return await self._wait(item, of)
+        for item in items:
+            # Somebody was faster between the two. What was counted is lost, and too little is better than too much.
+            if not await _done(limiter.hit(item, *of)):
+                return await self._wait(item, of)
+        return 0.0
+
+    async def _wait(self, item: Any, of: Sequence[str]) -> float:
+        stats = await _done(self._limiter.get_window_stats(item, *of))
+        return float(min(max(stats.reset_time - time.time(), _LEAST_S), item.get_expiry()))
+
+    def _open(self) -> Any:
+        if self._connection is None:
+            from limits.storage import MemoryStorage
+            from limits.strategies import MovingWindowRateLimiter as InMemory
+
+            self._limiter = InMemory(MemoryStorage())
+        else:
+            from limits.aio.storage import RedisStorage
+            from limits.aio.strategies import MovingWindowRateLimiter
+
+            storage = RedisStorage(f"async+{self._connection.url}", implementation="redispy", key_prefix=self._prefix)
+            self._limiter = MovingWindowRateLimiter(storage)
+        return self._limiter
+
+    async def aclose(self) -> None:
+        """Close the connection to Redis."""
+        if self._limiter is not None and self._connection is not None:
+            await self._limiter.storage.bridge.storage.aclose()
+            self._limiter = None
+
+
+async def _done(value: Any) -> Any:
+    return await value if hasattr(value, "__await__") else value

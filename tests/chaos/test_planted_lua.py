@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from redis.exceptions import ResponseError
 
 from agentq._redis import scripts
 from agentq.errors import AgentQError, LeaseLost
@@ -115,7 +116,8 @@ def _forget() -> None:
 @pytest.mark.parametrize("fault", PLANTED, ids=lambda fault: fault.name)
 async def test_a_planted_fault_is_found(fault: LuaFault, plant: Callable[[LuaFault], None], redis_url: str):
     plant(fault)
-    with pytest.raises((Violation, AgentQError)):
+    # Redis itself refuses some of what a faulty script does, such as an event under a number that is taken.
+    with pytest.raises((Violation, AgentQError, ResponseError)):
         await fault.search(redis_url)
 
 

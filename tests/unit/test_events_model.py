@@ -50,6 +50,7 @@ REQUIRED: dict[str, Any] = {
     "output": "It is 16.",
     "query": "Take 7 + 9",
     "reason": "recovered",
+    "delay_ms": 1500,
     "recoveries": 1,
     "retries": 2,
     "strategy": "summary",

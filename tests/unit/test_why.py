@@ -92,7 +92,7 @@ CASES: list[tuple[str, RunState, dict[str, Any], Code, str]] = [
         ),
         {},
         Code.RATE_LIMITED,
-        "it goes on in 12 s: ask may be called 5/minute",
+        "it goes on in 12.0 s: ask may be called 5/minute",
     ),
     (
         "waiting for another run",

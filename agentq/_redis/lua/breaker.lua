@@ -15,22 +15,23 @@ Returns {for how many milliseconds not; 0 for now}.
 -- @include clock
 -- @include lease
 
-local state = read(KEYS[1], 'failures', 'until', 'trying', 'token')
+local fields = redis.call('HMGET', KEYS[1], 'failures', 'until', 'trying', 'token')
+local failed, until_ms, trying = number(fields[1]), number(fields[2]), number(fields[3])
 local now, most, pause = now_ms(), tonumber(ARGV[2]), tonumber(ARGV[3])
 if ARGV[1] == 'ask' then
-  if number(state['until']) > now then
-    return {number(state['until']) - now}
-  elseif number(state.failures) < most then
+  if until_ms > now then
+    return {until_ms - now}
+  elseif failed < most then
     return {0}
-  elseif number(state.trying) > now then
-    return {number(state.trying) - now}
+  elseif trying > now then
+    return {trying - now}
   end
   redis.call('HSET', KEYS[1], 'trying', int(now + pause))
   return {0}
 end
 if ARGV[1] == 'succeeded' then
   redis.call('DEL', KEYS[1])
-elseif state.token ~= ARGV[5] then
+elseif fields[4] ~= ARGV[5] then
   local failures = redis.call('HINCRBY', KEYS[1], 'failures', 1)
   redis.call('HSET', KEYS[1], 'token', ARGV[5], 'trying', '0', 'until', failures >= most and int(now + pause) or '0')
   redis.call('PEXPIRE', KEYS[1], pause + tonumber(ARGV[4]))

@@ -106,6 +106,7 @@ def test_every_key_that_is_built_is_on_the_page():
             "sessions": "USER",
             "unserved": "<agent>",
             "user": "U",
+            "breaker": "KEY",
         }.get(name, "R")
         argument = "S" if name.startswith("session") and name != "sessions" else argument
         built = getattr(keys, name) if isinstance(member, property) else getattr(keys, name)(argument)

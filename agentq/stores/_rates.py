@@ -3,33 +3,41 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-from agentq._redis.connection import redis_errors
 from agentq.tools.rates import parsed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
-    from agentq._redis.connection import Connection
 
 # A clock of this machine that goes slower than the one that counts must not ask at once again and again.
 _LEAST_S = 0.05
 
 
 class Rates:
-    """Moving windows. Opens nothing until something is counted; without a `connection` they are counted in memory."""
+    """Moving windows. Opens nothing until something is counted; `url` is a Redis, None for memory.
 
-    def __init__(self, connection: Connection | None = None, *, prefix: str = "limits") -> None:
-        self._connection = connection
+    `errors` turns what goes wrong with Redis into our own.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        prefix: str = "limits",
+        errors: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        self._url = url
+        self._errors = errors
         self._prefix = prefix
         self._limiter: Any = None
 
     async def take(self, limits: str, of: Sequence[str]) -> float:
         """See `Shared.take`."""
-        if self._connection is None:
-            return await self._take(limits, of)
-        with redis_errors(self._connection.where):
+        with self._errors():
             return await self._take(limits, of)
 
     async def _take(self, limits: str, of: Sequence[str]) -> float:
@@ -49,7 +57,7 @@ class Rates:
         return float(min(max(stats.reset_time - time.time(), _LEAST_S), item.get_expiry()))
 
     def _open(self) -> Any:
-        if self._connection is None:
+        if self._url is None:
             from limits.storage import MemoryStorage
             from limits.strategies import MovingWindowRateLimiter as InMemory
 
@@ -58,13 +66,13 @@ class Rates:
             from limits.aio.storage import RedisStorage
             from limits.aio.strategies import MovingWindowRateLimiter
 
-            storage = RedisStorage(f"async+{self._connection.url}", implementation="redispy", key_prefix=self._prefix)
+            storage = RedisStorage(f"async+{self._url}", implementation="redispy", key_prefix=self._prefix)
             self._limiter = MovingWindowRateLimiter(storage)
         return self._limiter
 
     async def aclose(self) -> None:
         """Close the connection to Redis."""
-        if self._limiter is not None and self._connection is not None:
+        if self._limiter is not None and self._url is not None:
             await self._limiter.storage.bridge.storage.aclose()
             self._limiter = None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from agentq._redis.connection import redis_errors
 from agentq.stores._rates import Rates
 
 if TYPE_CHECKING:
@@ -25,7 +26,9 @@ class RedisShared:
         self._pipeline = pipeline
         self._keys = keys
         self._script = scripts
-        self._rates = Rates(connection, prefix=f"{keys.prefix}:limits")
+        self._rates = Rates(
+            connection.url, prefix=f"{keys.prefix}:limits", errors=lambda: redis_errors(connection.where)
+        )
 
     async def get(self, key: str) -> bytes | None:
         value: bytes | None = await self._pipeline.execute("GET", self._keys.shared(key))

@@ -6,14 +6,13 @@ No method awaits between its first check and its last write, so each call is as 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from agentq._clock import Clock, SystemClock
-from agentq.errors import CancelRequested, FileNotStored, IdempotencyConflict, RunAlreadyFinished, RunNotFound
+from agentq.errors import CancelRequested, IdempotencyConflict, RunAlreadyFinished
 from agentq.events.memory import LoggedRun, MemoryEventStream
-from agentq.messages import Message, decode_message, encode_message
-from agentq.runs import Phase, RunState, SessionState, Status
+from agentq.messages import encode_message
+from agentq.runs import Phase, Status
 from agentq.stores._checks import check_answered, check_commit
 from agentq.stores._memory_cancels import Cancels
 from agentq.stores._memory_expiry import Expiring
@@ -27,6 +26,7 @@ from agentq.stores._memory_moves import (
     take,
     tell_of_end,
 )
+from agentq.stores._memory_reads import MemoryReads
 from agentq.stores._memory_run import (
     GRACE_MS,
     MemoryRun,
@@ -36,7 +36,6 @@ from agentq.stores._memory_run import (
     has_waited,
     is_claimable,
     is_current,
-    is_expired,
     new_memory_run,
 )
 from agentq.stores._memory_sessions import MemorySession, MemorySessions
@@ -60,12 +59,10 @@ from agentq.stores.base import (
     Sweep,
     Wakeup,
 )
-from agentq.stores.values import Change, Scope, apply
+from agentq.stores.values import Change, apply
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
-
-    from agentq.stores.filters import RunFilter, SessionFilter
+    from collections.abc import AsyncIterator, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +71,7 @@ class _ClaimBatch:
     until_ms: int
 
 
-class MemoryStore:
+class MemoryStore(MemoryReads):
     """The reference `Store`. It wakes nobody: `wake` is ignored and `woken` is always False.
 
     `stream` is its `EventStream`. Stores that share `sessions` see the same conversations, and no runs of each other.
@@ -279,46 +276,6 @@ class MemoryStore:
             run.due_ms = now + GRACE_MS
         return Sweep(to_wake=tuple(run.state.run_id for _, run in overdue[:limit]), pruned=pruned)
 
-    async def read(self, run_id: str) -> RunState:
-        """The state of a run."""
-        return self._find(run_id).snapshot()
-
-    async def messages(self, run_id: str, *, start: int = 0) -> tuple[Message, ...]:
-        """The transcript from index `start` on."""
-        return self._find(run_id).transcript(start)
-
-    async def list(self, which: RunFilter) -> tuple[RunState, ...]:
-        """Runs, newest first."""
-        runs = (run for run_id in sorted(self._runs, reverse=True) if (run := self._known(run_id)))
-        return tuple(islice((run.snapshot() for run in runs if which.matches(run.state)), which.limit))
-
-    async def session(self, session_id: str) -> SessionState:
-        """The state of a session."""
-        return self._sessions.find(session_id).snapshot()
-
-    async def session_messages(self, session_id: str, *, start: int = 0) -> tuple[Message, ...]:
-        """What its ended runs left; see `Store.session_messages`."""
-        return tuple(decode_message(data) for data in self._sessions.find(session_id).messages[start:])
-
-    async def list_sessions(self, which: SessionFilter) -> tuple[SessionState, ...]:
-        """Sessions, the one used last first."""
-        return self._sessions.list(which)
-
-    async def file(self, run_id: str, digest: str) -> bytes:
-        """The content of a file; see `Store.file`."""
-        run = self._find(run_id)
-        files = (run.session or run).files
-        if digest not in files:
-            raise FileNotStored(f"run {run_id}, file {digest[:12]}…: {FileNotStored().args[0]}")
-        return files[digest]
-
-    async def values(self, scope: Scope, of: str) -> Mapping[str, bytes]:
-        """What tools keep for a run, a session or a user, by name."""
-        if scope == "user":
-            return dict(self._sessions.values_of_user(of))
-        owner = self._known(of) if scope == "run" else self._sessions.known(of)
-        return dict(owner.values) if owner else {}
-
     def _change(self, run: MemoryRun, changes: Sequence[Change], user_ttl_ms: int) -> None:
         apply(run.values, [change for change in changes if change.scope == "run"])
         if run.session is not None:
@@ -357,15 +314,6 @@ class MemoryStore:
     def _is_open(self, run_id: str) -> bool:
         run = self._known(run_id)
         return run is not None and not run.state.status.is_final
-
-    def _known(self, run_id: str) -> MemoryRun | None:
-        run = self._runs.get(run_id)
-        return None if run is None or is_expired(run, self._clock.now_ms()) else run
-
-    def _find(self, run_id: str) -> MemoryRun:
-        if run := self._known(run_id):
-            return run
-        raise RunNotFound.of(run_id)
 
     def _held(self, lease: Lease) -> MemoryRun:
         run = self._find(lease.run_id)

@@ -18,6 +18,7 @@ from agentq.runs import LIMIT, Question, Status
 from agentq.stores._memory_shared import MemoryShared
 from agentq.stores._rates import Rates
 from agentq.stores.base import EventBatch, Rest
+from agentq.stores.redis import RedisStore
 from agentq.stores.values import BreakerRule
 from agentq.testing import FakeClock, ScriptedModel, call
 from agentq.testing._contract import queued
@@ -142,7 +143,7 @@ class TestBreakers:
 
 class TestRates:
     async def test_uses_are_counted_for_all_workers(self, redis_url: str):
-        one, other = (Rates(Connection(redis_url), prefix="agentq:limits") for _ in range(2))
+        one, other = (Rates(redis_url, prefix="agentq:limits") for _ in range(2))
         assert [await each.take("2/minute", ["t", "tool", ""]) for each in (one, other)] == [0, 0]
         wait_s = await one.take("2/minute", ["t", "tool", ""])
         assert 50 < wait_s <= 60
@@ -162,9 +163,11 @@ class TestRates:
         assert all([0 < await parts.connection.client.ttl(key) <= 60 for key in keys])
 
     async def test_a_redis_that_is_away_is_said_to_be(self):
-        counted = Rates(Connection("redis://127.0.0.1:1/0"))
+        store = RedisStore(connection := Connection("redis://127.0.0.1:1/0"))
         with pytest.raises(StoreUnavailable):
-            await counted.take("2/minute", ["t"])
+            await store.shared.take("2/minute", ["t"])
+        await store.aclose()
+        await connection.aclose()
 
     async def test_a_run_that_has_to_wait_holds_no_worker(self):
         done: list[str] = []

@@ -19,6 +19,7 @@ from agentq.providers.base import (
     TextChunk,
     ToolCallChunk,
     promises_output,
+    result_media_types_of,
 )
 from agentq.providers.prices import priced
 from agentq.providers.reply import ReplyBuilder, storable
@@ -126,17 +127,18 @@ class Asking:
         agent = self._agent
         shown = self._briefing.shown()
         messages, are_whole = shown.messages, not shown.whole
-        output = agent.output
+        output, settings, files = agent.output, agent.settings_of(model), self._loop.files
+        taken = result_media_types_of(provider, settings)
         request = ModelRequest(
             name,
-            self._loop.files.shown(self._run.run_id, messages, provider, are_whole=are_whole),
+            files.shown(self._run.run_id, messages, taken, are_whole=are_whole),
             history_length=shown.history_length,
             whole=shown.whole,
-            files=await self._loop.files.of(self._run.run_id, messages, provider, model, are_whole=are_whole),
+            files=await files.of(self._run.run_id, messages, provider, model, taken=taken, are_whole=are_whole),
             instructions=self._instructions.text,
             stable=self._instructions.stable,
             tools=self._calls.toolbox.specs,
-            settings=agent.settings_of(model),
+            settings=settings,
             output=None if output is None else OutputFormat(output.name, output.schema),
             run_id=self._run.run_id,
             session_id=self._run.session_id,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from agentq.attachments import is_taken, refusal, untaken
 from agentq.errors import FileNotStored, ProviderError
 from agentq.messages import FilePart, Role, ToolResultPart
-from agentq.providers.base import media_types_of, result_media_types_of
+from agentq.providers.base import media_types_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -54,11 +54,13 @@ class Files:
         provider: Provider,
         model: str,
         *,
+        taken: Sequence[str] = (),
         are_whole: bool = True,
     ) -> Mapping[str, bytes]:
         """The contents of the stored files that `messages` refer to and the model takes, by digest.
 
-        `are_whole`: they are all that there are so far, so that the next time there are these and more.
+        `taken` are the media types that it takes in results. `are_whole`: the messages are all that there are so far,
+        so that the next time there are these and more.
 
         Raises `ProviderError`, not retryable, for an attached file that the model does not take or that is gone. For
         want of a file that a tool returned no run fails: the model reads a line about it.
@@ -70,7 +72,6 @@ class Files:
         for file in found.attached:
             if file.digest is not None and file.digest not in contents:
                 contents[file.digest] = await self._content(run_id, file.digest, file.name)
-        taken = result_media_types_of(provider)
         for file in _returned(messages) if found.has_returned else ():
             if file.digest is not None and file.digest not in contents and is_taken(file, taken):
                 try:
@@ -80,10 +81,9 @@ class Files:
         return contents
 
     def shown(
-        self, run_id: str, messages: tuple[Message, ...], provider: Provider, *, are_whole: bool = True
+        self, run_id: str, messages: tuple[Message, ...], taken: Sequence[str], *, are_whole: bool = True
     ) -> tuple[Message, ...]:
-        """The messages, with a line of text for each file of a result that the provider's models do not take."""
-        taken = result_media_types_of(provider)
+        """The messages, with a line of text for each file of a result that is not of the media types `taken`."""
         if are_whole and not self._look_through(run_id, messages).has_returned:
             return messages
         return tuple(_with_words(message, taken) if message.role is Role.TOOL else message for message in messages)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from agentq.messages import FilePart, Origin, ReasoningPart, Role, TextPart, ToolCallPart
 from agentq.providers._anthropic_schema import closed
 from agentq.providers._call_ids import CallIds
-from agentq.providers._files import as_text, content_of, in_base64, is_text, no_form
+from agentq.providers._files import as_text, content_of, in_base64, is_text, no_form, returned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -200,7 +200,9 @@ class _Transcript:
             "type": "tool_result",
             "tool_use_id": self._ids.of(result),
         }
-        if result.content.strip():
+        if result.files:
+            block["content"] = returned(result, self._request, _text, self._file)
+        elif result.content.strip():
             block["content"] = result.content
         if result.is_error:
             block["is_error"] = True

@@ -9,14 +9,23 @@ from agentq import _json
 from agentq.messages import Origin, ReasoningPart, Role
 from agentq.providers._call_ids import CallIds
 from agentq.providers._chat_details import detail_of
-from agentq.providers._files import as_text, content_of, content_parts, data_url, is_text, joined, no_form
+from agentq.providers._files import (
+    as_text,
+    content_of,
+    content_parts,
+    data_url,
+    is_text,
+    joined,
+    no_form,
+    returned_apart,
+)
 from agentq.providers._openai_server import cache_key
 from agentq.providers._strict_schema import is_strict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from agentq.messages import FilePart, Message, ToolCallPart, ToolResultPart
+    from agentq.messages import FilePart, Message, ToolCallPart
     from agentq.providers._chat_settings import ChatSettings
     from agentq.providers._files import Content
     from agentq.providers._openai_server import Server
@@ -130,7 +139,7 @@ class _Transcript:
                 case Role.ASSISTANT:
                     self._add_reply(message, is_of_this_run=index >= self._request.history_length)
                 case Role.TOOL:
-                    self._wire.extend(self._result(result) for result in message.tool_results)
+                    self._add_results(message)
         return self._wire
 
     def _add_user(self, content: Content) -> None:
@@ -172,14 +181,18 @@ class _Transcript:
             wire["extra_content"] = native["extra_content"]
         return wire
 
-    def _result(self, result: ToolResultPart) -> dict[str, Any]:
-        # The wire knows no failed result. The others explain themselves.
-        content = f"Error: {result.content}" if result.outcome == "error" else result.content
-        return {
-            "role": "tool",
-            "tool_call_id": self._ids.of(result),
-            "content": content,
-        }
+    def _add_results(self, message: Message) -> None:
+        """Results are text on this wire: files follow as words of the user, when all calls have their result."""
+        apart: list[dict[str, Any]] = []
+        for result in message.tool_results:
+            call_id = self._ids.of(result)
+            content, whose, files = returned_apart(result, call_id, self._request, self._file)
+            apart += [_text(whose), *files] if files else []
+            # The wire knows no failed result. The others explain themselves.
+            content = f"Error: {content}" if result.outcome == "error" else content
+            self._wire.append({"role": "tool", "tool_call_id": call_id, "content": content})
+        if apart:
+            self._add_user(apart)
 
     # --- files
 

@@ -16,7 +16,7 @@ from agentq.messages import (
     ToolResultPart,
     neutral,
 )
-from agentq.providers._files import as_text, content_of, in_base64, is_text, no_form
+from agentq.providers._files import as_text, content_of, in_base64, is_text, no_form, returned_apart
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,6 +40,10 @@ _CONFIG = {
     "seed": "seed",
 }
 _MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
+# Gemini 2 and older answer 400 to files within a result; so may other models of this API.
+_FILES_IN_RESULTS = re.compile(r"(models/)?gemini-(?![12]\b)")
+# What may stand there; other kinds, and files by URL, may not.
+_IN_RESULTS = ("image/png", "image/jpeg", "image/webp", "application/pdf")
 # Up to 2.5, models that have tools refuse to be held to a form.
 _EITHER_FORM_OR_TOOLS = re.compile(r"(models/)?gemini-[12]\b")
 
@@ -213,15 +217,28 @@ class _Transcript:
         """All in one content, in the order of their calls: those without an id are told apart by it."""
         order = {call_id: place for place, call_id in enumerate(self._ids)}
         results = sorted(message.tool_results, key=lambda result: order.get(result.call_id, len(order)))
+        apart: list[dict[str, Any]] = []
         if results:
-            self._contents.append({"role": "user", "parts": [self._result(result) for result in results]})
+            self._contents.append({"role": "user", "parts": [self._result(result, apart) for result in results]})
+        if apart:
+            self._add_user(apart)
 
-    def _result(self, result: ToolResultPart) -> dict[str, Any]:
+    def _result(self, result: ToolResultPart, apart: list[dict[str, Any]]) -> dict[str, Any]:
+        """One result. What of its files has no place in it goes to `apart`, which follows as words of the user."""
         wire_id = self._ids.get(result.call_id, result.provider_call_id)
         identified = {} if wire_id is None else {"id": wire_id}
         # A result that is unknown or was cancelled explains itself.
         key = "error" if result.outcome == "error" else "output"
-        return {"functionResponse": {**identified, "name": result.name, "response": {key: result.content}}}
+        within = [file for file in result.files if self._has_place_in_result(file)]
+        rest = result.model_copy(update={"files": tuple(file for file in result.files if file not in within)})
+        text, whose, files = returned_apart(rest, wire_id or result.call_id, self._request, self._file)
+        apart += [{"text": whose}, *files] if files else []
+        response = {**identified, "name": result.name, "response": {key: text}}
+        return {"functionResponse": response | ({"parts": [self._file(file) for file in within]} if within else {})}
+
+    def _has_place_in_result(self, file: FilePart) -> bool:
+        has_content = file.digest is not None and file.digest in self._request.files
+        return has_content and file.media_type in _IN_RESULTS and bool(_FILES_IN_RESULTS.match(self._request.model))
 
     # --- the user
 

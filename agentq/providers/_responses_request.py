@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from agentq.messages import Role, neutral
 from agentq.providers._call_ids import CallIds
-from agentq.providers._files import as_text, content_of, content_parts, data_url, is_text, joined, no_form
+from agentq.providers._files import (
+    as_text,
+    content_of,
+    content_parts,
+    data_url,
+    is_text,
+    joined,
+    no_form,
+    returned,
+    returned_apart,
+)
 from agentq.providers._openai_server import cache_key
 from agentq.providers._responses_items import items_of, origin_of, plain_items
 from agentq.providers._strict_schema import is_strict
@@ -15,7 +25,7 @@ from agentq.providers._strict_schema import is_strict
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from agentq.messages import FilePart, ToolResultPart
+    from agentq.messages import FilePart, Message
     from agentq.providers._files import Content
     from agentq.providers._openai_server import Server
     from agentq.providers._responses_settings import ResponsesSettings
@@ -121,7 +131,7 @@ class _Transcript:
                 case Role.ASSISTANT:
                     self._wire.extend(plain_items(neutral(message), self._ids.of))
                 case Role.TOOL:
-                    self._wire.extend(self._result(result) for result in message.tool_results)
+                    self._add_results(message)
         return self._wire
 
     def _add_user(self, content: Content) -> None:
@@ -132,10 +142,22 @@ class _Transcript:
         else:
             last["content"] = joined(last["content"], content, _text)
 
-    def _result(self, result: ToolResultPart) -> dict[str, Any]:
-        # The wire knows no failed result. The others explain themselves.
-        output = f"Error: {result.content}" if result.outcome == "error" else result.content
-        return {"type": "function_call_output", "call_id": self._ids.of(result), "output": output}
+    def _add_results(self, message: Message) -> None:
+        apart: list[dict[str, Any]] = []
+        for result in message.tool_results:
+            call_id = self._ids.of(result)
+            output: Content
+            if result.files and self._is_openai:
+                output = returned(result, self._request, _text, self._file)
+            else:
+                # Other servers take text there.
+                output, whose, files = returned_apart(result, call_id, self._request, self._file)
+                apart += [_text(whose), *files] if files else []
+                # The wire knows no failed result. The others explain themselves.
+                output = f"Error: {output}" if result.outcome == "error" else output
+            self._wire.append({"type": "function_call_output", "call_id": call_id, "output": output})
+        if apart:
+            self._add_user(apart)
 
     # --- files
 

@@ -36,7 +36,8 @@ class HttpSettings(BaseModel):
 
     `api_key` may be a function that gives it; it is called for each request, in the event loop, so it must be quick.
     `stop` is one text or several. `tool_choice` is `auto`, `none`, `required` or the name of a tool that must be
-    called, or what the provider's own wire has for it. `strict_tools`: all tools, or those named.
+    called, or what the provider's own wire has for it. `strict_tools`: all tools, or those named. `tool_files` is read
+    by the loop: see `result_media_types_of`.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -54,6 +55,7 @@ class HttpSettings(BaseModel):
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     strict_tools: bool | list[str] = False
+    tool_files: bool = True
     extra_headers: dict[str, str] = Field(default_factory=dict)
     extra_body: dict[str, Any] = Field(default_factory=dict)
     # How long, and how often

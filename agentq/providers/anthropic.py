@@ -43,6 +43,7 @@ class Anthropic:
 
     name = "anthropic"
     media_types = MEDIA_TYPES
+    result_media_types = MEDIA_TYPES
 
     def __init__(self, *, connections: _http.Connections | None = None) -> None:
         self._connections = connections or _http.connections

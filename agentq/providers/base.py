@@ -144,10 +144,13 @@ def media_types_of(provider: Provider) -> tuple[str, ...]:
     return given
 
 
-def result_media_types_of(provider: Provider) -> tuple[str, ...]:
+def result_media_types_of(provider: Provider, settings: Mapping[str, Any]) -> tuple[str, ...]:
     """The files that the provider's models take in the result of a tool, as patterns.
 
-    A provider that says nothing takes none: its models read a line about each in its place.
+    A provider that says nothing takes none: its models read a line about each in its place. So does a model whose
+    settings say `tool_files=False`, because it only reads.
     """
+    if settings.get("tool_files") is False:
+        return ()
     given: tuple[str, ...] = getattr(provider, "result_media_types", ())
     return given

@@ -28,6 +28,7 @@ class Google:
 
     name = "google"
     media_types = MEDIA_TYPES
+    result_media_types = MEDIA_TYPES
 
     def __init__(self, *, connections: _http.Connections | None = None) -> None:
         self._connections = connections or _http.connections

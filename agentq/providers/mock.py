@@ -70,6 +70,7 @@ class MockProvider:
     name = PROVIDER
     # It looks at none of them, so that whatever is attached can be tried without a key.
     media_types = ("*/*",)
+    result_media_types = ("*/*",)
 
     def __init__(self, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()

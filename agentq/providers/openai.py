@@ -29,6 +29,7 @@ class OpenAI:
     """
 
     media_types = MEDIA_TYPES
+    result_media_types = MEDIA_TYPES
 
     def __init__(self, name: str = "openai", *, connections: _http.Connections | None = None) -> None:
         self.name = name

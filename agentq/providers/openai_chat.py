@@ -27,6 +27,7 @@ class OpenAIChat:
     """Streams one reply per call. Keeps nothing between calls but connections, one pool per event loop."""
 
     media_types = MEDIA_TYPES
+    result_media_types = MEDIA_TYPES
 
     def __init__(
         self,

@@ -277,11 +277,15 @@ class Calls:
             await self._keeping.give_up(call, step)
 
     async def collect(self, calls: Sequence[ToolCallPart]) -> Question | None:
-        """Take the results of runs that have ended; what to wait for if none of them has."""
+        """Take the results of runs that have ended; what to wait for if none of them has, and nothing stops it."""
         found = False
         for call in calls:
             step = self.steps[call.call_id]
-            outcome = await self._children.outcome(call, self.toolbox.named(call.name), step)
+            try:
+                outcome = await self._children.outcome(call, self.toolbox.named(call.name), step)
+            except CancelRequested:
+                self._interrupts.stop(Interrupt.CANCEL)
+                return None
             if outcome is not None:
                 found = True
                 self.made += 1

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from agentq import _ids
 from agentq.decide import unknown_result
-from agentq.errors import InvalidArguments, InvalidInput, RunNotFound
+from agentq.errors import CancelRequested, InvalidArguments, InvalidInput, RunNotFound
 from agentq.loop.finishing import output_of
+from agentq.loop.waking import wake_or_leave
 from agentq.loop.writer import patiently
 from agentq.messages import ToolResultPart, user_message
 from agentq.runs import CHILD, Question, Status
@@ -82,19 +83,20 @@ class Children:
         )
         created = await self._patiently(lambda: self._loop.store.create(new, wake=self._loop.wakeup))
         if not created.woken and not created.existed:
-            await self._loop.executor.schedule_next_iteration(new.run_id)
+            await wake_or_leave(self._loop, new.run_id)
 
     async def outcome(self, call: ToolCallPart, tool: Tool | None, step: CallStep) -> CallOutcome | None:
-        """What the run came to; None while it goes on."""
-        run_id = step.child or ""
+        """What the run came to; None while it goes on. Raises `CancelRequested` where it must not start any more."""
+        store, run_id, messages = self._loop.store, step.child or "", ()
         try:
-            state = await self._patiently(lambda: self._loop.store.read(run_id))
+            state = await self._patiently(lambda: store.read(run_id))
+            if state.status is Status.COMPLETED:
+                messages = await self._patiently(lambda: store.messages(run_id))
         except RunNotFound:
             return await self._start_after_all(call, tool)
         if not state.status.is_final:
             return None
         if state.status is Status.COMPLETED:
-            messages = await self._patiently(lambda: self._loop.store.messages(run_id))
             return _outcome(call, output_of(messages))
         if state.status is Status.FAILED:
             return _outcome(call, f"{state.agent} failed: {state.last_error or 'no reason was recorded'}", "error")
@@ -110,6 +112,10 @@ class Children:
         except RunNotFound as error:
             logger.warning("%s", error, extra={"run_id": self._run.run_id, "call_id": call.call_id})
             return CallOutcome(unknown_result(call), raised=False, duration_ms=0)
+        except CancelRequested:
+            # Or this run has ended meanwhile. Then the lease is not ours, and the store says so.
+            await self._writer.write(())
+            raise
         return None
 
     def question(self, call: ToolCallPart, step: CallStep) -> Question:

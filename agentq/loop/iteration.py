@@ -28,6 +28,7 @@ from agentq.loop.finishing import TimesToLive, commit_of, turn_events
 from agentq.loop.interrupts import Interrupt, Interrupts
 from agentq.loop.losses import Losses, report_loss
 from agentq.loop.toolbox import NO_TOOLS, Toolbox
+from agentq.loop.waking import wake_or_leave
 from agentq.loop.writer import StepWriter, patiently
 from agentq.messages import Message, NoteKind, ReasoningPart, StopReason, Usage, encode_message
 from agentq.runs import LIMIT, Question, Status
@@ -311,9 +312,9 @@ class Iteration:
             lambda: loop.store.commit(lease, commit, wake=loop.wakeup), loop.clock, self._is_lost
         )
         if committed.next_run_id is not None and not committed.woken:
-            await self._wake_next(committed.next_run_id, commit.delay_ms)
+            await wake_or_leave(loop, committed.next_run_id, commit.delay_ms)
         if committed.parent_run_id is not None:
-            await self._wake_next(committed.parent_run_id, 0)
+            await wake_or_leave(loop, committed.parent_run_id)
         return self._outcome("committed", committed.status, finish.reason)
 
     async def _release(self) -> Outcome:
@@ -344,21 +345,11 @@ class Iteration:
             lambda: loop.store.release(lease, batch, wake=loop.wakeup, rest=rest), loop.clock, self._is_lost
         )
         if released.status is Status.QUEUED and not released.woken:
-            await self._wake_next(self._run.run_id, 0)
+            await wake_or_leave(loop, self._run.run_id)
         elif rest is not None and rest.question.kind == LIMIT and loop.wakeup is None:
             # Where the store's own scripts write no wake-ups, sweeps may be somebody else's.
-            await self._wake_next(self._run.run_id, rest.within_ms)
+            await wake_or_leave(loop, self._run.run_id, rest.within_ms)
         return self._outcome("released", released.status)
-
-    async def _wake_next(self, run_id: str, delay_ms: int) -> None:
-        """Have the executor wake a run. What was stored stands even if that fails: the sweeper finds the run."""
-        try:
-            # A signal that came in between took the delay away.
-            if delay_ms > 0 and not (await self._loop.store.read(run_id)).not_before_ms:
-                delay_ms = 0
-            await self._loop.executor.schedule_next_iteration(run_id, delay=delay_ms / 1000)
-        except Exception:
-            logger.exception("run %s was not woken; a sweep will do it", run_id, extra={"run_id": run_id})
 
     def _elapsed_ms(self) -> int:
         return int((self._loop.clock.monotonic() - self._started) * 1000)

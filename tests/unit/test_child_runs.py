@@ -59,6 +59,12 @@ class Family:
     async def advance(self, run_id: str) -> Any:
         return await self.loop.advance(run_id, owner="worker-1")
 
+    async def let_the_lease_expire(self) -> None:
+        if isinstance(self.store, MemoryStore):
+            self.store._clock.advance(0.5)  # type: ignore[attr-defined]  # noqa: SLF001 - it is a FakeClock
+        else:
+            await asyncio.sleep(0.45)
+
     async def state(self, run_id: str | None = None) -> RunState:
         return await self.store.read(run_id or self.run_id)  # type: ignore[no-any-return]
 
@@ -243,10 +249,7 @@ async def test_a_crash_before_the_run_is_created_creates_it_once(store: Any):
     store.create = create
     with pytest.raises(RunNotFound):
         await family.state(family.child_id)
-    if isinstance(store, MemoryStore):
-        store._clock.advance(0.5)  # type: ignore[attr-defined]  # noqa: SLF001 - it is a FakeClock
-    else:
-        await asyncio.sleep(0.45)
+    await family.let_the_lease_expire()
     await family.advance(family.run_id)
     assert (await family.state()).status is Status.WAITING
     await family.advance(family.child_id)
@@ -254,6 +257,89 @@ async def test_a_crash_before_the_run_is_created_creates_it_once(store: Any):
     assert await family.results() == [("researcher", "ok", "42")]
     assert len(family.models["writer"].requests) == 1
     assert len(family.models["researcher"].requests) == 1
+
+
+async def test_a_cancel_that_overtakes_what_a_dead_worker_left_undone_ends_the_run(store: Any):
+    """A worker died before it had created the run; the next one is about to do so when the cancel comes."""
+    family = Family(store, ASK, lease_ms=400)
+    await family.start()
+    create = store.create
+
+    async def die(new: Any, **options: Any) -> Any:
+        raise asyncio.CancelledError
+
+    async def cancel_first(new: Any, **options: Any) -> Any:
+        await store.cancel(family.run_id)
+        return await create(new, **options)
+
+    store.create = die
+    await asyncio.gather(family.advance(family.run_id), return_exceptions=True)
+    await family.let_the_lease_expire()
+    store.create = cancel_first
+    await family.advance(family.run_id)
+    assert (await family.state()).status is Status.CANCELLED
+    with pytest.raises(RunNotFound):
+        await family.state(family.child_id)
+
+
+async def test_an_executor_that_fails_leaves_the_run_to_the_sweep(store: Any, caplog: pytest.LogCaptureFixture):
+    family = Family(store, ASK, "It is 42.")
+    await family.start()
+
+    async def fail(run_id: str, *, delay: float = 0) -> None:
+        raise RuntimeError("the queue is away")
+
+    family.executor.schedule_next_iteration = fail  # type: ignore[method-assign]
+    await family.advance(family.run_id)
+    assert (await family.state()).status is Status.WAITING
+    assert f"run {family.child_id} was not woken" in caplog.text
+    await family.advance(family.child_id)
+    await family.advance(family.run_id)
+    assert await family.results() == [("researcher", "ok", "42")]
+
+
+async def test_a_worker_that_starts_runs_for_one_that_has_ended_has_lost_it(store: Any):
+    """It was held up when it was about to create the run; meanwhile another worker ended the parent."""
+    family = Family(store, ASK, lease_ms=400)
+    await family.start()
+    create = store.create
+
+    async def die(new: Any, **options: Any) -> Any:
+        raise asyncio.CancelledError
+
+    async def end_first(new: Any, **options: Any) -> Any:
+        store.create = create
+        await family.let_the_lease_expire()
+        await store.cancel(family.run_id)
+        (claim,) = await store.claim([family.run_id], owner="worker-2", claim_id="c", lease_ms=400)
+        assert (await family.loop.begin(claim).run()).status is Status.CANCELLED
+        return await create(new, **options)
+
+    store.create = die
+    await asyncio.gather(family.advance(family.run_id), return_exceptions=True)
+    await family.let_the_lease_expire()
+    (claim,) = await store.claim([family.run_id], owner="worker-1", claim_id="b", lease_ms=400)
+    store.create = end_first
+    assert (await family.loop.begin(claim).run()).kind == "lost"
+    with pytest.raises(RunNotFound):
+        await family.state(family.child_id)
+
+
+async def test_a_run_that_is_deleted_while_its_answer_is_read():
+    store = MemoryStore(FakeClock())
+    family = Family(store, ASK, "So be it.")
+    await family.start()
+    await family.advance(family.run_id)
+    await family.advance(family.child_id)
+    messages = store.messages
+
+    async def gone(run_id: str, **options: Any) -> Any:
+        store._runs.pop(family.child_id, None)  # noqa: SLF001 - its time has passed
+        return await messages(run_id, **options)
+
+    store.messages = gone  # type: ignore[method-assign]
+    await family.advance(family.run_id)
+    assert [outcome for _, outcome, _ in await family.results()] == ["unknown"]
 
 
 async def test_a_run_of_which_nothing_is_left_is_not_made_again():

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 LEASE_MS = 3_000
 # As often as workers sweep.
 SWEEP_S = 0.5
-MUTATING = ("claim", "journal", "commit", "release")
+MUTATING = ("claim", "create", "journal", "commit", "release")
 BUSY = ProviderError("busy", status=503)
 SCRIPT: tuple[Any, ...] = (
     ["Let me see. ", call("look", at="a"), call("look", at="b"), call("book", at="c"), call("charge", at="d")],
@@ -179,10 +179,14 @@ class Facade:
         return partial(self._call, name, method) if name in MUTATING else method
 
     async def _call(self, name: str, method: Any, *arguments: Any, **named: Any) -> Any:
-        async def carry_out() -> Any:
+        async def sent() -> Any:
             answer = await method(*arguments, **named)
             self._world.saw(name, arguments)
             return answer
+
+        async def carry_out() -> Any:
+            # What is on its way when the worker dies is carried out all the same.
+            return await asyncio.shield(sent())
 
         return await self._around(name, carry_out)
 
@@ -225,6 +229,10 @@ class Play:
         self.live: list[Event] = []
         self._viewer: asyncio.Task[None] | None = None
 
+    @property
+    def agents(self) -> dict[str, Agent]:
+        return {"calculator": self.agent}
+
     def provider(self, name: str) -> tuple[Provider, str]:
         return self.model, name
 
@@ -241,7 +249,7 @@ class Play:
         self.workers += 1
         store = cast("Store", Facade(self.backend.worker_store(), self.world, around))
         loop = Loop(
-            {"calculator": self.agent},
+            self.agents,
             store,
             NotedWakeups(),
             self.settings,
@@ -261,7 +269,7 @@ class Play:
         return False
 
     async def _advance(self, loop: Loop, store: Store, owner: str) -> None:
-        while not (await self.read()).status.is_final:
+        while not await self.is_over():
             for claim in await store.claim([self.run_id], owner=owner, claim_id=new_token(), lease_ms=LEASE_MS):
                 self.iteration = loop.begin(claim)
                 await self.iteration.run()
@@ -270,6 +278,9 @@ class Play:
 
     async def read(self) -> RunState:
         return await self.backend.store.read(self.run_id)
+
+    async def is_over(self) -> bool:
+        return (await self.read()).status.is_final
 
     async def wait_for_sweep(self) -> None:
         """Let time pass until a sweep finds the run; the promise is that one does (P1)."""
@@ -282,9 +293,9 @@ class Play:
 
     async def until_final(self, arounds: Callable[[int], Any]) -> None:
         """Put worker after worker on the run; `arounds` says what befalls each, counted from 1."""
-        while not (await self.read()).status.is_final:
+        while not await self.is_over():
             assert self.workers < 100, f"the run never ends: {await self.read()}"
-            if await self.work(arounds(self.workers + 1)) and not (await self.read()).status.is_final:
+            if await self.work(arounds(self.workers + 1)) and not await self.is_over():
                 await self.wait_for_sweep()
 
     @property

@@ -189,7 +189,7 @@ class MCPServer:
         options["effect"] = effect
 
         # With a name that no schema has: the arguments are the server's.
-        async def call(agentq_context: ToolContext, **arguments: Any) -> str:
+        async def call(agentq_context: ToolContext, **arguments: Any) -> Any:
             return await self._call(listed.name, arguments, effect, agentq_context)
 
         try:
@@ -200,10 +200,10 @@ class MCPServer:
                 return None
             raise InvalidInput(f"MCP server {self.name}, tool {listed.name}: {error}", field="options") from error
 
-    async def _call(self, name: str, arguments: Mapping[str, Any], effect: Effect, ctx: ToolContext) -> str:
+    async def _call(self, name: str, arguments: Mapping[str, Any], effect: Effect, ctx: ToolContext) -> Any:
         from mcp.shared.exceptions import MCPError
 
-        from agentq.mcp._results import text_of
+        from agentq.mcp._results import text_of, value_of
 
         async def progress(done: float, total: float | None, message: str | None) -> None:
             ctx.progress(message or "", done / total if total else None)
@@ -224,10 +224,9 @@ class MCPServer:
         except RuntimeError as error:
             # The SDK checks what comes back: the call has been made all the same.
             raise ToolError(f"{name} was called, and its result cannot be used: {error}") from error
-        text = text_of(result)
         if result.is_error:
-            raise ToolError(text or f"{name} failed, and did not say why")
-        return text
+            raise ToolError(text_of(result) or f"{name} failed, and did not say why")
+        return value_of(result)
 
     async def _sent(
         self, name: str, arguments: Mapping[str, Any], effect: Effect, progress: Callable[..., Any]

@@ -228,7 +228,9 @@ class World:
     async def do_journal(self) -> None:
         run_id = await self.hold()
         claim, number = self.held[run_id]
-        records = [StepRecord(f"{run_id}.1.{number}", b'{"a":1}', starts_effect=self.dice.random() < 0.5)]
+        files = {_FILE: b"content"} if self.dice.random() < 0.2 else {}
+        is_effect = self.dice.random() < 0.5
+        records = [StepRecord(f"{run_id}.1.{number}", b'{"a":1}', starts_effect=is_effect, files=files)]
         events = tuple(TextDelta(text="x") for _ in range(self.dice.randint(0, 3)))
         try:
             await self.store.journal(claim.lease, records, EventBatch(number + 1, events))

@@ -32,6 +32,10 @@ from tests.helpers import ROOT
                 "look_up_address was not called: its last 2 calls failed\n"
             ),
         ),
+        (
+            "files_as_results",
+            "3 months, 360 EUR.\n+ sales.png (image/png)\n+ sales.csv (text/csv)\nbest month: mar\n",
+        ),
         ("tool_state", '["tea"]\n["tea","soap"]\npaid for 2 with [secret PAY_KEY]\nWelcome back! More soap?\n'),
     ],
 )

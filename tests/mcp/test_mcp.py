@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from agentq import Agent, AgentQ, InvalidInput, Settings, ToolError
+from agentq import Agent, AgentQ, File, InvalidInput, Settings, ToolError, ToolResult
 from agentq.mcp import MCPServer
 from agentq.testing import ScriptedModel, call
 from tests.helpers import wait_until
@@ -52,11 +52,11 @@ async def test_hints_of_the_server_say_what_repeating_a_call_does(server: MCPSer
     assert tools["look"].timeout_s == 60
 
 
-async def test_results_are_text(server: MCPServer):
+async def test_results_are_text_and_files(server: MCPServer):
     tools = await tools_of(server)
     assert await use(tools["look"], at="tea") == "saw tea"
     assert '"value": 3' in await use(tools["put"], value=3)
-    assert await use(tools["picture"]) == "[image/png, 8 bytes]"
+    assert await use(tools["picture"]) == ToolResult("", [File(b"\x89PNG1234", media_type="image/png")])
     with pytest.raises(ToolError, match="broken"):
         await use(tools["broken"])
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from agentq import _json
 from agentq._ids import new_token
 from agentq._redis.connection import Connection
+from agentq.attachments import File
 from agentq.errors import ProviderError
 from agentq.events.model import AttemptReset, Event, RunRecovered, TextDelta
 from agentq.loop import Agent, Loop
@@ -48,6 +49,8 @@ SCRIPT: tuple[Any, ...] = (
     [call("charge", at="e"), call("look", at="f")],
     "It is all done.",
 )
+# Results that come with a file.
+WITH_FILES = ("look a", "book c")
 EFFECTS: dict[str, Effect] = {"look": "none", "book": "idempotent", "charge": "once"}
 
 
@@ -120,7 +123,7 @@ class World:
         return [self._tool(name, effect) for name, effect in EFFECTS.items()]
 
     def _tool(self, name: str, effect: Effect) -> Tool[..., Any]:
-        async def work(at: str, ctx: ToolContext) -> str:
+        async def work(at: str, ctx: ToolContext) -> Any:
             call_id = ctx.call_id
             self.effects[call_id] = effect
             if call_id in self.finished:
@@ -132,7 +135,8 @@ class World:
             self.entered[call_id] += 1
             await ctx.progress(f"at {at}")
             await asyncio.sleep(0.001)
-            return f"{name} {at}"
+            text = f"{name} {at}"
+            return [text, File(text.encode(), name="work.txt")] if text in WITH_FILES else text
 
         return Tool.from_function(work, name=name, description="Work.", effect=effect)
 
@@ -328,6 +332,9 @@ class Play:
         for words, result in zip(expected, seen, strict=True):
             if result.outcome == "ok":
                 assert result.content == words
+                assert bool(result.files) == (words in WITH_FILES)
+                for file in result.files:
+                    assert await self.backend.store.file(self.run_id, file.digest or "") == words.encode()
                 assert self.world.entered[result.call_id] >= 1
             else:
                 # Nobody can know; and it was not tried again.

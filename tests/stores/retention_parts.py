@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from agentq._ids import new_token
+from agentq.attachments import File
 from agentq.errors import ProviderError, ToolError
 from agentq.executors.queue import QueueExecutor
 from agentq.loop import Agent, Loop, settle_cancelled
@@ -19,6 +20,7 @@ from agentq.stores.filters import RunFilter
 from agentq.testing import ScriptedModel, call
 from agentq.testing._contract import new_run, texts
 from agentq.tools.function import tool
+from agentq.tools.results import ToolResult
 from agentq.worker.poison import reject_foreign
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ SETTINGS = Settings(lease_ms=LEASE_MS, coalesce_ms=0, max_recoveries=1)
 OWNERS = ("worker-1", "worker-2")
 FOREIGN = "not-ours"
 FILE = b"\x89PNG\r\n\x1a\n\x00\xff"
+DRAWN = FILE + b"drawn"
+DRAWN_DIGEST = hashlib.sha256(DRAWN).hexdigest()
 DIGEST = hashlib.sha256(FILE).hexdigest()
 
 
@@ -44,8 +48,15 @@ async def charge(fail: bool) -> str:
     return "charged"
 
 
+@tool(effect="none")
+async def draw() -> ToolResult:
+    """Draw."""
+    return ToolResult("Here.", [File(DRAWN, name="b.png")], data={"ü": [1, None]})
+
+
 SCRIPTS: dict[str, list[Any]] = {
     "answers": [call("charge", fail=False), "Done: ✓ 💸."],
+    "draws": [call("draw"), "Done."],
     "fails": [ProviderError("no such model", retryable=False)],
     "retries": [ProviderError("busy"), ProviderError("busy"), ProviderError("busy"), "Done."],
     "gives up": [ProviderError("busy")] * 9,
@@ -55,6 +66,8 @@ SCRIPTS: dict[str, list[Any]] = {
 # How each of `every_ending` ends.
 ENDINGS = {
     "answers": "completed",
+    "draws": "completed",
+    "draws in a session": "completed",
     "fails": "failed",
     "retries": "completed",
     "gives up": "failed",
@@ -103,7 +116,7 @@ class Deployment:
         self.source = self.executor.source()
         fields: dict[str, Any] = {"model": "mock", "max_iterations": 4, "max_error_retries": 3, "retry_backoff_s": 0.5}
         self.agents = {
-            name: Agent(name, tools=[charge], ttl_s=agent_ttl_s, **fields)
+            name: Agent(name, tools=[charge, draw], ttl_s=agent_ttl_s, **fields)
             for name in (script.replace(" ", "-") for script in SCRIPTS)
         }
         models = {name.replace(" ", "-"): _TakesFiles(script) for name, script in SCRIPTS.items()}
@@ -202,6 +215,7 @@ async def every_ending(deployment: Deployment) -> dict[str, str]:
     runs["alone in a session, with a file"] = await deployment.enqueue(
         "answers", session_id="s 2 ü", user_id=None, **attached
     )
+    runs["draws in a session"] = await deployment.enqueue("draws", session_id="s 2 ü", user_id=None)
     runs["with a file"] = await deployment.enqueue("answers", **attached)
     for fate in ("handed back", "cancelled while running", "lost", "kills its workers"):
         runs[fate] = await deployment.enqueue("answers")

@@ -21,7 +21,7 @@ from agentq.stores.base import EventBatch, NewRun
 from agentq.stores.filters import RunFilter, SessionFilter
 from agentq.testing._contract import commit_of, completed, deltas_of, events_of, new_run, reply_message, texts
 from tests.stores.archive_parts import Place, outcomes, units
-from tests.stores.retention_parts import DIGEST, ENDINGS, FILE, SETTINGS, every_ending, strays
+from tests.stores.retention_parts import DIGEST, DRAWN, DRAWN_DIGEST, ENDINGS, FILE, SETTINGS, every_ending, strays
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -83,6 +83,8 @@ async def test_an_imported_run_is_read_followed_listed_and_found_by_its_key_like
         assert await there.store.list_sessions(SessionFilter(user_id)) == sessions
     for fate in ("with a file", "alone in a session, with a file"):
         assert await there.store.file(runs[fate], DIGEST) == FILE
+    for fate in ("draws", "draws in a session"):
+        assert await there.store.file(runs[fate], DRAWN_DIGEST) == DRAWN
     known = new_run(agent="answers", idempotency_key="key answers", user_id="u1")
     assert (await there.store.create(known)).run_id == runs["answers"]
 

@@ -33,7 +33,7 @@ from agentq.archive.records import (
 )
 from agentq.archive.restoring import Staged
 from agentq.errors import Conflict, NotFound, StoreCorrupted
-from agentq.events.model import decode_event, is_delta
+from agentq.events.encoding import decode_event, is_delta
 from agentq.messages import decode_message
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from agentq import _json
 from agentq.archive.records import EventRecord, FileRecord, MessageRecord, Part, RunRecord, SessionRecord
 from agentq.errors import NotFound, RunNotFound, StoreCorrupted
-from agentq.events.model import decode_event
+from agentq.events.encoding import decode_event
 from agentq.messages import decode_message
 from agentq.stores._records import run_of_hash
 from agentq.stores._sessions import read_session

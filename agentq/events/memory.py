@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agentq.errors import InvalidInput
+from agentq.events.encoding import decode_event, encode_event, is_delta
 from agentq.events.fold import Replayer
-from agentq.events.model import AttemptReset, Event, Gap, ReplyCompleted, decode_event, encode_event, is_delta
+from agentq.events.model import AttemptReset, Event, Gap, ReplyCompleted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence

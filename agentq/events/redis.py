@@ -6,8 +6,9 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from agentq.errors import InvalidInput, RunNotFound, StoreUnavailable
+from agentq.events.encoding import decode_event
 from agentq.events.fold import Replayer
-from agentq.events.model import Event, Gap, decode_event
+from agentq.events.model import Event, Gap
 from agentq.runs import FINAL
 
 if TYPE_CHECKING:

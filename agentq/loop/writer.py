@@ -10,17 +10,9 @@ import random
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from agentq.errors import CancelRequested, InvalidInput, LeaseLost, StoreUnavailable
+from agentq.events.encoding import numbered
 from agentq.events.fold import fold, ranges
-from agentq.events.model import (
-    AttemptReset,
-    Delta,
-    Event,
-    FoldedRange,
-    ReasoningDelta,
-    ReplyCompleted,
-    TextDelta,
-    numbered,
-)
+from agentq.events.model import AttemptReset, Delta, Event, FoldedRange, ReasoningDelta, ReplyCompleted, TextDelta
 from agentq.loop.waiting import Waiting
 from agentq.stores.base import Appended, EventBatch, Lease, StepRecord, Store
 

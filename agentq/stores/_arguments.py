@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from agentq.events.model import Event, ReplyCompleted, encode_event, is_delta
+from agentq.events.encoding import encode_event, is_delta
+from agentq.events.model import Event, ReplyCompleted
 from agentq.stores.base import Renewal
 
 if TYPE_CHECKING:

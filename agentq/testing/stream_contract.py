@@ -10,6 +10,7 @@ import pytest
 
 from agentq._ids import new_run_id
 from agentq.errors import InvalidInput, RunNotFound
+from agentq.events.encoding import numbered
 from agentq.events.fold import fold, ranges
 from agentq.events.model import (
     AttemptReset,
@@ -22,7 +23,6 @@ from agentq.events.model import (
     TextDelta,
     ToolCalled,
     ToolProgress,
-    numbered,
 )
 from agentq.runs import Status
 from agentq.testing._contract import (

@@ -12,17 +12,8 @@ from pydantic import BaseModel
 
 from agentq.errors import StoreCorrupted
 from agentq.events import model
-from agentq.events.model import (
-    Event,
-    FoldedRange,
-    ReplyCompleted,
-    TextDelta,
-    ToolCalled,
-    decode_event,
-    encode_event,
-    is_delta,
-    numbered,
-)
+from agentq.events.encoding import decode_event, encode_event, is_delta, numbered
+from agentq.events.model import Event, FoldedRange, ReplyCompleted, TextDelta, ToolCalled
 from agentq.messages import Usage, user_message
 
 KINDS: tuple[type[BaseModel], ...] = get_args(get_args(Event)[0])

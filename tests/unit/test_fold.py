@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from agentq.events.encoding import decode_event, encode_event, numbered
 from agentq.events.fold import Replayer, fold, ranges, unfold
 from agentq.events.model import (
     AttemptReset,
@@ -18,9 +19,6 @@ from agentq.events.model import (
     ReplyCompleted,
     TextDelta,
     ToolProgress,
-    decode_event,
-    encode_event,
-    numbered,
 )
 from agentq.testing._contract import completed
 

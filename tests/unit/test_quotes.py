@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from agentq.events.model import IterationFinished, ReplyCompleted, RunCompleted, TextDelta, ToolFinished, encode_event
+from agentq.events.encoding import encode_event
+from agentq.events.model import IterationFinished, ReplyCompleted, RunCompleted, TextDelta, ToolFinished
 from agentq.messages import (
     Message,
     Role,

@@ -13,7 +13,8 @@ from pydantic import BaseModel
 
 from agentq.attachments import File, described
 from agentq.errors import FileNotStored, LeaseLost, ToolError
-from agentq.events.model import ToolFinished, decode_event, encode_event
+from agentq.events.encoding import decode_event, encode_event
+from agentq.events.model import ToolFinished
 from agentq.messages import FilePart, ToolResultPart, decode_message, encode_message, results_message
 from agentq.settings import Settings
 from agentq.steps import read_steps

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from agentq._portal import Portal
 from agentq.callbacks import Callbacks, calls, finish
 from agentq.client_async import AsyncClient, AsyncRun
+from agentq.steering_sync import SteersRun, SteersRuns
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Mapping, Sequence
@@ -29,12 +30,14 @@ T = TypeVar("T")
 __all__ = ["AsyncClient", "AsyncRun", "Client", "Run"]
 
 
-class Client:
+class Client(SteersRuns):
     """Enqueues runs and reads what becomes of them; every method does what the one of `AsyncClient` does, and blocks.
 
     One client serves a whole process: it may be shared by threads, made before a fork (the child connects anew), and
     left to itself at exit. It refuses to block an event loop: async code uses `AsyncClient`.
     """
+
+    _client: AsyncClient
 
     def __init__(
         self,
@@ -166,31 +169,6 @@ class Client:
                 self._portal.call(finish, answer)
         return self.outcome(run_id)
 
-    def cancel(self, run_id: str, *, reason: str = "", wait: float = 0.0) -> Status:
-        """Ask the run to stop and return its status, after up to `wait` seconds in which it may end.
-
-        A run that no worker holds is cancelled when this returns; the one that holds it stops it within moments.
-        Raises `RunAlreadyFinished` when the run has completed or failed. Again: no effect.
-        """
-        return self._portal.call(self._client.cancel, run_id, reason=reason, wait=wait)
-
-    def answer(self, run_id: str, answer: Any, *, call_id: str | None = None, by: str = "") -> Status:
-        """Say what became of a call that a `waiting` run asks about, and let the run go on; returns its status.
-
-        `answer` is what the tool would have returned, or `Reconciled.DID_NOT_HAPPEN` (the call is made again) or
-        `Reconciled.UNKNOWN` (the model is told so). `by` is who says it, for the run's events. Again with the same
-        answer: no effect. Raises `NotWaiting` when the run does not wait for it.
-        """
-        return self._portal.call(self._client.answer, run_id, answer, call_id=call_id, by=by)
-
-    def retry(self, run_id: str) -> Status:
-        """Take up a run again that has failed or was cancelled, from its last commit; its budgets start anew.
-
-        Finished work is not repeated. Raises `NotFinished`, `IllegalTransition` for a run that has completed, and
-        `SessionMovedOn` when a later run of its session has started.
-        """
-        return self._portal.call(self._client.retry, run_id)
-
     def list(
         self,
         *,
@@ -237,10 +215,12 @@ class Client:
         return self._portal.call(self._client.why, run_id)
 
 
-class Run:
+class Run(SteersRun):
     """A handle on one run: it holds the id, and asks the client for everything else."""
 
     __slots__ = ("_client", "agent", "id")
+
+    _client: Client
 
     def __init__(self, client: Client, run_id: str, agent: str) -> None:
         self._client = client
@@ -274,15 +254,3 @@ class Run:
     def follow(self, callbacks: Callbacks, *, after: int = 0) -> RunResult | None:
         """See `Client.follow`."""
         return self._client.follow(self.id, callbacks, after=after)
-
-    def cancel(self, *, reason: str = "", wait: float = 0.0) -> Status:
-        """See `Client.cancel`."""
-        return self._client.cancel(self.id, reason=reason, wait=wait)
-
-    def answer(self, answer: Any, *, call_id: str | None = None, by: str = "") -> Status:
-        """See `Client.answer`."""
-        return self._client.answer(self.id, answer, call_id=call_id, by=by)
-
-    def retry(self) -> Status:
-        """See `Client.retry`."""
-        return self._client.retry(self.id)

@@ -29,6 +29,7 @@ from agentq.intake import (
 from agentq.runs import RunState, SessionState, Status
 from agentq.settings import Settings
 from agentq.steering import Steering
+from agentq.steering_async import SteersRun, SteersRuns
 from agentq.stores.filters import RunFilter, SessionFilter
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class _Parts:
     aclose: Callable[[], Awaitable[None]] | None = None
 
 
-class AsyncClient:
+class AsyncClient(SteersRuns):
     """Enqueues runs and reads what becomes of them.
 
     Without `store`, `stream` and `executor` it works over Redis at `redis_url`, else REDIS_URL, and connects at the
@@ -230,31 +231,6 @@ class AsyncClient:
                 await finish(call())
         return await self.outcome(run_id)
 
-    async def cancel(self, run_id: str, *, reason: str = "", wait: float = 0.0) -> Status:
-        """Ask the run to stop and return its status, after up to `wait` seconds in which it may end.
-
-        A run that no worker holds is cancelled when this returns; the one that holds it stops it within moments.
-        Raises `RunAlreadyFinished` when the run has completed or failed. Again: no effect.
-        """
-        return await self._steering().cancel(run_id, reason=reason, wait=wait)
-
-    async def answer(self, run_id: str, answer: Any, *, call_id: str | None = None, by: str = "") -> Status:
-        """Say what became of a call that a `waiting` run asks about, and let the run go on; returns its status.
-
-        `answer` is what the tool would have returned, or `Reconciled.DID_NOT_HAPPEN` (the call is made again) or
-        `Reconciled.UNKNOWN` (the model is told so). `by` is who says it, for the run's events. Again with the same
-        answer: no effect. Raises `NotWaiting` when the run does not wait for it.
-        """
-        return await self._steering().answer(run_id, answer, call_id=call_id, by=by)
-
-    async def retry(self, run_id: str) -> Status:
-        """Take up a run again that has failed or was cancelled, from its last commit; its budgets start anew.
-
-        Finished work is not repeated. Raises `NotFinished`, `IllegalTransition` for a run that has completed, and
-        `SessionMovedOn` when a later run of its session has started.
-        """
-        return await self._steering().retry(run_id)
-
     async def list(
         self,
         *,
@@ -335,10 +311,12 @@ class AsyncClient:
         return Steering(parts.store, parts.stream, parts.executor, self.settings, self._catalogue)
 
 
-class AsyncRun:
+class AsyncRun(SteersRun):
     """A handle on one run: it holds the id, and asks the client for everything else."""
 
     __slots__ = ("_client", "agent", "id")
+
+    _client: AsyncClient
 
     def __init__(self, client: AsyncClient, run_id: str, agent: str) -> None:
         self._client = client
@@ -372,18 +350,6 @@ class AsyncRun:
     async def follow(self, callbacks: Callbacks, *, after: int = 0) -> RunResult | None:
         """See `AsyncClient.follow`."""
         return await self._client.follow(self.id, callbacks, after=after)
-
-    async def cancel(self, *, reason: str = "", wait: float = 0.0) -> Status:
-        """See `AsyncClient.cancel`."""
-        return await self._client.cancel(self.id, reason=reason, wait=wait)
-
-    async def answer(self, answer: Any, *, call_id: str | None = None, by: str = "") -> Status:
-        """See `AsyncClient.answer`."""
-        return await self._client.answer(self.id, answer, call_id=call_id, by=by)
-
-    async def retry(self) -> Status:
-        """See `AsyncClient.retry`."""
-        return await self._client.retry(self.id)
 
 
 def _redis_parts(settings: Settings, executor: Executor | None) -> _Parts:

@@ -1,0 +1,63 @@
+"""What an `AsyncClient` and its handles do to runs from outside. The work itself is `Steering`'s."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from agentq.runs import Status
+    from agentq.steering import Steering
+
+
+class SteersRuns:
+    """The part of `AsyncClient` that changes runs which are there."""
+
+    @abstractmethod
+    def _steering(self) -> Steering: ...
+
+    async def cancel(self, run_id: str, *, reason: str = "", wait: float = 0.0) -> Status:
+        """Ask the run to stop and return its status, after up to `wait` seconds in which it may end.
+
+        A run that no worker holds is cancelled when this returns; the one that holds it stops it within moments.
+        Raises `RunAlreadyFinished` when the run has completed or failed. Again: no effect.
+        """
+        return await self._steering().cancel(run_id, reason=reason, wait=wait)
+
+    async def answer(self, run_id: str, answer: Any, *, call_id: str | None = None, by: str = "") -> Status:
+        """Say what became of a call that a `waiting` run asks about, and let the run go on; returns its status.
+
+        `answer` is what the tool would have returned, or `Reconciled.DID_NOT_HAPPEN` (the call is made again) or
+        `Reconciled.UNKNOWN` (the model is told so). `by` is who says it, for the run's events. Again with the same
+        answer: no effect. Raises `NotWaiting` when the run does not wait for it.
+        """
+        return await self._steering().answer(run_id, answer, call_id=call_id, by=by)
+
+    async def retry(self, run_id: str) -> Status:
+        """Take up a run again that has failed or was cancelled, from its last commit; its budgets start anew.
+
+        Finished work is not repeated. Raises `NotFinished`, `IllegalTransition` for a run that has completed, and
+        `SessionMovedOn` when a later run of its session has started.
+        """
+        return await self._steering().retry(run_id)
+
+
+class SteersRun:
+    """The same, of the handle on one run."""
+
+    __slots__ = ()
+
+    _client: SteersRuns
+    id: str
+
+    async def cancel(self, *, reason: str = "", wait: float = 0.0) -> Status:
+        """See `AsyncClient.cancel`."""
+        return await self._client.cancel(self.id, reason=reason, wait=wait)
+
+    async def answer(self, answer: Any, *, call_id: str | None = None, by: str = "") -> Status:
+        """See `AsyncClient.answer`."""
+        return await self._client.answer(self.id, answer, call_id=call_id, by=by)
+
+    async def retry(self) -> Status:
+        """See `AsyncClient.retry`."""
+        return await self._client.retry(self.id)

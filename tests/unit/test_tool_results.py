@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import BaseModel
 
+from agentq import AsyncClient
 from agentq.attachments import File, described
 from agentq.errors import FileNotStored, LeaseLost, ToolError
 from agentq.events.encoding import decode_event, encode_event
@@ -223,6 +224,15 @@ async def test_files_of_a_result_go_to_the_transcript_the_event_and_the_model(ma
     assert (event.content, event.files, event.data) == (result.content, result.files, result.data)
     assert model.results == [result]
     assert model.requests[-1].files == {DIGEST: PNG}
+
+
+async def test_a_client_gets_the_content_by_the_part_or_by_the_digest():
+    stage = Stage(Seeing([call("chart")], "I see."), chart)
+    await stage.play()
+    async with AsyncClient(store=stage.store, executor=stage.executor) as client:
+        run = await client.get(stage.run_id)
+        (part,) = (await run.messages())[2].tool_results[0].files
+        assert await run.file(part) == await client.file(run.id, DIGEST) == PNG
 
 
 async def test_the_last_result_is_journaled_where_it_has_a_file():

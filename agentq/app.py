@@ -141,10 +141,18 @@ class AgentQ:
                 await close()
         await close_sources()
 
-    def loop(self, store: Store, executor: Executor, settings: Settings | None = None) -> Loop:
+    def loop(
+        self, store: Store, executor: Executor, settings: Settings | None = None, *, can_be_told: bool = True
+    ) -> Loop:
         """The loop over these agents, for whoever advances runs: a worker, an executor of your own."""
         return Loop(
-            self.agents, store, executor, settings or self.settings, resolve_model=self._resolve, secret=self._secret
+            self.agents,
+            store,
+            executor,
+            settings or self.settings,
+            resolve_model=self._resolve,
+            secret=self._secret,
+            can_be_told=can_be_told,
         )
 
     def _check_model(self, agent: Agent, model: str) -> Provider:
@@ -224,7 +232,8 @@ class AgentQ:
     async def _run(self, new: NewRun, store: Store, stream: EventStream, callbacks: Callbacks) -> RunResult:
         local = LocalExecutor()
         executor = self.executor or local
-        loop = self.loop(store, executor)
+        # A store that only this run knows is out of everybody's reach.
+        loop = self.loop(store, executor, can_be_told=self.store is not None)
 
         async def advance(run_id: str) -> None:
             # The next run of the session is for whoever asked for it.

@@ -51,7 +51,7 @@ class View:
     """Everything a decision depends on.
 
     `partial` is what a cancelled model call had said; `output_problem` says what is wrong with the text of an answer;
-    `is_safe` says whether a call may run beside others.
+    `is_safe` says whether a call may run beside others, `is_ready` whether what a resting call waits for has come.
     """
 
     run: RunState
@@ -63,6 +63,7 @@ class View:
     partial: Message | None = None
     output_problem: Callable[[str], str | None] | None = None
     is_safe: Callable[[ToolCallPart], bool] = lambda call: False
+    is_ready: Callable[[ToolCallPart], bool] = lambda call: False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Await:
-    """Look whether the runs have ended that these calls started, and wait for them if none has."""
+    """Look whether what these calls wait for has come (the end of other runs, a word, a time), and rest if not."""
 
     calls: tuple[ToolCallPart, ...]
 
@@ -178,20 +179,22 @@ def _after_reply(view: View, reply: Message) -> Decision:
 def _calls_to_make(view: View, reply: Message) -> Decision | None:
     """What is to be done for calls without a result; None when all of them have one."""
     planned: list[PlannedCall] = []
-    children: list[ToolCallPart] = []
+    resting: list[ToolCallPart] = []
     is_rest = True
     for call in reply.tool_calls:
         step = view.steps.calls.get(call.call_id)
         if step is not None and step.result is not None:
             continue
-        if step is not None and step.child is not None and not step.withdrawn:
-            children.append(call)
+        if step is not None and _rests(view, call, step):
+            resting.append(call)
             continue
-        if children and not view.is_safe(call):
-            # It may depend on what comes of those runs.
+        if resting and not view.is_safe(call):
+            # It may depend on what those that rest come to.
             is_rest = False
             break
-        if step is None or step.withdrawn:
+        if step is not None and step.waits is not None:
+            planned.append(PlannedCall(call, step.attempt, view.effect_of(call)))
+        elif step is None or step.withdrawn:
             planned.append(PlannedCall(call, step.attempt if step else 1, view.effect_of(call)))
         elif step.effect != "once" or step.verdict == "did_not_happen":
             planned.append(PlannedCall(call, step.attempt + 1, step.effect))
@@ -202,8 +205,15 @@ def _calls_to_make(view: View, reply: Message) -> Decision | None:
             is_rest = False
             break
     if planned:
-        return RunCalls(tuple(planned), is_rest and not children)
-    return Await(tuple(children)) if children else None
+        return RunCalls(tuple(planned), is_rest and not resting)
+    return Await(tuple(resting)) if resting else None
+
+
+def _rests(view: View, call: ToolCallPart, step: CallStep) -> bool:
+    """Whether the call waits for something that has not come."""
+    if step.withdrawn:
+        return False
+    return step.child is not None or (step.waits is not None and not view.is_ready(call))
 
 
 def _after_calls(view: View, reply: Message) -> Decision:

@@ -14,6 +14,7 @@
     │   ├── SessionConflict
     │   ├── IllegalTransition
     │   ├── NotWaiting
+    │   ├── AlreadyDecided
     │   ├── NotFinished
     │   ├── SessionMovedOn
     │   └── RunAlreadyFinished
@@ -110,6 +111,10 @@ class IllegalTransition(Conflict):
 
 class NotWaiting(Conflict):
     """The run does not wait for this answer: it was given before, or the run has moved on."""
+
+
+class AlreadyDecided(Conflict):
+    """Somebody else has decided on this call before."""
 
 
 class NotFinished(Conflict):

@@ -59,6 +59,12 @@ TRANSITIONS: Mapping[Status, frozenset[Status]] = {
 CALL_OUTCOME = "outcome"
 CHILD = "child"
 LIMIT = "limit"
+APPROVAL = "approval"
+INPUT = "input"
+TIMER = "timer"
+SIGNAL = "signal"
+# What people decide.
+FOR_PEOPLE = (CALL_OUTCOME, APPROVAL, INPUT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +72,12 @@ class Question:
     """What a run that is `waiting` waits for: a word of a person, or the end of another run.
 
     `kind` is "outcome": a call that must not be repeated had started when its worker died, and nobody knows what became
-    of it; "child": the call is the work of another run, `run_id`, which has not ended; or "limit": the tool may not be
-    called so often. `attempt`, `arguments_hash` and `provider_call_id` are the call's, as its worker journaled them.
+    of it; "approval": somebody has to allow the call, one of `approvers` if there are any; "input": the tool asks
+    `name`, and takes an answer that fits `schema`; "child": the call is the work of another run, `run_id`, which has
+    not ended; "limit": the tool may not be called so often; "timer"; or "signal": `name` has to come.
+    `since_ms` is when it began to wait, `until_ms` when the waiting ends in any case, 0 for never. `number` tells the
+    questions of one call apart. `attempt`, `arguments_hash` and `provider_call_id` are the call's, as its worker
+    journaled them.
     """
 
     call_id: str
@@ -79,6 +89,12 @@ class Question:
     arguments_hash: str = ""
     provider_call_id: str | None = None
     run_id: str | None = None
+    name: str = ""
+    number: int = 0
+    until_ms: int = 0
+    approvers: tuple[str, ...] = ()
+    schema: Mapping[str, Any] | None = None
+    since_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +107,7 @@ class RunState:
     how many messages of the session it sees before its own. `tools` names the tools and toolsets that it may use, where
     that is not all; `without` names what of its agent is switched off for it. `ttl_ms` holds its own times to
     live, by outcome.
-    `question` is what a waiting run waits for. `retries` counts how often it was opened again after its end, and
+    `questions` are what a waiting run waits for. `retries` counts how often it was opened again after its end, and
     `retried_at` is the `iteration` that it had then: its budget counts from there. `lost_ms` is when somebody noticed
     that Redis has lost something of the run; `unsure` says that a call with an effect may be among it.
     `parent_run_id` is the run one of whose calls this run is, and `depth` how many runs there are above it.
@@ -101,7 +117,7 @@ class RunState:
     agent: str
     status: Status
     prompt: str = ""
-    question: Question | None = None
+    questions: tuple[Question, ...] = ()
     retries: int = 0
     retried_at: int = 0
     lost_ms: int = 0
@@ -140,6 +156,11 @@ class RunState:
     version: int = SCHEMA_VERSION
     parent_run_id: str | None = None
     depth: int = 0
+
+    @property
+    def question(self) -> Question | None:
+        """The first of the questions."""
+        return self.questions[0] if self.questions else None
 
     @property
     def is_cancel_requested(self) -> bool:

@@ -31,6 +31,10 @@ class Keys:
         """The runs that a run started."""
         return f"{self.prefix}:{{{run_id}}}:children"
 
+    def signals(self, run_id: str) -> str:
+        """What happened outside for a run."""
+        return f"{self.prefix}:{{{run_id}}}:signals"
+
     def values(self, scope: str, of: str) -> str:
         """What tools keep for a run, a session or a user."""
         keys = {"run": self.run, "session": self.session, "user": self.user}

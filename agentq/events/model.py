@@ -236,13 +236,16 @@ class RunReleased(_Event):
 
 
 class RunWaiting(_Event):
-    """The run waits for a person to say what became of a call."""
+    """A call waits: for a person, or for a signal. `kind` and the rest are as in `Question`."""
 
     type: Literal["run.waiting"] = "run.waiting"
     call_id: str
     name: str
     text: str
     arguments: dict[str, Any] = Field(default_factory=dict)
+    kind: str = "outcome"
+    approvers: tuple[str, ...] = ()
+    until_ms: int = 0
 
 
 class RunDelayed(_Event):
@@ -253,14 +256,23 @@ class RunDelayed(_Event):
     delay_ms: int
 
 
+Word = Literal["result", "did_not_happen", "unknown", "approved", "denied", "expired", "input", "signal"]
+
+
 class RunAnswered(_Event):
-    """A person said what became of a call. `by` is who, as far as they said."""
+    """Somebody said what a call waited for. `by` is who and `source` from where, as far as they said.
+
+    `arguments` are those that were approved, where they were changed; `reason` is why it was denied.
+    """
 
     type: Literal["run.answered"] = "run.answered"
     call_id: str
     name: str
-    answer: Literal["result", "did_not_happen", "unknown"]
+    answer: Word
     by: str = ""
+    source: str = ""
+    reason: str = ""
+    arguments: dict[str, Any] | None = None
 
 
 class RunRetried(_Event):

@@ -10,6 +10,8 @@ from agentq.steps import encode_call_step
 from agentq.stores.base import StepRecord
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from agentq._clock import Clock
     from agentq.events.model import ToolCalled
     from agentq.loop.interrupts import Interrupts
@@ -48,20 +50,24 @@ class Announcing:
         """Until when a call that only reads may start, by our own clock."""
         return self._writer.confirmed_at + _LEASE_IN_ACTS * self._act_within_s
 
-    async def look_alive(self, called: ToolCalled) -> float:
+    async def look_alive(self, called: ToolCalled, records: Sequence[StepRecord] = ()) -> float:
         """Tell viewers of a call that only reads; until when it may start, by our own clock.
 
         A worker that was held up for long may have lost its lease, so it asks before it starts anything.
         """
-        if self._clock.monotonic() - self._writer.confirmed_at >= self._act_within_s:
-            await self._writer.write((), [called])
+        if records or self._clock.monotonic() - self._writer.confirmed_at >= self._act_within_s:
+            await self._writer.write(records, [called])
         elif called.call_id not in self._told:
             self._writer.emit(called)
         self._told.add(called.call_id)
         return self.start_by
 
-    async def announce(self, call: ToolCallPart, step: CallStep, called: ToolCalled) -> float | None:
+    async def announce(
+        self, call: ToolCallPart, step: CallStep, called: ToolCalled, records: Sequence[StepRecord] = ()
+    ) -> float | None:
         """Journal that a call with an effect starts; until when it may, by our own clock, or None for not at all.
+
+        `records` are journaled with it.
 
         A worker that was held up since it asked may have lost its lease without knowing, so it asks again.
         """
@@ -69,7 +75,8 @@ class Announcing:
         while self._interrupts.current is None:
             sent_at = self._clock.monotonic()
             try:
-                await self._writer.write([StepRecord(call.call_id, encode_call_step(step), starts_effect=True)], events)
+                announced = StepRecord(call.call_id, encode_call_step(step), starts_effect=True)
+                await self._writer.write([*records, announced], events)
             except CancelRequested:
                 self._interrupts.stop(Interrupt.CANCEL)
                 break

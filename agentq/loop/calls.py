@@ -7,6 +7,7 @@ it along.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import threading
 from typing import TYPE_CHECKING, Any
@@ -18,15 +19,19 @@ from agentq.events.model import ToolCalled
 from agentq.loop.admission import Admission, PutOff
 from agentq.loop.announcing import Announcing
 from agentq.loop.children import Children
+from agentq.loop.collecting import Collecting
 from agentq.loop.contexts import Contexts
+from agentq.loop.durable import Parts
 from agentq.loop.early import EarlyCalls
+from agentq.loop.gates import Gates, Passed
 from agentq.loop.interrupts import Interrupt, Siblings
 from agentq.loop.keeping import NO_FILES, Keeping
-from agentq.steps import CallStep, arguments_hash, encode_call_step
-from agentq.stores.base import StepRecord
+from agentq.loop.settling import Settling
+from agentq.loop.waits import Waits
+from agentq.steps import CallStep, Wait, arguments_hash
 from agentq.tools.batching import batches, discarded, is_safe_beside_others
-from agentq.tools.behaviour import Reconciled
-from agentq.tools.execution import CallOutcome, CallWithdrawn, check_call, execute_call, reconcile_call
+from agentq.tools.durable import Rested
+from agentq.tools.execution import CallOutcome, CallWithdrawn, execute_call
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,8 +44,9 @@ if TYPE_CHECKING:
     from agentq.loop.toolbox import Toolbox
     from agentq.loop.writer import StepWriter
     from agentq.messages import ToolCallPart
-    from agentq.runs import Question, RunState
-    from agentq.steps import Effect, Verdict
+    from agentq.runs import RunState
+    from agentq.steps import Effect
+    from agentq.stores.base import Rest
     from agentq.tools.behaviour import OnInterrupt
     from agentq.tools.function import Tool
 
@@ -57,6 +63,7 @@ class Calls:
         agent: Agent,
         toolbox: Toolbox,
         steps: Mapping[str, CallStep],
+        journal: Mapping[str, bytes],
         writer: StepWriter,
         interrupts: Interrupts,
         loop: Loop,
@@ -81,9 +88,14 @@ class Calls:
         self._early = EarlyCalls(self._slots, self._may_start_early, self._make_early)
         self._announcing = Announcing(self.steps, writer, interrupts, loop.clock, loop.settings.lease_ms / 3000)
         self._keeping = Keeping(self.steps, writer, loop.settings.max_value_bytes, self._tool_named)
+        self._parts = Parts(loop, run, journal, writer)
+        self._waits = Waits(loop, run, writer, self.steps, self._parts)
         self._admission = Admission(loop, run, writer)
         self._children = Children(loop, run, writer)
-        self._contexts = Contexts(loop, run, writer, self._report)
+        self._contexts = Contexts(loop, run, writer, self._report, self._parts)
+        self._collecting = Collecting(run, self.steps, self._children, self._waits, self._keeping, self._tool_named)
+        self._settling = Settling(self.steps, interrupts, self._contexts, self._keeping, writer, loop.settings)
+        self._gates = Gates(interrupts, self._contexts, self._admission, self._waits, self._parts)
 
     def _tool_named(self, name: str) -> Tool | None:
         return self.toolbox.named(name)
@@ -100,26 +112,7 @@ class Calls:
 
     async def settle(self, call: ToolCallPart) -> None:
         """Journal what became of a call that had started when its worker died, as far as anybody knows."""
-        step, tool = self.steps[call.call_id], self.toolbox.named(call.name)
-        if tool is None:
-            await self._keeping.give_up(call, step)
-            return
-        flag = threading.Event()
-        await self._contexts.prepare(tool)
-        found = await self._interrupts.run(
-            reconcile_call(tool, call, self._contexts.of(call, tool, step.attempt, flag), self._settings), "none", flag
-        )
-        if isinstance(found, CallOutcome):
-            result = self._keeping.within_limit(found.result)
-            step = step.model_copy(update={"result": result})
-            await self._keeping.journal(result, step, found.duration_ms, contents=found.contents)
-        elif found is Reconciled.UNKNOWN and tool.on_unknown == "tell":
-            await self._keeping.give_up(call, step)
-        elif found is not None:
-            verdict: Verdict = "ask" if found is Reconciled.UNKNOWN else "did_not_happen"
-            step = step.model_copy(update={"verdict": verdict})
-            await self._writer.write([StepRecord(call.call_id, encode_call_step(step))])
-            self.steps[call.call_id] = step
+        await self._settling.settle(call, self.toolbox.named(call.name))
 
     # --- while the model still streams
 
@@ -138,8 +131,7 @@ class Calls:
             tool is not None
             and tool.effect == "none"
             and call.arguments_error is None
-            and not tool.behaviour.has_checks
-            and not tool.behaviour.is_admitted
+            and not tool.behaviour.is_gated
             and self._interrupts.current is None
             and self.is_safe(call)
         )
@@ -165,7 +157,7 @@ class Calls:
         for plan in decision.calls:
             await self._contexts.prepare(self.toolbox.named(plan.call.name))
         for group in batches([plan.call for plan in decision.calls], self.is_safe):
-            if self._interrupts.current is not None or (self._waits_for_child and not self.is_safe(group[0])):
+            if self._interrupts.current is not None or (self._has_resting and not self.is_safe(group[0])):
                 return
             if self.put_off is not None:
                 return
@@ -202,61 +194,90 @@ class Calls:
             self._safe[call.call_id] = is_safe_beside_others(self.toolbox.named(call.name), call)
         return self._safe[call.call_id]
 
+    @property
+    def _has_resting(self) -> bool:
+        return any(step.rests for step in self.steps.values())
+
     async def _make_one(self, plan: PlannedCall) -> None:
-        call = plan.call
-        step = CallStep(attempt=plan.attempt, effect=plan.effect, arguments_hash=arguments_hash(call))
-        called = ToolCalled(call_id=call.call_id, name=call.name, arguments=call.arguments, attempt=plan.attempt)
-        flag = threading.Event()
-        stands = self.steps.get(call.call_id)
+        """Bring one call as far as it comes: to its result, to a rest, or to where an interrupt stops it."""
+        stands = self.steps.get(plan.call.call_id)
         was_begun = stands is not None and stands.may_have_happened
-        if self._is_stopped(call):
+        step = CallStep(attempt=plan.attempt, effect=plan.effect, arguments_hash=arguments_hash(plan.call))
+        flag = threading.Event()
+        if self._is_stopped(plan.call):
             await self._discard(plan, step, may_have_happened=was_begun)
             return
-        checked = await self._check(plan, flag, was_permitted=was_begun)
-        if isinstance(checked, CallOutcome):
-            await self._take(plan, step, checked, was_begun=was_begun)
-        if checked is None or isinstance(checked, CallOutcome):
-            return
-        tool = self.toolbox.named(call.name)
-        if tool is not None and tool.agent is not None and call.arguments_error is None:
+        tool = self.toolbox.named(plan.call.name) if plan.call.arguments_error is None else None
+        arguments: Mapping[str, Any] | None = None
+        if tool is not None and tool.behaviour.is_gated:
+            passed = await self._gates.ask(plan, tool, flag, was_begun=was_begun)
+            if not isinstance(passed, Passed):
+                await self._stop_at_gate(plan, step, passed, was_begun=was_begun)
+                return
+            plan, arguments = dataclasses.replace(plan, call=passed.call), passed.arguments
+        call = plan.call
+        called = ToolCalled(call_id=call.call_id, name=call.name, arguments=call.arguments, attempt=plan.attempt)
+        if tool is not None and tool.agent is not None:
             await self._start_child(plan, step, called, tool)
             return
-        if (
-            tool is not None
-            and tool.behaviour.is_admitted
-            and not was_begun
-            and not await self._is_admitted(plan, step, tool)
-        ):
-            return
+        start_by = await self._announce(plan, step, called, stands)
+        if start_by is not None:
+            await self._enter(plan, step, flag, start_by, arguments, was_begun=was_begun)
+
+    async def _announce(
+        self, plan: PlannedCall, step: CallStep, called: ToolCalled, stands: CallStep | None
+    ) -> float | None:
+        """Say that the call starts; until when it may, or None for not now."""
+        wait = stands.waits if stands is not None else None
+        # It may have rested, and is entered again with what it waited for; unless another call has taken that.
+        resolved = [] if wait is None else self._parts.resolution(plan.call.call_id, wait)
+        if resolved is None:
+            return None
         if plan.effect == "none":
-            start_by = await self._announcing.look_alive(called)
+            start_by: float | None = await self._announcing.look_alive(called, resolved)
         else:
-            announced = await self._announcing.announce(call, step, called)
-            if announced is None:
-                return
-            start_by = announced
+            start_by = await self._announcing.announce(plan.call, step, called, resolved)
+        for record in resolved:
+            self._parts.note(record)
+        return start_by
+
+    async def _enter(
+        self,
+        plan: PlannedCall,
+        step: CallStep,
+        flag: threading.Event,
+        start_by: float,
+        arguments: Mapping[str, Any] | None,
+        *,
+        was_begun: bool,
+    ) -> None:
+        call = plan.call
         try:
-            outcome = await self._made_early(call) or await self._run_tool(plan, flag, start_by, checked or None)
+            outcome = await self._made_early(call) or await self._run_tool(plan, flag, start_by, arguments)
         except CallWithdrawn:
             await self._announcing.withdraw(call, step)
             return
+        except Rested as rested:
+            await self._waits.begin(call, step, rested.wait)
+            return
         if outcome is not None:
+            tool = self.toolbox.named(call.name)
             if tool is not None:
                 await self._admission.tell(tool, call, outcome)
             await self._take(plan, step, outcome, was_begun=was_begun)
         elif self._interrupts.current is None and self._is_stopped(call):
             await self._discard(plan, step, may_have_happened=plan.effect != "none")
 
-    async def _is_admitted(self, plan: PlannedCall, step: CallStep, tool: Tool) -> bool:
-        """Whether the call may be made now. Else it has a result in its place, or the run is put off."""
-        if not tool.behaviour.is_admitted:
-            return True
-        admitted = await self._admission.ask(tool, plan.call)
-        if isinstance(admitted, CallOutcome):
-            await self._take(plan, step, admitted)
-        elif admitted is not None and (self.put_off is None or admitted.wait_s < self.put_off.wait_s):
-            self.put_off = admitted
-        return admitted is None
+    async def _stop_at_gate(
+        self, plan: PlannedCall, step: CallStep, stop: CallOutcome | PutOff | Wait | None, *, was_begun: bool
+    ) -> None:
+        """The call is not made now: it has a result in its place, rests, or the run is put off."""
+        if isinstance(stop, CallOutcome):
+            await self._take(plan, step, stop, was_begun=was_begun)
+        elif isinstance(stop, Wait):
+            await self._waits.begin(plan.call, step, stop)
+        elif stop is not None and (self.put_off is None or stop.wait_s < self.put_off.wait_s):
+            self.put_off = stop
 
     async def _start_child(self, plan: PlannedCall, step: CallStep, called: ToolCalled, tool: Tool) -> None:
         """Start the run whose work the call is. Its result comes when that run has ended; see `collect`."""
@@ -276,38 +297,19 @@ class Calls:
         except RunNotFound:
             await self._keeping.give_up(call, step)
 
-    async def collect(self, calls: Sequence[ToolCallPart]) -> Question | None:
-        """Take the results of runs that have ended; what to wait for if none of them has, and nothing stops it."""
-        found = False
-        for call in calls:
-            step = self.steps[call.call_id]
-            try:
-                outcome = await self._children.outcome(call, self.toolbox.named(call.name), step)
-            except CancelRequested:
-                self._interrupts.stop(Interrupt.CANCEL)
-                return None
-            if outcome is not None:
-                found = True
-                self.made += 1
-                result = self._keeping.within_limit(outcome.result)
-                finished = step.model_copy(update={"result": result, "raised": outcome.raised})
-                await self._keeping.journal(result, finished, outcome.duration_ms)
-        return None if found else self._children.question(calls[0], self.steps[calls[0].call_id])
+    def is_ready(self, call: ToolCallPart) -> bool:
+        """Whether what a resting call waits for has come."""
+        return self._parts.is_ready(call.call_id, self.steps[call.call_id])
 
-    async def _check(
-        self, plan: PlannedCall, flag: threading.Event, *, was_permitted: bool
-    ) -> Mapping[str, Any] | CallOutcome | None:
-        """Ask the tool's hooks: the arguments, if they said any, or what the call gets in place of being made.
-
-        None when an interrupt stopped that.
-        """
-        tool = self.toolbox.named(plan.call.name)
-        if tool is None or not tool.behaviour.has_checks:
-            return {}
-        context = self._contexts.of(plan.call, tool, plan.attempt, flag)
-        return await self._interrupts.run(
-            check_call(tool, plan.call, context, was_permitted=was_permitted), "none", flag
-        )
+    async def collect(self, calls: Sequence[ToolCallPart]) -> Rest | None:
+        """Look whether what resting calls wait for has come; how the run rests if nothing has, and nothing stops it."""
+        try:
+            rest, taken = await self._collecting.look(calls)
+        except CancelRequested:
+            self._interrupts.stop(Interrupt.CANCEL)
+            return None
+        self.made += taken
+        return rest
 
     async def _made_early(self, call: ToolCallPart) -> CallOutcome | None:
         """The outcome of a call that was started while the model streamed; None where it was not, or was stopped."""

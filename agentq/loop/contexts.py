@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentq import _json
 from agentq.events.model import ToolProgress
+from agentq.loop.durable import DurableSteps
 from agentq.loop.writer import patiently
 from agentq.steps import PART
 from agentq.stores.values import SCOPES, Change, apply, owner_of
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from agentq.events.model import Event
+    from agentq.loop.durable import Parts
     from agentq.loop.loop import Loop
     from agentq.loop.writer import StepWriter
     from agentq.messages import ToolCallPart
@@ -32,11 +34,14 @@ if TYPE_CHECKING:
 class Contexts:
     """Makes the contexts of calls. `emit` takes what a call reports."""
 
-    def __init__(self, loop: Loop, run: RunState, writer: StepWriter, emit: Callable[[str, Event], None]) -> None:
+    def __init__(
+        self, loop: Loop, run: RunState, writer: StepWriter, emit: Callable[[str, Event], None], parts: Parts
+    ) -> None:
         self._loop = loop
         self._run = run
         self._writer = writer
         self._emit = emit
+        self._parts = parts
         self._cache = Cache(loop.shared.get, self._put, loop.shared.delete)
         # What is kept for the run, its session and its user, from when a call first wants to know.
         self._values: dict[Scope, dict[str, bytes]] = {}
@@ -86,6 +91,7 @@ class Contexts:
             cache=self._cache,
             secrets=secrets,
             event_loop=event_loop,
+            durable=DurableSteps(self._parts, call.call_id),
         )
 
     def keep(self, changes: Changes) -> tuple[Change, ...]:

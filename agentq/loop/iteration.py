@@ -31,7 +31,7 @@ from agentq.loop.toolbox import NO_TOOLS, Toolbox
 from agentq.loop.waking import wake_or_leave
 from agentq.loop.writer import StepWriter, patiently
 from agentq.messages import Message, NoteKind, ReasoningPart, StopReason, Usage, encode_message
-from agentq.runs import LIMIT, Question, Status
+from agentq.runs import LIMIT, TIMER, Question, Status
 from agentq.steps import REPLY, Steps, read_steps
 from agentq.stores.base import Rest, StepRecord
 
@@ -44,8 +44,6 @@ if TYPE_CHECKING:
     from agentq.stores.base import Claim, EventBatch, Lease
 
 logger = logging.getLogger(__name__)
-# A run whose child has ended without a word is looked at after so long.
-_CHILD_MS = 300_000
 # What a provider asks for beyond this is a mistake in a unit.
 _LONGEST_WAIT_S = 86_400.0
 OutcomeKind = Literal["committed", "released", "lost", "failed_to_store"]
@@ -102,6 +100,7 @@ class Iteration:
             agent,
             self._toolbox or NO_TOOLS,
             steps.calls,
+            claim.journal,
             self._writer,
             self._interrupts,
             loop,
@@ -193,11 +192,9 @@ class Iteration:
             case Settle():
                 await self._calls.settle(decision.call)
             case Await():
-                question = await self._calls.collect(decision.calls)
-                if question is not None:
-                    batch = self._writer.last_batch(await self._writer.leave(), ())
-                    # The end of that run wakes this one; should it be lost, a sweep does.
-                    return await self._hand_back(batch, Rest(question, self._run.signals, within_ms=_CHILD_MS))
+                rest = await self._calls.collect(decision.calls)
+                if rest is not None:
+                    return await self._hand_back(self._writer.last_batch(await self._writer.leave(), ()), rest)
             case RunCalls():
                 await self._calls.make(decision)
                 if self._calls.put_off is not None and self._interrupts.current is None:
@@ -215,6 +212,7 @@ class Iteration:
             self._partial,
             None if self._agent.output is None else self._agent.output.problem,
             self._calls.is_safe,
+            self._calls.is_ready,
         )
 
     def _is_to_stop(self) -> bool:
@@ -329,7 +327,7 @@ class Iteration:
             call_id=call.call_id, name=call.name, text=question.text, arguments=dict(question.arguments)
         )
         batch = self._writer.last_batch(await self._writer.leave(), ())
-        return await self._hand_back(batch, Rest(question, self._run.signals, (waiting,)))
+        return await self._hand_back(batch, Rest((question,), self._run.signals, (waiting,)))
 
     async def _put_off(self, put_off: PutOff) -> Outcome:
         """Hand the run back until a call may be made: nobody waits for it in a worker."""
@@ -337,7 +335,7 @@ class Iteration:
         question = Question(call_id=put_off.call.call_id, tool=put_off.call.name, text=put_off.why, kind=LIMIT)
         delayed = RunDelayed(reason=put_off.why, delay_ms=wait_ms)
         batch = self._writer.last_batch(await self._writer.leave(), ())
-        return await self._hand_back(batch, Rest(question, self._run.signals, (delayed,), within_ms=wait_ms))
+        return await self._hand_back(batch, Rest((question,), self._run.signals, (delayed,), within_ms=wait_ms))
 
     async def _hand_back(self, batch: EventBatch, rest: Rest | None = None) -> Outcome:
         loop, lease = self._loop, self._claim.lease
@@ -346,7 +344,7 @@ class Iteration:
         )
         if released.status is Status.QUEUED and not released.woken:
             await wake_or_leave(loop, self._run.run_id)
-        elif rest is not None and rest.question.kind == LIMIT and loop.wakeup is None:
+        elif rest is not None and any(each.kind in (LIMIT, TIMER) for each in rest.questions) and loop.wakeup is None:
             # Where the store's own scripts write no wake-ups, sweeps may be somebody else's.
             await wake_or_leave(loop, self._run.run_id, rest.within_ms)
         return self._outcome("released", released.status)

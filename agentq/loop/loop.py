@@ -45,6 +45,7 @@ class Loop:
         clock: Clock | None = None,
         resolve_model: Callable[[str], tuple[Provider, str]] = resolve,
         secret: Callable[[str], str | None] = variable,
+        can_be_told: bool = True,
     ) -> None:
         self.agents = agents
         self.store = store
@@ -53,6 +54,8 @@ class Loop:
         self.clock: Clock = clock or SystemClock()
         self.provider = resolve_model
         self.secret = secret
+        # Whether anybody outside can say something to a run: decide on a call, answer, signal.
+        self.can_be_told = can_be_told
         # A store without such shares nothing with other workers.
         self.shared: Shared = getattr(store, "shared", None) or MemoryShared(self.clock.now_ms)
         self.files = Files(store)

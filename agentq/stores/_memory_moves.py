@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from agentq.errors import CancelRequested, IllegalTransition, NotFinished, NotWaiting, RunNotFound
-from agentq.events.model import CancelRequestedEvent, RunRecovered, RunStarted
+from agentq.errors import (
+    AlreadyDecided,
+    CancelRequested,
+    IllegalTransition,
+    NotFinished,
+    NotWaiting,
+    RunAlreadyFinished,
+    RunNotFound,
+)
+from agentq.events.model import CancelRequestedEvent, Event, RunRecovered, RunStarted
 from agentq.messages import encode_message
 from agentq.runs import Phase, RunState, Status
 from agentq.stores._memory_run import GRACE_MS, MemoryRun, check_lease, waits_for_child
-from agentq.stores.base import Answer, EventBatch, Lease, Released, Rest, Retry
+from agentq.stores.base import Answer, Decision, EventBatch, Lease, Released, Rest, Retry, Signal
 
 
 def take(run: MemoryRun, owner: str, now: int, lease_ms: int) -> Lease:
@@ -32,7 +40,7 @@ def take(run: MemoryRun, owner: str, now: int, lease_ms: int) -> Lease:
         owner=owner,
         lease_until_ms=now + lease_ms,
         not_before_ms=0,
-        question=None,
+        questions=(),
         recoveries=recoveries,
     )
     return Lease(state.run_id, state.fence + 1, owner)
@@ -50,8 +58,8 @@ def release(run: MemoryRun, lease: Lease, batch: EventBatch, rest: Rest | None, 
     run.log.write(events, at_ms=now, fold=batch.fold, drop="released")
     until = now + rest.within_ms if rest is not None and rest.within_ms else 0
     run.due_ms = now + GRACE_MS if rest is None else until or None
-    question = None if rest is None else rest.question
-    run.set(now, status=status, phase=None, owner=None, lease_until_ms=0, not_before_ms=until, question=question)
+    questions = () if rest is None else rest.questions
+    run.set(now, status=status, phase=None, owner=None, lease_until_ms=0, not_before_ms=until, questions=questions)
     released = Released(status, woken=False)
     run.released = lease.fence, released
     return released
@@ -69,7 +77,7 @@ def add_child(parent: MemoryRun | None, run_id: str) -> None:
 def go_on(run: MemoryRun, now: int) -> None:
     """Queue a run that waited for another one."""
     run.due_ms = now + GRACE_MS
-    run.set(now, status=Status.QUEUED, question=None, not_before_ms=0)
+    run.set(now, status=Status.QUEUED, questions=(), not_before_ms=0)
 
 
 def tell_of_end(parent: MemoryRun | None, now: int) -> str | None:
@@ -93,7 +101,7 @@ def ask_to_cancel(run: MemoryRun, reason: str, now: int) -> bool:
     run.turn.set()
     if not run.is_held(now):
         run.due_ms = now
-        run.set(now, status=Status.RUNNING if run.is_running else Status.QUEUED, question=None)
+        run.set(now, status=Status.RUNNING if run.is_running else Status.QUEUED, questions=())
     return True
 
 
@@ -107,10 +115,45 @@ def give_answer(run: MemoryRun, answer: Answer, now: int) -> Released:
     run.journal[record.name] = record.value
     run.log.write(answer.events, at_ms=now)
     run.due_ms = now + GRACE_MS
-    run.set(now, status=Status.QUEUED, question=None, signals=state.signals + 1)
+    run.set(now, status=Status.QUEUED, questions=(), signals=state.signals + 1)
     released = Released(Status.QUEUED, woken=False)
     run.answered = answer, released
     return released
+
+
+def decide(run: MemoryRun, decision: Decision, now: int) -> Released:
+    """See `Store.decide`."""
+    state, record = run.state, decision.record
+    stands = run.journal.get(record.name)
+    if stands == record.value:
+        return Released(state.status, woken=False)
+    if state.status.is_final or state.is_cancel_requested:
+        raise NotWaiting(f"run {state.run_id} was cancelled or has ended: nothing is decided on its calls any more")
+    if stands is not None:
+        raise AlreadyDecided(f"run {state.run_id}: {AlreadyDecided().args[0]}")
+    if run.journal.get(decision.call_id) != decision.seen:
+        raise NotWaiting(f"run {state.run_id}: call {decision.call_id} does not wait for this")
+    run.journal[record.name] = record.value
+    return _told(run, decision.events, now)
+
+
+def keep_signal(run: MemoryRun, signal: Signal, now: int) -> Released:
+    """See `Store.signal`."""
+    if signal.signal_id in run.signals:
+        return Released(run.state.status, woken=False)
+    if run.state.status.is_final:
+        raise RunAlreadyFinished(f"run {run.state.run_id} has already {run.state.status}")
+    run.signals[signal.signal_id] = signal
+    return _told(run, signal.events, now)
+
+
+def _told(run: MemoryRun, events: tuple[Event, ...], now: int) -> Released:
+    """The run has been told something: it is queued if it waits."""
+    run.log.write(events, at_ms=now)
+    run.set(now, signals=run.state.signals + 1)
+    if run.state.status is Status.WAITING:
+        go_on(run, now)
+    return Released(run.state.status, woken=run.state.status is not Status.QUEUED)
 
 
 def check_retry(state: RunState, retry: Retry) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from agentq.runs import RunState, SessionState
     from agentq.stores._memory_run import MemoryRun
     from agentq.stores._memory_sessions import MemorySessions
+    from agentq.stores.data import Signal
     from agentq.stores.filters import RunFilter, SessionFilter
     from agentq.stores.values import Scope
 
@@ -34,6 +35,14 @@ class MemoryReads:
     async def messages(self, run_id: str, *, start: int = 0) -> tuple[Message, ...]:
         """The transcript from index `start` on."""
         return self._find(run_id).transcript(start)
+
+    async def signals(self, run_id: str) -> Mapping[str, Signal]:
+        """The signals that no step has taken; see `Store.signals`."""
+        return {name: signal for name, signal in self._find(run_id).signals.items() if signal is not None}
+
+    async def journaled(self, run_id: str) -> Mapping[str, bytes]:
+        """The journal of a run."""
+        return dict(self._find(run_id).journal)
 
     async def list(self, which: RunFilter) -> tuple[RunState, ...]:
         """Runs, newest first."""

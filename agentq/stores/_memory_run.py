@@ -15,7 +15,7 @@ from agentq.runs import CHILD, PROMPT_EXCERPT, SCHEMA_VERSION, TRANSITIONS, RunS
 
 if TYPE_CHECKING:
     from agentq.stores._memory_sessions import MemorySession
-    from agentq.stores.base import Answer, Appended, Commit, Committed, Lease, NewRun, Released
+    from agentq.stores.base import Answer, Appended, Commit, Committed, Lease, NewRun, Released, Signal
 
 
 # A wake-up gets this long to arrive before a sweep repeats it.
@@ -52,6 +52,8 @@ class MemoryRun:
     files: dict[str, bytes] = field(default_factory=dict)
     values: dict[str, bytes] = field(default_factory=dict)
     children: list[str] = field(default_factory=list)
+    # Id → what was signalled, None for one that was taken.
+    signals: dict[str, Signal | None] = field(default_factory=dict)
 
     @property
     def is_running(self) -> bool:
@@ -127,7 +129,7 @@ def new_memory_run(new: NewRun, user_id: str | None, now: int) -> MemoryRun:
 
 def waits_for_child(state: RunState) -> bool:
     """Whether the run rests until another run has ended."""
-    return state.status is Status.WAITING and state.question is not None and state.question.kind == CHILD
+    return state.status is Status.WAITING and any(question.kind == CHILD for question in state.questions)
 
 
 def is_claimable(state: RunState, now: int) -> bool:

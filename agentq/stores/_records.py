@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agentq import _json
 from agentq.errors import StoreCorrupted
@@ -86,6 +86,18 @@ def run_of_hash(run_id: str, flat: Sequence[bytes]) -> RunState:
         raise StoreCorrupted(f"run {run_id} cannot be read: {error!r}") from error
 
 
+def _questions(stored: bytes | None) -> tuple[Question, ...]:
+    given = _json.loads(stored) if stored else []
+    # Earlier versions asked one thing at a time.
+    listed = given if isinstance(given, list) else [given]
+    known = Question.__dataclass_fields__
+    return tuple(Question(**{name: _tuple(value) for name, value in each.items() if name in known}) for each in listed)
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
 def _run(run_id: str, raw: dict[bytes, bytes]) -> RunState:
     def text(name: bytes) -> str | None:
         value = raw.get(name)
@@ -101,7 +113,7 @@ def _run(run_id: str, raw: dict[bytes, bytes]) -> RunState:
         agent=raw[b"agent"].decode(),
         status=Status(raw[b"status"].decode()),
         prompt=text(b"prompt") or "",
-        question=Question(**_json.loads(question)) if question else None,
+        questions=_questions(question),
         retries=number(b"retries"),
         retried_at=number(b"retried_at"),
         lost_ms=number(b"lost"),

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
+from agentq import _json
 from agentq.events.model import CancelRequestedEvent
 from agentq.messages import encode_message
 from agentq.runs import Status
 from agentq.stores import _arguments
-from agentq.stores.base import Answer, Released, Retry, Signalled
+from agentq.stores.base import Answer, Decision, Released, Retry, Signal, Signalled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,3 +74,47 @@ class Signals:
             items=_arguments.items(answer.events),
         )
         return Released(Status(status.decode()), bool(woken))
+
+    async def decide(self, run_id: str, decision: Decision, wake: Wakeup | None) -> Released:
+        status, woken = await self._pipeline.run(
+            self._script("decide"),
+            about=f"run {run_id}",
+            run=self._keys.run(run_id),
+            journal=self._keys.journal(run_id),
+            events=self._keys.events(run_id),
+            prefix=self._keys.prefix,
+            run_id=run_id,
+            call_id=decision.call_id,
+            seen=decision.seen,
+            name=decision.record.name,
+            value=decision.record.value,
+            wakeup=_arguments.template(wake),
+            items=_arguments.items(decision.events),
+        )
+        return Released(Status(status.decode()), bool(woken))
+
+    async def signal(self, run_id: str, signal: Signal, wake: Wakeup | None) -> Released:
+        status, woken = await self._pipeline.run(
+            self._script("signal"),
+            about=f"run {run_id}",
+            run=self._keys.run(run_id),
+            signals=self._keys.signals(run_id),
+            events=self._keys.events(run_id),
+            prefix=self._keys.prefix,
+            run_id=run_id,
+            signal_id=signal.signal_id,
+            value=_json.dumps({"name": signal.name, "data": _json.loads(signal.data)}),
+            wakeup=_arguments.template(wake),
+            items=_arguments.items(signal.events),
+        )
+        return Released(Status(status.decode()), bool(woken))
+
+    async def kept(self, run_id: str) -> dict[str, Signal]:
+        stored: dict[bytes, bytes] = await self._pipeline.execute("HGETALL", self._keys.signals(run_id))
+        found: list[tuple[int, Signal]] = []
+        for signal_id, value in stored.items():
+            number, _, document = value.partition(b" ")
+            if document:
+                read = _json.loads(document)
+                found.append((int(number), Signal(signal_id.decode(), read["name"], _json.dumps(read["data"]))))
+        return {signal.signal_id: signal for _, signal in sorted(found, key=lambda pair: pair[0])}

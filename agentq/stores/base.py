@@ -15,6 +15,7 @@ from agentq.stores.data import (
     Commit,
     Committed,
     Created,
+    Decision,
     EventBatch,
     Lease,
     NewRun,
@@ -22,6 +23,7 @@ from agentq.stores.data import (
     Renewal,
     Rest,
     Retry,
+    Signal,
     Signalled,
     StepRecord,
     Sweep,
@@ -43,6 +45,7 @@ __all__ = [
     "Commit",
     "Committed",
     "Created",
+    "Decision",
     "EventBatch",
     "Lease",
     "NewRun",
@@ -50,6 +53,7 @@ __all__ = [
     "Renewal",
     "Rest",
     "Retry",
+    "Signal",
     "Signalled",
     "StepRecord",
     "Store",
@@ -142,6 +146,29 @@ class Store(Protocol):
 
         Raises `NotWaiting` when the run does not wait, or not for this any more.
         """
+        ...
+
+    async def decide(self, run_id: str, decision: Decision, *, wake: Wakeup | None = None) -> Released:
+        """Journal what a person decided on a call, and queue the run if it waits. Again: the first outcome.
+
+        Raises `NotWaiting` when the journal has another line for the call, or none, or the run has ended or was
+        cancelled; and `AlreadyDecided` when another decision came first.
+        """
+        ...
+
+    async def signal(self, run_id: str, signal: Signal, *, wake: Wakeup | None = None) -> Released:
+        """Keep a signal for the run, and queue the run if it waits. Again, by its id: no effect.
+
+        Raises `RunAlreadyFinished`.
+        """
+        ...
+
+    async def signals(self, run_id: str) -> Mapping[str, Signal]:
+        """The signals of a run that no step has taken, by id, first come first."""
+        ...
+
+    async def journaled(self, run_id: str) -> Mapping[str, bytes]:
+        """The journal of a run: see `Claim.journal`."""
         ...
 
     async def retry(self, run_id: str, retry: Retry, *, wake: Wakeup | None = None) -> Released:

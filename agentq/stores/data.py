@@ -77,7 +77,7 @@ class StepRecord:
 
     `starts_effect` marks the line that announces a call with an effect: it is refused after a cancel. `changes` to
     values are made in the same go. `files` are the contents of files that the value refers to, by digest: they are
-    kept with those that came with the run.
+    kept with those that came with the run. `takes` are ids of signals that are no more to be had.
     """
 
     name: str
@@ -85,6 +85,7 @@ class StepRecord:
     starts_effect: bool = False
     changes: tuple[Change, ...] = ()
     files: Mapping[str, bytes] = field(default_factory=dict)
+    takes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +150,7 @@ class Commit:
     remembers: bool = True
     reply_in_journal: Message | None = None
     changes: tuple[Change, ...] = ()
+    takes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,13 +170,13 @@ class Committed:
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """Why a run is handed back without going on: it waits for what `question` says.
+    """Why a run is handed back without going on: it waits for what `questions` say.
 
     `closing` are the events that say so. When signals have moved past `signals_seen`, they are left out and the run is
     queued instead, to see them. After `within_ms`, if it is not 0, the run can be claimed again whatever has happened.
     """
 
-    question: Question
+    questions: tuple[Question, ...]
     signals_seen: int
     closing: tuple[Event, ...] = ()
     within_ms: int = 0
@@ -197,6 +199,29 @@ class Answer:
 
     fence: int
     record: StepRecord
+    events: tuple[Event, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A person's word on a call of a run: `record` is journaled, unless another one stands under its name.
+
+    `seen` is the line that the journal has for the call, as whoever decides saw it. `events` tell of it.
+    """
+
+    call_id: str
+    seen: bytes
+    record: StepRecord
+    events: tuple[Event, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """Something that happened outside: `name`, and `data` as JSON. `signal_id` makes a repeated one known."""
+
+    signal_id: str
+    name: str
+    data: bytes
     events: tuple[Event, ...] = ()
 
 

@@ -19,8 +19,10 @@ from agentq.stores._memory_expiry import Expiring
 from agentq.stores._memory_moves import (
     add_child,
     check_retry,
+    decide,
     give_answer,
     go_on,
+    keep_signal,
     release,
     reopen,
     take,
@@ -47,6 +49,7 @@ from agentq.stores.base import (
     Commit,
     Committed,
     Created,
+    Decision,
     EventBatch,
     Lease,
     NewRun,
@@ -54,6 +57,7 @@ from agentq.stores.base import (
     Renewal,
     Rest,
     Retry,
+    Signal,
     Signalled,
     StepRecord,
     Sweep,
@@ -160,6 +164,7 @@ class MemoryStore(MemoryReads):
         for record in records:
             (run.session or run).files.update(record.files)
         run.journal.update((record.name, record.value) for record in records)
+        run.signals.update(dict.fromkeys(signal_id for record in records for signal_id in record.takes))
         self._change(run, [change for record in records for change in record.changes], SESSION_TTL_MS)
         run.set(now, phase=Phase.USING_TOOLS if using_tools else run.state.phase)
         appended = Appended(run.log.seq, now)
@@ -229,6 +234,14 @@ class MemoryStore(MemoryReads):
     async def answer(self, run_id: str, answer: Answer, *, wake: Wakeup | None = None) -> Released:
         """Journal what a waiting run waited for; see `Store.answer`."""
         return give_answer(self._find(run_id), answer, self._clock.now_ms())
+
+    async def decide(self, run_id: str, decision: Decision, *, wake: Wakeup | None = None) -> Released:
+        """Journal what a person decided; see `Store.decide`."""
+        return decide(self._find(run_id), decision, self._clock.now_ms())
+
+    async def signal(self, run_id: str, signal: Signal, *, wake: Wakeup | None = None) -> Released:
+        """Keep a signal; see `Store.signal`."""
+        return keep_signal(self._find(run_id), signal, self._clock.now_ms())
 
     async def retry(self, run_id: str, retry: Retry, *, wake: Wakeup | None = None) -> Released:
         """Queue an ended run again; see `Store.retry`."""

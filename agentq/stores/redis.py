@@ -34,6 +34,7 @@ from agentq.stores.base import (
     Commit,
     Committed,
     Created,
+    Decision,
     EventBatch,
     Lease,
     NewRun,
@@ -41,6 +42,7 @@ from agentq.stores.base import (
     Renewal,
     Rest,
     Retry,
+    Signal,
     Signalled,
     StepRecord,
     Sweep,
@@ -174,6 +176,7 @@ class RedisStore:
             ranges=_arguments.ranges(batch),
             quotes=quotes,
             changes=_arguments.changes(change for record in records for change in record.changes),
+            taken=[signal_id for record in records for signal_id in record.takes],
             blobs=[item for record in records for pair in record.files.items() for item in pair],
         )
         return Appended(last, at_ms)
@@ -195,7 +198,7 @@ class RedisStore:
             owner=lease.owner,
             batch=batch.number,
             wakeup=_arguments.template(wake),
-            question=b"" if rest is None else _json.dumps(rest.question),
+            question=b"" if rest is None else _json.dumps(list(rest.questions)),
             signals=0 if rest is None else rest.signals_seen,
             within_ms=0 if rest is None else rest.within_ms,
             items=_arguments.items(batch.events),
@@ -212,6 +215,19 @@ class RedisStore:
 
     async def cancel(self, run_id: str, *, reason: str = "") -> Signalled:
         return await self._signals.cancel(run_id, reason)
+
+    async def decide(self, run_id: str, decision: Decision, *, wake: Wakeup | None = None) -> Released:
+        return await self._signals.decide(run_id, decision, wake)
+
+    async def signal(self, run_id: str, signal: Signal, *, wake: Wakeup | None = None) -> Released:
+        return await self._signals.signal(run_id, signal, wake)
+
+    async def signals(self, run_id: str) -> Mapping[str, Signal]:
+        return await self._signals.kept(run_id)
+
+    async def journaled(self, run_id: str) -> Mapping[str, bytes]:
+        kept: Mapping[bytes, bytes] = await self.pipeline.execute("HGETALL", self.keys.journal(run_id))
+        return {name.decode(): value for name, value in kept.items()}
 
     async def sweep(
         self, *, lease_ms: int, wake: Wakeup | None = None, limit: int = 100, agents: Sequence[str] = ()

@@ -25,7 +25,7 @@ def _child_of(parent_run_id: str, index: int = 0, **fields: Any) -> NewRun:
 
 def _rest(claim: Claim, child_id: str) -> Rest:
     question = Question(call_id="c", tool="ask", text="it waits", kind=CHILD, run_id=child_id)
-    return Rest(question, claim.run.signals)
+    return Rest((question,), claim.run.signals)
 
 
 @pytest.mark.asyncio
@@ -67,7 +67,7 @@ class ChildRules:
     async def test_a_parent_that_waits_for_a_person_is_left_alone(self, store: Store) -> None:
         parent = await running(store)
         await store.create(new := _child_of(parent.lease.run_id))
-        asked = Rest(Question(call_id="c", tool="pay", text="Did it happen?"), parent.run.signals)
+        asked = Rest((Question(call_id="c", tool="pay", text="Did it happen?"),), parent.run.signals)
         await store.release(parent.lease, batch(1), rest=asked)
         child = await claimed(store, new.run_id)
         await store.commit(child.lease, commit_of(child, Status.COMPLETED, reply_message("16")))

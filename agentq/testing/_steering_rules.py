@@ -40,7 +40,7 @@ RETRY = (RunRetried(retries=1),)
 
 def rest(claim: Claim, *, signals_seen: int | None = None) -> Rest:
     waiting = RunWaiting(call_id=QUESTION.call_id, name=QUESTION.tool, text=QUESTION.text)
-    return Rest(QUESTION, claim.run.signals if signals_seen is None else signals_seen, (waiting,))
+    return Rest((QUESTION,), claim.run.signals if signals_seen is None else signals_seen, (waiting,))
 
 
 def answer(claim: Claim, value: bytes = b'{"yes":1}') -> Answer:

@@ -46,6 +46,8 @@ class Permission(Enum):
 # arguments in their place, and refuses by ValueError or ToolError.
 Validate = Callable[..., Any]
 Permit = Callable[..., Any]
+# Called with the arguments of a call as attributes.
+NeedsApproval = Callable[[Any], Any]
 # Called with the arguments of a call.
 ConcurrencySafe = Callable[[Mapping[str, Any]], bool]
 
@@ -69,6 +71,9 @@ class ToolOptions(TypedDict, total=False):
     secrets: Sequence[str]
     rate_limit: str | RateLimit | None
     breaker: CircuitBreaker | None
+    approval: bool | NeedsApproval
+    approval_ttl: float | None
+    approvers: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +98,14 @@ class Behaviour:
     secrets: tuple[str, ...]
     rate_limit: RateLimit | None
     breaker: CircuitBreaker | None
+    approval: bool | NeedsApproval
+    approval_ttl: float | None
+    approvers: tuple[str, ...]
+
+    @property
+    def is_gated(self) -> bool:
+        """Whether a call has to pass something before it is made, beyond its arguments."""
+        return self.has_checks or self.is_admitted or self.approval is not False
 
     @property
     def is_admitted(self) -> bool:
@@ -123,6 +136,9 @@ def behaviour(
     secrets: Sequence[str] = (),
     rate_limit: str | RateLimit | None = None,
     breaker: CircuitBreaker | None = None,
+    approval: bool | NeedsApproval = False,
+    approval_ttl: float | None = None,
+    approvers: Sequence[str] = (),
 ) -> Behaviour:
     """Check the options. Raises `InvalidInput`, naming the field."""
     _check_word(effect, Effect, field="effect")
@@ -170,10 +186,29 @@ def behaviour(
         concurrency_safe=effect == "none" if concurrency_safe is None else concurrency_safe,
         read_only=effect == "none" if read_only is None else read_only,
         destructive=destructive,
-        secrets=_checked_secrets(secrets),
+        secrets=_checked_names(secrets, field="secrets"),
         rate_limit=_checked_rate(rate_limit),
         breaker=_checked_breaker(breaker),
+        approval=_checked_approval(approval),
+        approval_ttl=_checked_ttl(approval_ttl),
+        approvers=_checked_names(approvers, field="approvers"),
     )
+
+
+def _checked_approval(approval: bool | NeedsApproval) -> bool | NeedsApproval:
+    if not isinstance(approval, bool) and not callable(approval):
+        raise InvalidInput(
+            f"approval must be True, False or a function of the arguments, not {approval!r}", field="approval"
+        )
+    return approval
+
+
+def _checked_ttl(approval_ttl: Any) -> float | None:
+    if approval_ttl is None:
+        return None
+    if isinstance(approval_ttl, bool) or not isinstance(approval_ttl, int | float) or not 0 < approval_ttl < math.inf:
+        raise InvalidInput(f"approval_ttl must be seconds above 0, not {approval_ttl!r}", field="approval_ttl")
+    return float(approval_ttl)
 
 
 def _checked_rate(rate_limit: Any) -> RateLimit | None:
@@ -186,12 +221,12 @@ def _checked_breaker(breaker: Any) -> CircuitBreaker | None:
     return breaker
 
 
-def _checked_secrets(secrets: Any) -> tuple[str, ...]:
-    if isinstance(secrets, str):
-        raise InvalidInput(f"secrets must be a list of names: [{secrets!r}]", field="secrets")
-    names = tuple(secrets)
+def _checked_names(given: Any, *, field: str) -> tuple[str, ...]:
+    if isinstance(given, str):
+        raise InvalidInput(f"{field} must be a list of names: [{given!r}]", field=field)
+    names = tuple(given)
     if odd := [name for name in names if not isinstance(name, str) or not name]:
-        raise InvalidInput(f"secrets has {odd[0]!r}, which is no name", field="secrets")
+        raise InvalidInput(f"{field} has {odd[0]!r}, which is no name", field=field)
     return names
 
 

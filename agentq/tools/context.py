@@ -6,18 +6,25 @@ import asyncio
 import itertools
 import threading
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from agentq.errors import InvalidInput
 from agentq.tools.cache import Cache, memory_cache
+from agentq.tools.durable import Durable, NoDurable, result_of_step
 from agentq.tools.secrets import Secrets
 from agentq.tools.state import State
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator, Mapping, Sequence
 
+    from agentq.steps import DurableStep
+
 
 T = TypeVar("T")
+# Longer is a mistake in the unit.
+_LONGEST_S = 366 * 86_400
+_MAX_NAME = 200
 
 
 def _report_nothing(message: str, fraction: float | None) -> None:
@@ -69,6 +76,7 @@ class ToolContext:
     cache: Cache = field(default_factory=memory_cache, repr=False)
     secrets: Secrets = field(default_factory=Secrets)
     event_loop: asyncio.AbstractEventLoop | None = field(default=None, repr=False)
+    durable: Durable = field(default_factory=NoDurable, repr=False)
     # The writes of one entry into the tool, in order: entered again, it counts anew.
     _writes: Iterator[int] = field(default_factory=lambda: itertools.count(1), init=False, repr=False)
 
@@ -107,6 +115,68 @@ class ToolContext:
         """
         _check_effect(script, keys, args)
         return self.commit_effect(next(self._writes), script, tuple(keys), tuple(args))
+
+    async def step(self, name: str, fn: Callable[[], Any]) -> Any:
+        """Do something once: what `fn` returns is journaled, and returned again when the tool is entered again.
+
+        `fn` is a function without arguments, sync or async; it returns what has a JSON form. Where the worker dies
+        between its end and the journal, it is called again. Steps have to come in the same order each time, one after
+        the other. Raises `StepDiverged`.
+        """
+        if not isinstance(name, str) or not name:
+            raise InvalidInput(f"a step has a name, not {name!r}", field="name")
+        number = next(self._writes)
+        earlier = await self.durable.earlier(number, "step", name)
+        if earlier is not None:
+            return earlier.value
+        value = await result_of_step(fn)
+        await self.durable.keep(number, name, value)
+        return value
+
+    async def sleep(self, seconds: float) -> None:
+        """Rest for so long: the run holds no worker meanwhile. The tool is entered again from its first line."""
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= _LONGEST_S:
+            raise InvalidInput(f"seconds must be from 0 to {_LONGEST_S} (a year), not {seconds!r}", field="seconds")
+        await self._rest("timer", "", within_s=float(seconds))
+
+    async def sleep_until(self, when: datetime) -> None:
+        """Rest until then. `when` has a time zone; one that has passed is no rest."""
+        if not isinstance(when, datetime) or when.tzinfo is None:
+            raise InvalidInput(f"when must be a datetime with a time zone, not {when!r}", field="when")
+        await self._rest("timer", "", until_s=when.timestamp())
+
+    async def wait_for(self, name: str, timeout: float | None = None) -> Any:
+        """Rest until somebody signals `name` to the run, and return the data. One that came before is taken.
+
+        Raises TimeoutError when nothing came within `timeout` seconds.
+        """
+        if not isinstance(name, str) or not 0 < len(name) <= _MAX_NAME:
+            raise InvalidInput(f"a signal has a name of at most {_MAX_NAME} characters, not {name!r}", field="name")
+        if timeout is not None and not 0 < timeout <= _LONGEST_S:
+            raise InvalidInput(f"timeout must be seconds above 0, not {timeout!r}", field="timeout")
+        came = await self._rest("signal", name, within_s=timeout)
+        if came.expired:
+            raise TimeoutError(f"no signal {name} came within {timeout:g} s")
+        return came.value
+
+    async def ask(self, question: str, schema: Mapping[str, Any] | None = None, timeout: float | None = None) -> Any:
+        """Rest until somebody answers, and return the answer: a text, or what fits `schema` (JSON Schema).
+
+        Raises TimeoutError when nobody answered within `timeout` seconds.
+        """
+        if not isinstance(question, str) or not question.strip():
+            raise InvalidInput("question is empty", field="question")
+        if timeout is not None and not 0 < timeout <= _LONGEST_S:
+            raise InvalidInput(f"timeout must be seconds above 0, not {timeout!r}", field="timeout")
+        given = await self._rest("input", question, within_s=timeout, schema=schema)
+        if given.expired:
+            raise TimeoutError(f"nobody answered within {timeout:g} s")
+        return given.value
+
+    async def _rest(self, kind: str, name: str, **how: Any) -> DurableStep:
+        number = next(self._writes)
+        earlier = await self.durable.earlier(number, kind, name)
+        return earlier if earlier is not None else await self.durable.rest(number, kind, name, **how)
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
         """What a coroutine returns, for synchronous tools: `ctx.wait(ctx.cache.get("rate"))`.

@@ -130,9 +130,21 @@ async def _or_failed(work: Awaitable[T], call: ToolCallPart, ctx: ToolContext) -
         return _Failed(_failure(error, call, ctx), raised=True, is_fault=is_fault)
 
 
-def refused(call: ToolCallPart, why: str) -> CallOutcome:
-    """The outcome of a call that is unfit for its tool."""
-    return _outcome(call, Returned(why), time.monotonic(), "error", entered=False)
+class AskFirst:
+    """A person has to allow the call."""
+
+
+def refused(call: ToolCallPart, why: str, *, raised: bool = False) -> CallOutcome:
+    """The outcome of a call that is not made."""
+    return _outcome(call, Returned(why), time.monotonic(), "error", raised=raised, entered=False)
+
+
+def bound_or_outcome(tool: Tool, call: ToolCallPart, ctx: ToolContext) -> dict[str, Any] | CallOutcome:
+    """The arguments of the call, or its outcome where they do not fit."""
+    try:
+        return _bound(tool, call, ctx)
+    except _CallRefused as error:
+        return refused(call, str(error), raised=error.raised)
 
 
 def _outcome(
@@ -158,7 +170,7 @@ def _outcome(
 
 async def check_call(
     tool: Tool, call: ToolCallPart, ctx: ToolContext, *, was_permitted: bool = False
-) -> dict[str, Any] | CallOutcome:
+) -> dict[str, Any] | AskFirst | CallOutcome:
     """Ask the tool's `validate` and `permission` hooks: the arguments to call it with, or why it is not called.
 
     A call that `was_permitted` has begun before, and is not asked for again. A hook that fails refuses the call, and
@@ -186,13 +198,15 @@ async def _validated(tool: Tool, call: ToolCallPart, ctx: ToolContext) -> dict[s
     return arguments
 
 
-async def _checked(tool: Tool, call: ToolCallPart, ctx: ToolContext, *, was_permitted: bool) -> dict[str, Any]:
+async def _checked(
+    tool: Tool, call: ToolCallPart, ctx: ToolContext, *, was_permitted: bool
+) -> dict[str, Any] | AskFirst:
     arguments = await _validated(tool, call, ctx)
     permission = tool.behaviour.permission
     if permission is not None and not was_permitted:
         said = await _in_time(tool, lambda: permission(ctx, dict(arguments)), ctx, is_async=is_async(permission))
         if said is Permission.ASK:
-            raise _CallRefused(f"{call.name} was not called: a person would have to allow it, and nobody can be asked")
+            return AskFirst()
         if isinstance(said, str):
             raise _CallRefused(f"{call.name} was denied: {said}")
         if said is not True and said is not Permission.ALLOW:

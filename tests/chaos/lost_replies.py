@@ -285,7 +285,7 @@ class World:
         claim, number = self.held.pop(run_id)
         question = Question(call_id=f"{run_id}.1.0", tool="charge", text="Did it happen?")
         waiting = RunWaiting(call_id=question.call_id, name="charge", text=question.text)
-        rest = Rest(question, claim.run.signals, (waiting,)) if rests else None
+        rest = Rest((question,), claim.run.signals, (waiting,)) if rests else None
         await self.store.release(claim.lease, EventBatch(number + 1), wake=self.wake, rest=rest)
         return run_id
 

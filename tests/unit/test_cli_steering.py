@@ -58,7 +58,7 @@ async def waiting(store: RedisStore) -> str:
     claim = await claimed(store, await queued(store))
     question = Question(call_id="R.1.0", tool="charge", text="Did it happen?", arguments={"cents": 500})
     await store.journal(claim.lease, [StepRecord("R.1.0", b'{"effect":"once"}')], EventBatch(1))
-    await store.release(claim.lease, EventBatch(2), rest=Rest(question, 0))
+    await store.release(claim.lease, EventBatch(2), rest=Rest((question,), 0))
     return claim.lease.run_id
 
 

@@ -251,7 +251,7 @@ class TestRates:
     async def test_a_claim_by_name_takes_it_when_its_time_has_come(self, parts: TimedParts):
         stage_run = await queued(parts.store)
         (claim,) = await parts.store.claim([stage_run], owner="w", claim_id="1", lease_ms=9_000)
-        rest = Rest(Question(call_id="c", tool="t", text="x", kind=LIMIT), claim.run.signals, within_ms=10_000)
+        rest = Rest((Question(call_id="c", tool="t", text="x", kind=LIMIT),), claim.run.signals, within_ms=10_000)
         assert (await parts.store.release(claim.lease, EventBatch(1), rest=rest)).status is Status.WAITING
         assert await parts.store.claim([stage_run], owner="w", claim_id="2", lease_ms=9_000) == ()
         await parts.pass_time(11)

@@ -20,6 +20,7 @@ ARGV[10]  ranges*    numbers of the deltas that an event of this batch replaces,
 ARGV[11]  quotes*    texts of events that are in the records
 ARGV[12]  changes*   scopes, names and values to keep, or empty ones to take away
 ARGV[13]  blobs*      digests and contents of files that the records refer to
+ARGV[14]  taken*      ids of signals that are taken
 
 Returns {number of the last event, time}, or
   -1  RunNotFound       there is no such run
@@ -42,7 +43,7 @@ local code = refused(state, fence, ARGV[3])
 if code then
   return code
 end
-local records, items, ranges, quotes, changes, blobs = lists(8, 6)
+local records, items, ranges, quotes, changes, blobs, taken = lists(8, 7)
 fill(quotes, records, items)
 local answer = already(state, fence, ARGV[4])
 if answer then
@@ -63,6 +64,9 @@ local now = now_ms()
 keep_files(ARGV[1], run, blobs)
 call_many('HSET', KEYS[2], records)
 change_values(ARGV[1], run, changes, ARGV[7])
+for _, signal_id in ipairs(taken) do
+  redis.call('HSET', run .. ':signals', signal_id, '')
+end
 if ARGV[6] ~= '' then
   redis.call('HSET', run, 'phase', ARGV[6])
 end

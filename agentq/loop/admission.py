@@ -52,7 +52,7 @@ class Admission:
         breaker, limit = tool.behaviour.breaker, tool.behaviour.rate_limit
         if breaker is not None:
             rule = _rule(breaker)
-            left_ms = await self._patiently(lambda: self._loop.shared.ask_breaker(tool.name, rule))
+            left_ms = await self._patiently(lambda: self._loop.shared.ask_breaker(tool.name, rule, token=call.call_id))
             if left_ms:
                 return refused(
                     call,

@@ -107,7 +107,7 @@ class Calls:
 
     @property
     def had_effects(self) -> bool:
-        """Whether a call with an effect was begun, by this worker or one before it."""
+        """Whether a call with an effect was begun by anybody."""
         return any(step.effect != "none" for step in self.steps.values())
 
     async def settle(self, call: ToolCallPart) -> None:

@@ -41,7 +41,7 @@ class MemoryShared:
     async def take(self, limits: str, of: Sequence[str]) -> float:
         return await self._rates.take(limits, of)
 
-    async def ask_breaker(self, key: str, rule: BreakerRule) -> int:
+    async def ask_breaker(self, key: str, rule: BreakerRule, *, token: str) -> int:
         now, state = self._now_ms(), self._breakers.get(key)
         if state is None or state.forget_ms <= now:
             return 0
@@ -49,9 +49,9 @@ class MemoryShared:
             return state.until_ms - now
         if state.failures < rule.failures:
             return 0
-        if state.trying_ms > now:
+        if state.trying_ms > now and state.by != token:
             return state.trying_ms - now
-        state.trying_ms = now + rule.pause_ms
+        state.trying_ms, state.by = now + rule.pause_ms, token
         return 0
 
     async def tell_breaker(self, key: str, rule: BreakerRule, *, failed: bool, token: str) -> None:
@@ -77,3 +77,4 @@ class _Breaker:
     trying_ms: int = 0
     forget_ms: int = 0
     token: str = ""
+    by: str = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from agentq._redis.connection import redis_errors
@@ -43,14 +44,16 @@ class RedisShared:
     async def take(self, limits: str, of: Sequence[str]) -> float:
         return await self._rates.take(limits, of)
 
-    async def ask_breaker(self, key: str, rule: BreakerRule) -> int:
-        return await self._breaker("ask", key, rule, "")
+    async def ask_breaker(self, key: str, rule: BreakerRule, *, token: str) -> int:
+        until_ms = await self._breaker("ask", key, rule, token)
+        # Whether it may be called Redis has said; for how long not is for people, and this clock will do.
+        return max(until_ms - round(time.time() * 1000), 1) if until_ms else 0
 
     async def tell_breaker(self, key: str, rule: BreakerRule, *, failed: bool, token: str) -> None:
         await self._breaker("failed" if failed else "succeeded", key, rule, token)
 
     async def _breaker(self, action: str, key: str, rule: BreakerRule, token: str) -> int:
-        (left_ms,) = await self._pipeline.run(
+        (until_ms,) = await self._pipeline.run(
             self._script("breaker"),
             breaker=self._keys.breaker(key),
             action=action,
@@ -59,7 +62,7 @@ class RedisShared:
             window_ms=rule.window_ms,
             token=token,
         )
-        return int(left_ms)
+        return int(until_ms)
 
     async def aclose(self) -> None:
         await self._rates.aclose()

@@ -63,8 +63,8 @@ class Shared(Protocol):
         """
         ...
 
-    async def ask_breaker(self, key: str, rule: BreakerRule) -> int:
-        """Whether a call may be made: 0, or for how many milliseconds not. After a pause, one may try."""
+    async def ask_breaker(self, key: str, rule: BreakerRule, *, token: str) -> int:
+        """Whether the call `token` may be made: 0, or for how many milliseconds not. After a pause, one may try."""
         ...
 
     async def tell_breaker(self, key: str, rule: BreakerRule, *, failed: bool, token: str) -> None:

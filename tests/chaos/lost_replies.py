@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import hashlib
 import json
 import random
@@ -29,13 +30,13 @@ from agentq.archive.importing import import_archive
 from agentq.archive.reading import ArchiveReader
 from agentq.archive.restoring import Restorer
 from agentq.archive.terms import Terms
-from agentq.errors import AgentQError, CancelRequested, SessionMovedOn
+from agentq.errors import AgentQError, CancelRequested, NotWaiting, SessionMovedOn
 from agentq.events.model import RunAnswered, RunRetried, RunWaiting, TextDelta
 from agentq.executors.queue import QueueExecutor
 from agentq.messages import user_message
 from agentq.runs import Question, Status
 from agentq.settings import Settings
-from agentq.stores.base import Answer, EventBatch, NewRun, Rest, Retry, StepRecord
+from agentq.stores.base import Answer, Decision, EventBatch, NewRun, Rest, Retry, Signal, StepRecord
 from agentq.stores.redis import RedisStore
 from agentq.stores.values import BreakerRule
 from agentq.testing._contract import commit_of, reply_message
@@ -238,10 +239,24 @@ class World:
             return  # the commit that comes sooner or later ends it
         self.held[run_id] = claim, number + 1
 
+    async def do_decide(self) -> None:
+        run_id = await self.hold()
+        claim, number = self.held[run_id]
+        call_id = f"{run_id}.9.{number}"
+        await self.store.journal(claim.lease, [StepRecord(call_id, b'{"waits":1}')], EventBatch(number + 1))
+        self.held[run_id] = claim, number + 1
+        decided = StepRecord(f"{call_id}#approval", b'{"decision":"approved"}')
+        with contextlib.suppress(NotWaiting):  # it was cancelled
+            await self.store.decide(run_id, Decision(call_id, b'{"waits":1}', decided), wake=self.wake)
+
+    async def do_signal(self) -> None:
+        run_id = await self.hold()
+        await self.store.signal(run_id, Signal(new_token(), "packed", b'{"by":"ann"}'), wake=self.wake)
+
     async def do_breaker(self) -> None:
         rule = BreakerRule(3, 50, 50)
         await self.store.shared.tell_breaker("t", rule, failed=self.dice.random() < 0.8, token=new_token())
-        await self.store.shared.ask_breaker("t", rule)
+        await self.store.shared.ask_breaker("t", rule, token=new_token())
 
     async def do_effect(self) -> None:
         run_id = await self.hold()

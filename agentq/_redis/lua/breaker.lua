@@ -8,25 +8,25 @@ ARGV[1]  action     `ask`, `failed` or `succeeded`
 ARGV[2]  failures   how many in a row stop the calls
 ARGV[3]  pause_ms   for how long
 ARGV[4]  window_ms  a failure is forgotten after so long without another
-ARGV[5]  token      of the call that is told of; the same again has no effect
+ARGV[5]  token      of the call; the same again has no effect
 
-Returns {for how many milliseconds not; 0 for now}.
+Returns {until when not, by this clock; 0 for now}.
 ]]
 -- @include clock
 -- @include lease
 
-local fields = redis.call('HMGET', KEYS[1], 'failures', 'until', 'trying', 'token')
+local fields = redis.call('HMGET', KEYS[1], 'failures', 'until', 'trying', 'token', 'by')
 local failed, until_ms, trying = number(fields[1]), number(fields[2]), number(fields[3])
 local now, most, pause = now_ms(), tonumber(ARGV[2]), tonumber(ARGV[3])
 if ARGV[1] == 'ask' then
   if until_ms > now then
-    return {until_ms - now}
+    return {until_ms}
   elseif failed < most then
     return {0}
-  elseif trying > now then
-    return {trying - now}
+  elseif trying > now and fields[5] ~= ARGV[5] then
+    return {trying}
   end
-  redis.call('HSET', KEYS[1], 'trying', int(now + pause))
+  redis.call('HSET', KEYS[1], 'trying', int(now + pause), 'by', ARGV[5])
   return {0}
 end
 if ARGV[1] == 'succeeded' then

@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from agentq.runs import RunState
     from agentq.steps import Effect
     from agentq.stores.base import Rest
-    from agentq.tools.behaviour import OnInterrupt
     from agentq.tools.function import Tool
 
 
@@ -107,7 +106,7 @@ class Calls:
 
     @property
     def had_effects(self) -> bool:
-        """Whether a call with an effect was begun by anybody."""
+        """Whether a call with an effect was begun."""
         return any(step.effect != "none" for step in self.steps.values())
 
     async def settle(self, call: ToolCallPart) -> None:
@@ -330,11 +329,12 @@ class Calls:
         call, siblings = plan.call, self._siblings
         if self._is_stopped(call):
             return None
+        tool = self.toolbox.named(call.name)
         outcome = await self._interrupts.run(
             self._execute(plan, flag, start_by, arguments),
             plan.effect,
             flag,
-            on_cancel=self._on_cancel(call),
+            on_cancel="cancel" if tool is None else tool.interrupt,
             siblings=siblings if self._stops_with_siblings(call) else None,
         )
         if outcome is not None and outcome.raised:
@@ -373,10 +373,6 @@ class Calls:
             self._keeping.tell(result, finished, outcome.duration_ms)
         else:
             await self._keeping.journal(result, finished, outcome.duration_ms, changes, contents)
-
-    def _on_cancel(self, call: ToolCallPart) -> OnInterrupt:
-        tool = self.toolbox.named(call.name)
-        return "cancel" if tool is None else tool.interrupt
 
     async def _execute(
         self, plan: PlannedCall, flag: threading.Event, start_by: float, arguments: Mapping[str, Any] | None

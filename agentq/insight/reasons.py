@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from agentq.insight.facts import Snapshot
     from agentq.runs import Status
 
 
@@ -37,9 +38,13 @@ class Code(StrEnum):
     CANCEL_REQUESTED = "cancel_requested"
     BEHIND = "behind"
     WAITS_FOR_RUN = "waits_for_run"
+    WAITS_FOR_TIME = "waits_for_time"
+    WAITS_FOR_SIGNAL = "waits_for_signal"
     # It waits for somebody.
     WAITING = "waiting"
     WAITS_FOR_ANSWER = "waits_for_answer"
+    WAITS_FOR_APPROVAL = "waits_for_approval"
+    WAITS_FOR_INPUT = "waits_for_input"
     PAUSED = "paused"
     NO_WORKER = "no_worker"
     WORKERS_SILENT = "workers_silent"
@@ -55,6 +60,8 @@ class Code(StrEnum):
 _NEEDS_HELP = frozenset(
     {
         Code.WAITS_FOR_ANSWER,
+        Code.WAITS_FOR_APPROVAL,
+        Code.WAITS_FOR_INPUT,
         Code.NO_WORKER,
         Code.WORKERS_SILENT,
         Code.SUSPENDED,
@@ -88,3 +95,10 @@ class Reason:
     def needs_help(self) -> bool:
         """Whether it stays so until somebody does something."""
         return self.code in _NEEDS_HELP or (self.because is not None and self.because.needs_help)
+
+
+def reason_of(seen: Snapshot, code: Code, text: str, fix: str = "", *notes: str, **details: Any) -> Reason:
+    """The reason, with a word where Redis did not tell everything."""
+    refused = f"this user of Redis may not use {', '.join(seen.refused)}, so part of the picture is missing"
+    told = (*notes, refused) if seen.refused else notes
+    return Reason(seen.run.run_id, seen.run.status, code, text, fix, told, details)

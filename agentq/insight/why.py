@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from agentq._words import age, count, duration
 from agentq.insight.past import past
-from agentq.insight.phrases import names, short, shown_call, wakeups
-from agentq.insight.reasons import Code, Reason
-from agentq.runs import CHILD, LIMIT, SCHEMA_VERSION, Phase, Status
+from agentq.insight.phrases import names, short, wakeups
+from agentq.insight.reasons import Code, Reason, reason_of
+from agentq.insight.resting import resting
+from agentq.runs import SCHEMA_VERSION, Phase, Status
 from agentq.settings import DEFAULT_QUEUE
 
 if TYPE_CHECKING:
@@ -33,11 +34,11 @@ def _explain(seen: Snapshot) -> Reason:
         case Status.COMPLETED | Status.FAILED | Status.CANCELLED:
             return _ended(seen)
         case Status.WAITING | Status.PAUSED:
-            return _resting(seen)
+            return resting(seen)
         case Status.RUNNING if run.lease_until_ms > seen.now_ms:
             return _held(seen)
     if run.version > SCHEMA_VERSION:
-        return _reason(
+        return reason_of(
             seen,
             Code.NEWER_VERSION,
             f"a newer agentq has stored it (form {run.version}, this one reads {SCHEMA_VERSION})",
@@ -56,12 +57,6 @@ def is_sweep_late(swept_ms: int | None, now_ms: int) -> bool:
     return swept_ms is None or now_ms - swept_ms > _SWEEP_LATE_MS
 
 
-def _reason(seen: Snapshot, code: Code, text: str, fix: str = "", *notes: str, **details: Any) -> Reason:
-    refused = f"this user of Redis may not use {', '.join(seen.refused)}, so part of the picture is missing"
-    told = (*notes, refused) if seen.refused else notes
-    return Reason(seen.run.run_id, seen.run.status, code, text, fix, told, details)
-
-
 def _ended(seen: Snapshot) -> Reason:
     run = seen.run
     since = f"{age(seen.now_ms - run.finished_ms)} ago"
@@ -71,49 +66,14 @@ def _ended(seen: Snapshot) -> Reason:
         case Status.FAILED:
             error = short(run.last_error or "no reason was recorded")
             fix = f"agentq show {run.run_id} shows what happened; agentq retry {run.run_id} takes it up from there"
-            return _reason(seen, Code.FAILED, f"it failed {since}: {error}", fix, *notes, **details)
+            return reason_of(seen, Code.FAILED, f"it failed {since}: {error}", fix, *notes, **details)
         case Status.CANCELLED:
             why = f": {short(run.cancel_reason)}" if run.cancel_reason else ""
             fix = f"agentq retry {run.run_id} takes it up again"
-            return _reason(seen, Code.CANCELLED, f"it was cancelled {since}{why}", fix, *notes, **details)
+            return reason_of(seen, Code.CANCELLED, f"it was cancelled {since}{why}", fix, *notes, **details)
         case _:
             text = f"it completed {since}, after {count(run.iteration, 'iteration')}"
-            return _reason(seen, Code.COMPLETED, text, "", *notes, **details)
-
-
-def _resting(seen: Snapshot) -> Reason:
-    since = duration(seen.now_ms - seen.run.updated_ms)
-    end = f"agentq cancel {seen.run.run_id} ends it"
-    if seen.run.status is Status.PAUSED:
-        return _reason(seen, Code.PAUSED, f"somebody paused it {since} ago", end)
-    asked = seen.run.question
-    if asked is not None and asked.kind == LIMIT:
-        left = duration(max(seen.run.not_before_ms - seen.now_ms, 0))
-        return _reason(
-            seen, Code.RATE_LIMITED, f"it goes on in {left}: {asked.text}", tool=asked.tool, call_id=asked.call_id
-        )
-    if asked is not None and asked.kind == CHILD:
-        return _reason(
-            seen,
-            Code.WAITS_FOR_RUN,
-            f"it has waited for {since} for run {asked.run_id}, which {asked.tool} started",
-            f"agentq why {asked.run_id} says what that one is at; {end}, and that one with it",
-            call_id=asked.call_id,
-            tool=asked.tool,
-            child_run_id=asked.run_id,
-        )
-    if asked is None:
-        return _reason(seen, Code.WAITING, f"it has waited for {since} for something from outside", end)
-    return _reason(
-        seen,
-        Code.WAITS_FOR_ANSWER,
-        f"it has waited for {since} for somebody to say what became of {shown_call(asked.tool, asked.arguments)}, "
-        "whose worker died in it",
-        f"agentq answer {seen.run.run_id} RESULT, or with --did-not-happen or --unknown; {end}",
-        call_id=asked.call_id,
-        tool=asked.tool,
-        arguments=dict(asked.arguments),
-    )
+            return reason_of(seen, Code.COMPLETED, text, "", *notes, **details)
 
 
 def _held(seen: Snapshot) -> Reason:
@@ -128,7 +88,7 @@ def _held(seen: Snapshot) -> Reason:
     if run.is_cancel_requested:
         text = f"cancel was requested, and worker {run.owner} is stopping it"
         note = "a tool with an effect that has begun is finished first"
-        return _reason(seen, Code.CANCELLING, text, "", note, **details)
+        return reason_of(seen, Code.CANCELLING, text, "", note, **details)
     notes = [f"its lease, renewed all the time, is good for {left} more"]
     if seen.queue is not None and not seen.queue.is_owner_registered:
         # A job that a stock worker runs holds the lease under a name of its own.
@@ -136,11 +96,11 @@ def _held(seen: Snapshot) -> Reason:
             notes.append(
                 "it is not registered by that name; a stock rq worker is busy on the queue, most likely with it"
             )
-            return _reason(seen, Code.RUNNING, _at_work(seen), "", *notes, **details)
+            return reason_of(seen, Code.RUNNING, _at_work(seen), "", *notes, **details)
         text = f"worker {run.owner} holds its lease for another {left}, but is not registered"
         note = "most likely it was killed; a lease that is not renewed passes to another worker"
-        return _reason(seen, Code.OWNER_MISSING, text, "", note, **details)
-    return _reason(seen, Code.RUNNING, _at_work(seen), "", *notes, **details)
+        return reason_of(seen, Code.OWNER_MISSING, text, "", note, **details)
+    return reason_of(seen, Code.RUNNING, _at_work(seen), "", *notes, **details)
 
 
 def _at_work(seen: Snapshot) -> str:
@@ -158,25 +118,25 @@ def _expired(seen: Snapshot) -> Reason:
     if blocked := _blocked(seen):
         return replace(blocked, text=f"{lost}; {blocked.text}", details={**blocked.details, **details})
     if seen.sweep is None:
-        return _reason(seen, Code.LEASE_EXPIRED, f"{lost}; the next sweep hands the run to another", **details)
+        return reason_of(seen, Code.LEASE_EXPIRED, f"{lost}; the next sweep hands the run to another", **details)
     if is_sweep_late(seen.sweep.swept_ms, seen.now_ms):
         return _not_swept(seen, seen.sweep, lost, details)
     left = seen.sweep.recovers_from_ms - seen.now_ms
     if left > 0:
         text = f"{lost}; as nobody swept for a while, workers get {duration(left)} more to renew"
-        return _reason(seen, Code.RECOVERY_HELD, text, until_ms=seen.sweep.recovers_from_ms, **details)
+        return reason_of(seen, Code.RECOVERY_HELD, text, until_ms=seen.sweep.recovers_from_ms, **details)
     place = seen.queue.place if seen.queue else None
     if place is not None and place.ahead is not None:
         text = f"{lost}; another takes it over, after {wakeups(place.ahead)} before it in line"
-        return _reason(seen, Code.LEASE_EXPIRED, text, ahead=place.ahead, **details)
-    return _reason(seen, Code.LEASE_EXPIRED, f"{lost}; the next sweep hands the run to another", **details)
+        return reason_of(seen, Code.LEASE_EXPIRED, text, ahead=place.ahead, **details)
+    return reason_of(seen, Code.LEASE_EXPIRED, f"{lost}; the next sweep hands the run to another", **details)
 
 
 def _queued(seen: Snapshot) -> Reason:
     run = seen.run
     if run.is_cancel_requested:
         text = "cancel was requested, and the next worker that takes it ends it"
-        return _reason(seen, Code.CANCEL_REQUESTED, text, f"agentq cancel {run.run_id} ends it from here")
+        return reason_of(seen, Code.CANCEL_REQUESTED, text, f"agentq cancel {run.run_id} ends it from here")
     if run.waits_for_session:
         return _behind(seen)
     if run.not_before_ms > seen.now_ms:
@@ -187,7 +147,7 @@ def _queued(seen: Snapshot) -> Reason:
 def _behind(seen: Snapshot) -> Reason:
     if seen.behind is None:
         other = f"run {seen.behind_id}" if seen.behind_id else "a run"
-        return _reason(
+        return reason_of(
             seen,
             Code.BEHIND_NOTHING,
             f"it is in line behind {other} of its session, which is gone",
@@ -197,7 +157,7 @@ def _behind(seen: Snapshot) -> Reason:
     because = explain(seen.behind)
     others = f" and {count(seen.line_ahead, 'other')} are" if seen.line_ahead else " is"
     text = f"run {because.run_id}{others} before it in its session; that run is {because.status}: {because.text}"
-    found = _reason(seen, Code.BEHIND, text, because.fix, behind=because.run_id, line_ahead=seen.line_ahead)
+    found = reason_of(seen, Code.BEHIND, text, because.fix, behind=because.run_id, line_ahead=seen.line_ahead)
     return replace(found, because=because)
 
 
@@ -213,8 +173,8 @@ def _delayed(seen: Snapshot) -> Reason:
     if run.errors:
         failed = "its last turn failed" if run.errors == 1 else f"its last {run.errors} turns failed"
         text = f"{failed} ({short(run.last_error or 'no reason was recorded')}); it tries again in {left}"
-        return _reason(seen, Code.BACKING_OFF, text, "", *notes, **details)
-    return _reason(seen, Code.DELAYED, f"it starts in {left}, as it was asked to", "", *notes, **details)
+        return reason_of(seen, Code.BACKING_OFF, text, "", *notes, **details)
+    return reason_of(seen, Code.DELAYED, f"it starts in {left}, as it was asked to", "", *notes, **details)
 
 
 def _blocked(seen: Snapshot) -> Reason | None:
@@ -225,13 +185,13 @@ def _blocked(seen: Snapshot) -> Reason | None:
     where = f"queue {run.queue}"
     details: dict[str, Any] = {"queue": run.queue, "workers": len(queue.workers)}
     if not queue.workers:
-        return _reason(seen, Code.NO_WORKER, f"no worker on {where}", start_worker(run.queue), **details)
+        return reason_of(seen, Code.NO_WORKER, f"no worker on {where}", start_worker(run.queue), **details)
     if queue.is_suspended:
-        return _reason(
+        return reason_of(
             seen, Code.SUSPENDED, "all workers are suspended (`rq suspend`)", "let them go on: rq resume", **details
         )
     if _lacks_agent(seen, queue):
-        return _reason(
+        return reason_of(
             seen,
             Code.UNSERVED,
             f"no worker on {where} has agent {run.agent!r}",
@@ -240,7 +200,7 @@ def _blocked(seen: Snapshot) -> Reason | None:
             **details,
         )
     if all(_seems_dead(worker, seen) for worker in queue.workers):
-        return _reason(
+        return reason_of(
             seen,
             Code.WORKERS_SILENT,
             f"no worker on {where} is heard any more: {names(queue.workers)}",
@@ -266,12 +226,12 @@ def _lacks_agent(seen: Snapshot, queue: QueueFacts) -> bool:
 def _in_line(seen: Snapshot) -> Reason:
     queue, run = seen.queue, seen.run
     if queue is None:
-        return _reason(seen, Code.DUE, "it is due, and what advances it cannot be asked from here")
+        return reason_of(seen, Code.DUE, "it is due, and what advances it cannot be asked from here")
     serving = f"which {count(len(queue.workers), 'worker')} serve{'s' if len(queue.workers) == 1 else ''}"
     details: dict[str, Any] = {"queue": run.queue, "workers": len(queue.workers)}
     place = queue.place
     if place is None:
-        return _reason(seen, Code.DUE, f"it is due on queue {run.queue}, {serving}", **details)
+        return reason_of(seen, Code.DUE, f"it is due on queue {run.queue}, {serving}", **details)
     details |= {"ahead": place.ahead, "waiting": place.waiting}
     if place.is_gone:
         return _unheard(seen, details)
@@ -283,9 +243,9 @@ def _in_line(seen: Snapshot) -> Reason:
         who = "its worker is" if len(queue.workers) == 1 else f"all {len(queue.workers)} workers are"
         text = f"{who} busy ({count(slots, 'iteration')} at once), with {before} before it on queue {run.queue}"
         fix = f"it waits for its turn; to be faster, {start_worker(run.queue)}"
-        return _reason(seen, Code.WORKERS_BUSY, text, fix, *notes, slots=slots, **details)
+        return reason_of(seen, Code.WORKERS_BUSY, text, fix, *notes, slots=slots, **details)
     what = "it is next" if place.ahead == 0 else f"{before} before it"
-    return _reason(seen, Code.IN_LINE, f"{what} on queue {run.queue}, {serving}", "", *notes, **details)
+    return reason_of(seen, Code.IN_LINE, f"{what} on queue {run.queue}, {serving}", "", *notes, **details)
 
 
 def _in_line_for(ms: int) -> str:
@@ -296,16 +256,16 @@ def _unheard(seen: Snapshot, details: dict[str, Any]) -> Reason:
     """Queued and due, and its wake-up is not in the queue."""
     sweep = seen.sweep
     if sweep is None:
-        return _reason(seen, Code.DUE, "it is due, and no wake-up of it is in the queue", **details)
+        return reason_of(seen, Code.DUE, "it is due, and no wake-up of it is in the queue", **details)
     woken_ago = seen.now_ms - sweep.woken_ms
     if sweep.woken_ms and woken_ago < _GRACE_MS:
-        return _reason(seen, Code.WAKING, f"it was woken {duration(woken_ago)} ago, and is being taken", **details)
+        return reason_of(seen, Code.WAKING, f"it was woken {duration(woken_ago)} ago, and is being taken", **details)
     if is_sweep_late(sweep.swept_ms, seen.now_ms):
         return _not_swept(seen, sweep, "its wake-up is gone", details)
     if sweep.is_parked:
-        return _reason(seen, Code.WAKING, "a worker has its agent now, and wakes it with its next sweep", **details)
+        return reason_of(seen, Code.WAKING, "a worker has its agent now, and wakes it with its next sweep", **details)
     if sweep.due_ms is None:
-        return _reason(
+        return reason_of(
             seen,
             Code.STUCK,
             "its wake-up is gone, and it is not among the runs that a sweep looks at",
@@ -315,12 +275,12 @@ def _unheard(seen: Snapshot, details: dict[str, Any]) -> Reason:
         )
     left = max(sweep.due_ms - seen.now_ms, 0)
     when = f"in {duration(left)}" if left else "at once"
-    return _reason(seen, Code.WAKEUP_LOST, f"its wake-up is lost; a sweep makes a new one {when}", **details)
+    return reason_of(seen, Code.WAKEUP_LOST, f"its wake-up is lost; a sweep makes a new one {when}", **details)
 
 
 def _not_swept(seen: Snapshot, sweep: SweepFacts, what: str, details: dict[str, Any]) -> Reason:
     last = "for a day" if sweep.swept_ms is None else f"for {duration(seen.now_ms - sweep.swept_ms)}"
-    return _reason(
+    return reason_of(
         seen,
         Code.NOT_SWEPT,
         f"{what}, and nobody has swept {last}",

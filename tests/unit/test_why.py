@@ -77,18 +77,66 @@ CASES: list[tuple[str, RunState, dict[str, Any], Code, str]] = [
         run(
             Status.WAITING,
             updated_ms=NOW - 60_000,
-            question=Question(call_id="R.1.0", tool="charge", text="?", arguments={"cents": 500}),
+            questions=(Question(call_id="R.1.0", tool="charge", text="?", arguments={"cents": 500}),),
         ),
         {},
         Code.WAITS_FOR_ANSWER,
         "it has waited for 1 m 00 s for somebody to say what became of charge(cents=500), whose worker died in it",
     ),
+    *[
+        (
+            f"waiting for {kind}",
+            run(
+                Status.WAITING,
+                updated_ms=NOW - 60_000,
+                questions=(
+                    Question(
+                        call_id="R.1.0",
+                        tool="pay",
+                        text="?",
+                        kind=kind,
+                        arguments={"cents": 500},
+                        name=name,
+                        until_ms=NOW + 5000,
+                        approvers=("ann", "bob") if kind == "approval" else (),
+                    ),
+                ),
+            ),
+            {},
+            code,
+            text,
+        )
+        for kind, name, code, text in (
+            (
+                "approval",
+                "",
+                Code.WAITS_FOR_APPROVAL,
+                (
+                    "it has waited for 1 m 00 s for somebody (ann or bob) to allow pay(cents=500); in 5.0 s it is "
+                    "given up"
+                ),
+            ),
+            (
+                "input",
+                "Which size?",
+                Code.WAITS_FOR_INPUT,
+                "it has waited for 1 m 00 s for an answer to: Which size?; in 5.0 s it is given up",
+            ),
+            (
+                "signal",
+                "packed",
+                Code.WAITS_FOR_SIGNAL,
+                "it has waited for 1 m 00 s for the signal packed; in 5.0 s it is given up",
+            ),
+            ("timer", "", Code.WAITS_FOR_TIME, "pay sleeps, and goes on in 5.0 s"),
+        )
+    ],
     (
         "called too often",
         run(
             Status.WAITING,
             not_before_ms=NOW + 12_000,
-            question=Question(call_id="R.1.0", tool="ask", text="ask may be called 5/minute", kind="limit"),
+            questions=(Question(call_id="R.1.0", tool="ask", text="ask may be called 5/minute", kind="limit"),),
         ),
         {},
         Code.RATE_LIMITED,
@@ -99,7 +147,7 @@ CASES: list[tuple[str, RunState, dict[str, Any], Code, str]] = [
         run(
             Status.WAITING,
             updated_ms=NOW - 60_000,
-            question=Question(call_id="R.1.0", tool="research", text="?", kind="child", run_id="CHILD"),
+            questions=(Question(call_id="R.1.0", tool="research", text="?", kind="child", run_id="CHILD"),),
         ),
         {},
         Code.WAITS_FOR_RUN,
@@ -508,4 +556,4 @@ class TestPast:
 
     def test_a_long_argument_is_cut(self):
         asked = Question(call_id="R.1.0", tool="post", text="?", arguments={"text": "x" * 1000})
-        assert len(why(run(Status.WAITING, updated_ms=NOW, question=asked)).text) < 300
+        assert len(why(run(Status.WAITING, updated_ms=NOW, questions=(asked,))).text) < 300

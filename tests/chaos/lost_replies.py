@@ -254,7 +254,7 @@ class World:
         await self.store.signal(run_id, Signal(new_token(), "packed", b'{"by":"ann"}'), wake=self.wake)
 
     async def do_breaker(self) -> None:
-        rule = BreakerRule(3, 50, 50)
+        rule = BreakerRule(3, 3_600_000, 3_600_000)  # no key may end between two looks
         await self.store.shared.tell_breaker("t", rule, failed=self.dice.random() < 0.8, token=new_token())
         await self.store.shared.ask_breaker("t", rule, token=new_token())
 

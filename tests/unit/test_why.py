@@ -439,6 +439,8 @@ def test_what_needs_help_says_what_to_do(case: tuple[str, RunState, dict[str, An
 
 NEEDS_HELP = {
     "waits_for_answer",
+    "waits_for_approval",
+    "waits_for_input",
     "no_worker",
     "workers_silent",
     "suspended",

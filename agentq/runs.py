@@ -98,6 +98,15 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
+class Pause:
+    """That somebody paused something: why, who as far as they said, and when, in milliseconds by the store's clock."""
+
+    reason: str = ""
+    by: str = ""
+    at_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class RunState:
     """What is known of a run. Times are milliseconds since 1970 by the store's clock, 0 where not yet.
 
@@ -110,7 +119,8 @@ class RunState:
     `questions` are what a waiting run waits for. `retries` counts how often it was opened again after its end, and
     `retried_at` is the `iteration` that it had then: its budget counts from there. `lost_ms` is when somebody noticed
     that Redis has lost something of the run; `unsure` says that a call with an effect may be among it.
-    `parent_run_id` is the run one of whose calls this run is, and `depth` how many runs there are above it.
+    `parent_run_id` is the run one of whose calls this run is, and `depth` how many runs there are above it. With a
+    `pause` the run is `paused`, or will be where it would be queued again.
     """
 
     run_id: str
@@ -156,6 +166,7 @@ class RunState:
     version: int = SCHEMA_VERSION
     parent_run_id: str | None = None
     depth: int = 0
+    pause: Pause | None = None
 
     @property
     def question(self) -> Question | None:

@@ -1,4 +1,4 @@
-"""What somebody outside does to a run: cancel it, say what it asked, take it up again. Knows protocols only."""
+"""What somebody outside does to a run: cancel it, pause it, answer it, take it up again. Knows protocols only."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from agentq import _ids, results
-from agentq.errors import IllegalTransition, InvalidInput, LeaseLost, NotWaiting, ToolError
+from agentq.errors import (
+    CancelRequested,
+    IllegalTransition,
+    InvalidInput,
+    LeaseLost,
+    NotWaiting,
+    RunAlreadyFinished,
+    ToolError,
+)
 from agentq.events.model import RunRetried
 from agentq.intake import checked_id, checked_remark
 from agentq.messages import Message, NoteKind, Role, note_message
@@ -79,6 +87,19 @@ class Steering:
         messages = await self._store.messages(run_id)
         retry = Retry(run.fence, _note_for(run, messages), (RunRetried(retries=run.retries + 1),))
         return await self._woken(run_id, await self._store.retry(run_id, retry, wake=self._wakeup))
+
+    async def pause(self, run_id: str, *, reason: str, by: str) -> Status:
+        """See `AsyncClient.pause`."""
+        run_id, reason = checked_id(run_id), checked_remark(reason, field="reason")
+        try:
+            return (await self._store.pause(run_id, reason=reason, by=checked_remark(by, field="by"))).status
+        except CancelRequested as error:
+            raise RunAlreadyFinished(f"run {run_id} was cancelled, and is about to end") from error
+
+    async def resume(self, run_id: str, *, by: str) -> Status:
+        """See `AsyncClient.resume`."""
+        by = checked_remark(by, field="by")
+        return await self._woken(run_id, await self._store.resume(checked_id(run_id), by=by, wake=self._wakeup))
 
     @property
     def _wakeup(self) -> Wakeup | None:

@@ -24,6 +24,19 @@ class SteersRuns:
         """
         return self._portal.call(self._client.cancel, run_id, reason=reason, wait=wait)
 
+    def pause(self, run_id: str, *, reason: str = "", by: str = "") -> Status:
+        """Keep the run from starting another iteration until it is resumed; returns its status.
+
+        An iteration that is under way is finished first: the run is `paused` when it has committed, even with its
+        answer, and ends when it is resumed. A run that waits stays `waiting`, and is `paused` when it would go on.
+        `reason` and `by` stand in the run and its events. Raises `RunAlreadyFinished`. Again: no effect.
+        """
+        return self._portal.call(self._client.pause, run_id, reason=reason, by=by)
+
+    def resume(self, run_id: str, *, by: str = "") -> Status:
+        """Let a paused run go on, next in line; returns its status. One that is not paused stays as it is."""
+        return self._portal.call(self._client.resume, run_id, by=by)
+
     def answer(self, run_id: str, answer: Any, *, call_id: str | None = None, by: str = "") -> Status:
         """Say what became of a call that a `waiting` run asks about, and let the run go on; returns its status.
 
@@ -53,6 +66,14 @@ class SteersRun:
     def cancel(self, *, reason: str = "", wait: float = 0.0) -> Status:
         """See `Client.cancel`."""
         return self._client.cancel(self.id, reason=reason, wait=wait)
+
+    def pause(self, *, reason: str = "", by: str = "") -> Status:
+        """See `Client.pause`."""
+        return self._client.pause(self.id, reason=reason, by=by)
+
+    def resume(self, *, by: str = "") -> Status:
+        """See `Client.resume`."""
+        return self._client.resume(self.id, by=by)
 
     def answer(self, answer: Any, *, call_id: str | None = None, by: str = "") -> Status:
         """See `Client.answer`."""

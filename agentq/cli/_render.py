@@ -29,9 +29,11 @@ from agentq.events.model import (
     RunCompleted,
     RunDelayed,
     RunFailedEvent,
+    RunPaused,
     RunQueued,
     RunRecovered,
     RunReleased,
+    RunResumed,
     RunRetried,
     RunStarted,
     RunWaiting,
@@ -131,10 +133,10 @@ class Renderer:
                 self._result(event)
             case Note():
                 self._note(event)
-            case (
-                RunRecovered() | RunReleased() | RunDelayed() | RunRetried() | DataLostEvent() | CancelRequestedEvent()
-            ):
+            case RunRecovered() | RunReleased() | RunDelayed() | RunRetried() | DataLostEvent():
                 self._marker(event)
+            case RunPaused() | RunResumed() | CancelRequestedEvent():
+                self._steered(event)
             case RunWaiting() | RunAnswered():
                 self._question(event)
             case IterationFinished():
@@ -300,9 +302,7 @@ class Renderer:
         text = _words.content(event.text, self._limit(6 + len(counted)))
         self._page.line(self._page.style(f"! {text}", "yellow") + self._page.style(f"  ({counted})", "dim"))
 
-    def _marker(
-        self, event: RunRecovered | RunReleased | RunDelayed | RunRetried | DataLostEvent | CancelRequestedEvent
-    ) -> None:
+    def _marker(self, event: RunRecovered | RunReleased | RunDelayed | RunRetried | DataLostEvent) -> None:
         match event:
             case RunRecovered():
                 lost = f"worker {event.previous_owner}" if event.previous_owner else "the worker"
@@ -316,6 +316,14 @@ class Renderer:
                 self._page.line(self._page.style("↻ taken up again", "yellow"))
             case DataLostEvent():
                 self._page.line(self._page.style("! Redis has lost a part of what was done here", "red"))
+
+    def _steered(self, event: RunPaused | RunResumed | CancelRequestedEvent) -> None:
+        match event:
+            case RunPaused():
+                who, why = _words.by(event.by), f": {one_line(event.reason)}" if event.reason else ""
+                self._page.line(self._page.style(f"‖ paused{who}{why}", "yellow"))
+            case RunResumed():
+                self._page.line(self._page.style(f"» resumed{_words.by(event.by)}", "dim"))
             case CancelRequestedEvent():
                 self._seen.cancel_reason = event.reason
                 reason = f": {one_line(event.reason)}" if event.reason else ""

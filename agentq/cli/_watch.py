@@ -24,9 +24,11 @@ from agentq.events.model import (
     RunCompleted,
     RunDelayed,
     RunFailedEvent,
+    RunPaused,
     RunQueued,
     RunRecovered,
     RunReleased,
+    RunResumed,
     RunRetried,
     RunStarted,
     RunWaiting,
@@ -71,10 +73,10 @@ class _View:
 
     def take(self, event: Event) -> None:
         match event:
-            case RunQueued() | IterationFinished() | RunReleased() | RunAnswered() | RunRetried():
+            case RunQueued() | IterationFinished() | RunReleased() | RunAnswered() | RunRetried() | RunResumed():
                 self.is_queued, self.end = True, None
             case (
-                RunStarted() | RunRecovered() | IterationStarted() | RunWaiting() | RunDelayed()
+                RunStarted() | RunRecovered() | IterationStarted() | RunWaiting() | RunDelayed() | RunPaused()
             ):  # after an end too: a run can be retried
                 self.is_queued, self.end = False, None
             case RunCompleted():

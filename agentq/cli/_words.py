@@ -32,6 +32,11 @@ def call(name: str, arguments: Mapping[str, Any], width: int | None = None) -> s
     return f"{one_line(name)}({clip(one_line(listed), room)})"
 
 
+def by(name: str) -> str:
+    """Who did it, if they said: ` by ada`, to be put behind the verb."""
+    return f" by {one_line(name)}" if name else ""
+
+
 def content(text: str, width: int | None = None) -> str:
     """A tool's result on one line of at most `width` columns; without a width in full, further lines indented."""
     if width is not None:

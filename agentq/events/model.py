@@ -282,6 +282,21 @@ class RunRetried(_Event):
     retries: int
 
 
+class RunPaused(_Event):
+    """Somebody paused the run: it starts no iteration until it is resumed. `by` is who, as far as they said."""
+
+    type: Literal["run.paused"] = "run.paused"
+    reason: str = ""
+    by: str = ""
+
+
+class RunResumed(_Event):
+    """Somebody let the run go on."""
+
+    type: Literal["run.resumed"] = "run.resumed"
+    by: str = ""
+
+
 class DataLostEvent(_Event):
     """Redis has lost what was written of this run. `unsure`: perhaps a call with an effect, so the run is stopped."""
 
@@ -358,6 +373,8 @@ Event = Annotated[
     | RunDelayed
     | RunAnswered
     | RunRetried
+    | RunPaused
+    | RunResumed
     | DataLostEvent
     | CancelRequestedEvent
     | RunCompleted

@@ -62,6 +62,7 @@ _NEEDS_HELP = frozenset(
         Code.WAITS_FOR_ANSWER,
         Code.WAITS_FOR_APPROVAL,
         Code.WAITS_FOR_INPUT,
+        Code.PAUSED,
         Code.NO_WORKER,
         Code.WORKERS_SILENT,
         Code.SUSPENDED,

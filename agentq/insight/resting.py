@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from agentq._words import duration
+from agentq.insight.pauses import paused
 from agentq.insight.phrases import shown_call
 from agentq.insight.reasons import Code, Reason, reason_of
 from agentq.runs import APPROVAL, CHILD, INPUT, LIMIT, SIGNAL, TIMER, Status
@@ -16,10 +17,10 @@ if TYPE_CHECKING:
 
 def resting(seen: Snapshot) -> Reason:
     """The reason of a run that is waiting or paused: the first thing that it waits for."""
+    if seen.run.status is Status.PAUSED:
+        return paused(seen)
     since = duration(seen.now_ms - seen.run.updated_ms)
     end = f"agentq cancel {seen.run.run_id} ends it"
-    if seen.run.status is Status.PAUSED:
-        return reason_of(seen, Code.PAUSED, f"somebody paused it {since} ago", end)
     asked = seen.run.question
     if asked is None:
         return reason_of(seen, Code.WAITING, f"it has waited for {since} for something from outside", end)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentq._words import age, count, duration
 from agentq.insight.past import past
+from agentq.insight.pauses import will_pause
 from agentq.insight.phrases import names, short, wakeups
 from agentq.insight.reasons import Code, Reason, reason_of
 from agentq.insight.resting import resting
@@ -25,7 +26,7 @@ _GRACE_MS = 2000
 def explain(seen: Snapshot) -> Reason:
     """Name the reason why a run is not moving. From every status."""
     reason = _explain(seen)
-    return replace(reason, notes=(*reason.notes, *past(seen)))
+    return replace(reason, notes=(*reason.notes, *will_pause(seen), *past(seen)))
 
 
 def _explain(seen: Snapshot) -> Reason:

@@ -13,11 +13,11 @@ from agentq.errors import (
     RunAlreadyFinished,
     RunNotFound,
 )
-from agentq.events.model import CancelRequestedEvent, Event, RunRecovered, RunStarted
+from agentq.events.model import CancelRequestedEvent, Event, RunPaused, RunRecovered, RunResumed, RunStarted
 from agentq.messages import encode_message
-from agentq.runs import Phase, RunState, Status
+from agentq.runs import Pause, Phase, RunState, Status
 from agentq.stores._memory_run import GRACE_MS, MemoryRun, check_lease, waits_for_child
-from agentq.stores.base import Answer, Decision, EventBatch, Lease, Released, Rest, Retry, Signal
+from agentq.stores.base import Answer, Decision, EventBatch, Lease, Released, Rest, Retry, Signal, Signalled
 
 
 def take(run: MemoryRun, owner: str, now: int, lease_ms: int) -> Lease:
@@ -60,7 +60,7 @@ def release(run: MemoryRun, lease: Lease, batch: EventBatch, rest: Rest | None, 
     run.due_ms = now + GRACE_MS if rest is None else until or None
     questions = () if rest is None else rest.questions
     run.set(now, status=status, phase=None, owner=None, lease_until_ms=0, not_before_ms=until, questions=questions)
-    released = Released(status, woken=False)
+    released = Released(run.state.status, woken=False)
     run.released = lease.fence, released
     return released
 
@@ -97,7 +97,7 @@ def ask_to_cancel(run: MemoryRun, reason: str, now: int) -> bool:
     if run.state.status.is_final or run.state.is_cancel_requested:
         return False
     run.log.write((CancelRequestedEvent(reason=reason),), at_ms=now)
-    run.set(now, cancel_reason=reason, signals=run.state.signals + 1, not_before_ms=0)
+    run.set(now, cancel_reason=reason, signals=run.state.signals + 1, not_before_ms=0, pause=None)
     run.turn.set()
     if not run.is_held(now):
         run.due_ms = now
@@ -116,7 +116,7 @@ def give_answer(run: MemoryRun, answer: Answer, now: int) -> Released:
     run.log.write(answer.events, at_ms=now)
     run.due_ms = now + GRACE_MS
     run.set(now, status=Status.QUEUED, questions=(), signals=state.signals + 1)
-    released = Released(Status.QUEUED, woken=False)
+    released = Released(run.state.status, woken=False)
     run.answered = answer, released
     return released
 
@@ -156,6 +156,38 @@ def _told(run: MemoryRun, events: tuple[Event, ...], now: int) -> Released:
     return Released(run.state.status, woken=run.state.status is not Status.QUEUED)
 
 
+def pause(run: MemoryRun, reason: str, by: str, now: int) -> Signalled:
+    """See `Store.pause`."""
+    state = run.state
+    if state.status.is_final:
+        raise RunAlreadyFinished(f"run {state.run_id} has already {state.status}")
+    if state.is_cancel_requested:
+        raise CancelRequested(f"run {state.run_id} was cancelled and is about to end")
+    if state.pause is None:
+        run.log.write((RunPaused(reason=reason, by=by),), at_ms=now)
+        run.set(now, status=state.status, pause=Pause(reason, by, now), signals=state.signals + 1)
+    return Signalled(run.state.status, held=run.is_held(now))
+
+
+def resume(run: MemoryRun, by: str, now: int) -> Released:
+    """See `Store.resume`."""
+    state = run.state
+    if state.pause is not None:
+        run.log.write((RunResumed(by=by),), at_ms=now)
+        run.set(now, pause=None, signals=state.signals + 1)
+        if state.status is Status.PAUSED:
+            run.due_ms = None if state.waits_for_session else max(state.not_before_ms, now + GRACE_MS)
+            run.set(now, status=Status.QUEUED)
+    return Released(run.state.status, woken=run.state.status is not Status.QUEUED or run.state.waits_for_session)
+
+
+def abandon(run: MemoryRun, now: int) -> None:
+    """Rest a run that was paused while somebody held it who is lost."""
+    recovered = RunRecovered(recoveries=run.state.recoveries + 1, previous_owner=run.state.owner or "")
+    run.log.write((recovered,), at_ms=now, drop="recovered")
+    run.set(now, status=Status.QUEUED, phase=None, owner=None, lease_until_ms=0, recoveries=run.state.recoveries + 1)
+
+
 def check_retry(state: RunState, retry: Retry) -> None:
     """Raise `NotFinished` or `IllegalTransition` unless the run can be opened again."""
     if not state.status.is_final or state.fence != retry.fence:
@@ -175,6 +207,7 @@ def reopen(run: MemoryRun, retry: Retry, now: int) -> Released:
         now,
         status=Status.QUEUED,
         cancel_reason=None,
+        pause=None,
         signals=state.signals + 1,
         errors=0,
         recoveries=0,

@@ -63,6 +63,9 @@ class MemoryRun:
         return self.is_running and self.state.lease_until_ms > now
 
     def set(self, now: int, **changes: Any) -> None:
+        """Change the state. One that somebody paused rests in place of being queued."""
+        if changes.get("status") is Status.QUEUED and changes.get("pause", self.state.pause) is not None:
+            changes["status"], self.due_ms = Status.PAUSED, None
         self.state = replace(self.state, updated_ms=now, seq=self.log.seq, **changes)
 
     def line_up(self) -> None:
@@ -74,7 +77,8 @@ class MemoryRun:
     def go_live(self, history_length: int, now: int) -> None:
         """Be the run that the session goes on with; its messages so far are this run's history."""
         self.state = replace(self.state, waits_for_session=False, history_length=history_length)
-        self.was_live, self.due_ms = True, now + GRACE_MS
+        self.was_live = True
+        self.due_ms = None if self.state.status is Status.PAUSED else now + GRACE_MS
         self.turn.set()
 
     def snapshot(self) -> RunState:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentq import _json
 from agentq.errors import StoreCorrupted
-from agentq.runs import PROMPT_EXCERPT, SCHEMA_VERSION, Phase, Question, RunState, Status
+from agentq.runs import PROMPT_EXCERPT, SCHEMA_VERSION, Pause, Phase, Question, RunState, Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -152,4 +152,11 @@ def _run(run_id: str, raw: dict[bytes, bytes]) -> RunState:
         version=number(b"version"),
         parent_run_id=text(b"parent"),
         depth=number(b"depth"),
+        pause=pause_of(raw[b"pause"]) if b"pause" in raw else None,
     )
+
+
+def pause_of(stored: bytes) -> Pause:
+    """Read a pause. Raises what says that it is none."""
+    told = _json.loads(stored)
+    return Pause(told["reason"], told["by"], int(told["at_ms"]))

@@ -1,4 +1,4 @@
-"""What is sent into a run from outside: a cancel, an answer, a retry."""
+"""What is sent into a run from outside: a cancel, a pause, an answer, a retry."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from agentq import _json
-from agentq.events.model import CancelRequestedEvent
+from agentq.events.model import CancelRequestedEvent, RunPaused, RunResumed
 from agentq.messages import encode_message
 from agentq.runs import Status
 from agentq.stores import _arguments
@@ -40,6 +40,31 @@ class Signals:
             items=_arguments.items((CancelRequestedEvent(reason=reason),)),
         )
         return Signalled(Status(status.decode()), held=bool(held))
+
+    async def pause(self, run_id: str, reason: str, by: str) -> Signalled:
+        status, held = await self._pipeline.run(
+            self._script("pause"),
+            about=f"run {run_id}",
+            run=self._keys.run(run_id),
+            prefix=self._keys.prefix,
+            run_id=run_id,
+            reason=reason,
+            by=by,
+            items=_arguments.items((RunPaused(reason=reason, by=by),)),
+        )
+        return Signalled(Status(status.decode()), held=bool(held))
+
+    async def resume(self, run_id: str, by: str, wake: Wakeup | None) -> Released:
+        status, woken = await self._pipeline.run(
+            self._script("resume"),
+            about=f"run {run_id}",
+            run=self._keys.run(run_id),
+            prefix=self._keys.prefix,
+            run_id=run_id,
+            wakeup=_arguments.template(wake),
+            items=_arguments.items((RunResumed(by=by),)),
+        )
+        return Released(Status(status.decode()), bool(woken))
 
     async def retry(self, run_id: str, retry: Retry, wake: Wakeup | None) -> Released:
         status, woken = await self._pipeline.run(

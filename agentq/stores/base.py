@@ -188,6 +188,18 @@ class Store(Protocol):
         """
         ...
 
+    async def pause(self, run_id: str, *, reason: str = "", by: str = "") -> Signalled:
+        """Pause a run: nobody claims it until it is resumed. Again: no effect.
+
+        A queued run is paused at once; one that is held when its iteration has ended; one that waits when it would go
+        on. A cancel takes the pause away. Raises `RunAlreadyFinished`, and `CancelRequested` where a cancel came first.
+        """
+        ...
+
+    async def resume(self, run_id: str, *, by: str = "", wake: Wakeup | None = None) -> Released:
+        """Let a run go on that was paused, next in line. One that is not paused stays as it is."""
+        ...
+
     async def sweep(
         self, *, lease_ms: int, wake: Wakeup | None = None, limit: int = 100, agents: Sequence[str] = ()
     ) -> Sweep:

@@ -17,14 +17,17 @@ from agentq.stores._checks import check_answered, check_commit
 from agentq.stores._memory_cancels import Cancels
 from agentq.stores._memory_expiry import Expiring
 from agentq.stores._memory_moves import (
+    abandon,
     add_child,
     check_retry,
     decide,
     give_answer,
     go_on,
     keep_signal,
+    pause,
     release,
     reopen,
+    resume,
     take,
     tell_of_end,
 )
@@ -213,6 +216,7 @@ class MemoryStore(MemoryReads):
             message_count=len(run.messages),
             finished_ms=now if status.is_final else 0,
         )
+        status = run.state.status
         next_run_id = lease.run_id if status is Status.QUEUED else None
         if status.is_final:
             next_run_id = self._leave(run, commit)
@@ -267,6 +271,14 @@ class MemoryStore(MemoryReads):
         self._cancels.ask_below(run, "its parent was cancelled", now)
         return Signalled(run.state.status, held=run.is_held(now))
 
+    async def pause(self, run_id: str, *, reason: str = "", by: str = "") -> Signalled:
+        """Pause a run; see `Store.pause`."""
+        return pause(self._find(run_id), reason, by, self._clock.now_ms())
+
+    async def resume(self, run_id: str, *, by: str = "", wake: Wakeup | None = None) -> Released:
+        """Let a run go on; see `Store.resume`."""
+        return resume(self._find(run_id), by, self._clock.now_ms())
+
     def watch_cancels(self, owner: str) -> AsyncIterator[str]:
         """Yield the ids of runs that are cancelled while `owner` holds them, from the first `anext` on, without end."""
         return self._cancels.watch(owner)
@@ -283,11 +295,16 @@ class MemoryStore(MemoryReads):
         pruned = self._prune(now)
         overdue = [(run.due_ms, run) for run in self._runs.values() if run.due_ms is not None and run.due_ms <= now]
         overdue.sort(key=lambda pair: pair[0])
+        to_wake = []
         for _, run in overdue[:limit]:
             if has_waited(run.state, now):
                 go_on(run, now)
-            run.due_ms = now + GRACE_MS
-        return Sweep(to_wake=tuple(run.state.run_id for _, run in overdue[:limit]), pruned=pruned)
+            elif run.is_running and run.state.pause is not None:
+                abandon(run, now)
+            if run.state.status is not Status.PAUSED:
+                run.due_ms = now + GRACE_MS
+                to_wake.append(run.state.run_id)
+        return Sweep(to_wake=tuple(to_wake), pruned=pruned)
 
     def _change(self, run: MemoryRun, changes: Sequence[Change], user_ttl_ms: int) -> None:
         apply(run.values, [change for change in changes if change.scope == "run"])
@@ -319,7 +336,13 @@ class MemoryStore(MemoryReads):
             self._runs[run_id].go_live(len(session.messages), self._clock.now_ms())
 
     def _may_start(self, run: MemoryRun) -> bool:
-        """Whether no other run of the session is in the way; one that was delayed takes its place now."""
+        """Whether no other run of the session is in the way; one that was delayed takes its place now.
+
+        One that was paused while somebody held it who is lost now rests.
+        """
+        if run.is_running and run.state.pause is not None:
+            abandon(run, self._clock.now_ms())
+            return False
         if run.session is not None and not run.has_entered and not run.state.is_cancel_requested:
             self._enter(run, run.session)
         return run.state.is_cancel_requested or not run.state.waits_for_session

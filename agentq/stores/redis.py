@@ -229,6 +229,12 @@ class RedisStore:
         kept: Mapping[bytes, bytes] = await self.pipeline.execute("HGETALL", self.keys.journal(run_id))
         return {name.decode(): value for name, value in kept.items()}
 
+    async def pause(self, run_id: str, *, reason: str = "", by: str = "") -> Signalled:
+        return await self._signals.pause(run_id, reason, by)
+
+    async def resume(self, run_id: str, *, by: str = "", wake: Wakeup | None = None) -> Released:
+        return await self._signals.resume(run_id, by, wake)
+
     async def sweep(
         self, *, lease_ms: int, wake: Wakeup | None = None, limit: int = 100, agents: Sequence[str] = ()
     ) -> Sweep:

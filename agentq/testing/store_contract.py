@@ -37,6 +37,7 @@ from agentq.testing._contract import (
 )
 from agentq.testing._file_rules import FileRules
 from agentq.testing._lease_rules import LeaseRules
+from agentq.testing._pause_rules import PauseRules
 from agentq.testing._session_rules import SessionRules
 from agentq.testing._steering_rules import SteeringRules
 from agentq.testing._value_rules import ValueRules
@@ -47,7 +48,9 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.asyncio
-class StoreContract(LeaseRules, CommitRules, SessionRules, SteeringRules, ValueRules, FileRules, ChildRules):
+class StoreContract(
+    LeaseRules, CommitRules, SessionRules, SteeringRules, PauseRules, ValueRules, FileRules, ChildRules
+):
     """What every store does.
 
     class TestMyStore(StoreContract):

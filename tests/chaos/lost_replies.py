@@ -148,6 +148,7 @@ class World:
     open_runs: list[str] = field(default_factory=list)
     held: dict[str, tuple[Claim, int]] = field(default_factory=dict)
     ended: list[str] = field(default_factory=list)
+    paused: set[str] = field(default_factory=set)
     made: int = 0
     effects: int = 0
 
@@ -190,6 +191,8 @@ class World:
         """A run that is held; made and claimed if there is none."""
         if not self.held:
             await self._take_wakeups()
+        if not self.held and self.paused:
+            await self.do_resume()
         for _ in range(_TRIES):
             if self.held:
                 return self.dice.choice(sorted(self.held))
@@ -324,6 +327,21 @@ class World:
             await self.store.commit(claim.lease, commit, wake=self.wake)
             self.open_runs.remove(run_id)
             self.ended.append(run_id)
+
+    async def do_pause(self) -> None:
+        run_id = self.dice.choice(self.open_runs)
+        try:
+            await self.store.pause(run_id, reason="wait")
+        except CancelRequested:
+            return
+        self.paused.add(run_id)
+
+    async def do_resume(self) -> None:
+        if not self.paused:
+            await self.do_pause()
+        for run_id in sorted(self.paused):
+            await self.store.resume(run_id, wake=self.wake)
+        self.paused.clear()
 
     async def do_retry(self) -> None:
         run_id = await self._commit(Status.FAILED)

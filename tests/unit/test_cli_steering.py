@@ -1,4 +1,4 @@
-"""`agentq answer` and `agentq retry`: what they do, what they print, and their exit codes."""
+"""`agentq answer`, `pause`, `resume` and `retry`: what they do, what they print, and their exit codes."""
 
 from __future__ import annotations
 
@@ -136,3 +136,32 @@ def test_what_is_wrong_with_one_run_does_not_keep_the_others(redis_url: str, inv
     result = invoke("--json", "retry", bad, good, "01JD3ZK8W5Q0X9V7T2M4N6P8RA")
     assert result.exit_code == 3
     assert json.loads(result.stdout) == {"runs": [{"run_id": good, "status": "queued"}]}
+
+
+def test_a_run_is_paused_and_says_so_until_it_is_resumed(redis_url: str, invoke: Callable[..., Result]):
+    run_id = prepared(redis_url, queued)
+    paused = invoke("pause", run_id, "--reason", "on the phone", "--by", "ada")
+    assert (paused.exit_code, paused.stdout) == (0, f"{run_id} paused\n")
+    why = " ".join(invoke("why", run_id).stdout.split())
+    assert "ada paused it" in why
+    assert "on the phone" in why
+    assert f"agentq resume {run_id}" in why
+    told = invoke("tail", run_id, "--no-follow").stdout
+    assert "paused by ada: on the phone" in told
+    resumed = invoke("--json", "resume", run_id)
+    assert (resumed.exit_code, json.loads(resumed.stdout)) == (0, {"runs": [{"run_id": run_id, "status": "queued"}]})
+    assert "resumed" in invoke("tail", run_id, "--no-follow").stdout
+
+
+def test_a_run_that_is_held_is_paused_later_and_one_that_has_ended_is_not(
+    redis_url: str, invoke: Callable[..., Result]
+):
+    async def held(store: RedisStore) -> str:
+        return (await claimed(store, await queued(store))).lease.run_id
+
+    run_id = prepared(redis_url, held)
+    assert invoke("pause", run_id).stdout == f"{run_id} running: it is paused when its iteration has ended\n"
+    assert "paused when this iteration has ended" in " ".join(invoke("why", run_id).stdout.split())
+    done = invoke("pause", prepared(redis_url, failed))
+    assert done.exit_code == 6
+    assert "has already ended" in done.stderr

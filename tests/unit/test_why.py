@@ -10,7 +10,7 @@ import pytest
 from agentq.insight.facts import Place, QueueFacts, ServerHistory, Snapshot, SweepFacts, WorkerInfo
 from agentq.insight.reasons import Code, Reason
 from agentq.insight.why import explain
-from agentq.runs import SCHEMA_VERSION, Phase, Question, RunState, Status
+from agentq.runs import SCHEMA_VERSION, Pause, Phase, Question, RunState, Status
 
 RUN, OTHER = "01JD3ZK8W5Q0X9V7T2M4N6P8RA", "01JD3ZK8W5Q0X9V7T2M4N6P8RB"
 NOW = 1_700_000_000_000
@@ -168,7 +168,27 @@ CASES: list[tuple[str, RunState, dict[str, Any], Code, str]] = [
         Code.WAITING,
         "it has waited for 1 m 30 s for something from outside",
     ),
-    ("paused", run(Status.PAUSED, updated_ms=NOW - 90_000), {}, Code.PAUSED, "somebody paused it 1 m 30 s ago"),
+    (
+        "paused",
+        run(Status.PAUSED, pause=Pause(at_ms=NOW - 90_000)),
+        {},
+        Code.PAUSED,
+        "somebody paused it 1 m 30 s ago",
+    ),
+    (
+        "paused with a reason",
+        run(Status.PAUSED, pause=Pause("on the phone", "ada", NOW - 90_000)),
+        {},
+        Code.PAUSED,
+        "ada paused it 1 m 30 s ago: on the phone",
+    ),
+    (
+        "paused while it is held",
+        run(Status.RUNNING, pause=Pause(at_ms=NOW - 1000), **HELD),
+        {},
+        Code.RUNNING,
+        "worker w1 has had it for 12.0 s and is thinking, in iteration 3",
+    ),
     # somebody is at it
     (
         "thinking",
@@ -438,6 +458,7 @@ def test_what_needs_help_says_what_to_do(case: tuple[str, RunState, dict[str, An
 
 
 NEEDS_HELP = {
+    "paused",
     "waits_for_answer",
     "waits_for_approval",
     "waits_for_input",

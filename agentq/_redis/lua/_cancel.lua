@@ -8,6 +8,7 @@ local function ask_to_cancel(prefix, run, run_id, reason, items, now)
     return state.status, held
   end
   redis.call('HSET', run, 'cancel', reason, 'updated', int(now), 'not_before', '0')
+  redis.call('HDEL', run, 'pause')
   redis.call('HINCRBY', run, 'signals', 1)
   emit(run, run .. ':events', items, now)
   if held then

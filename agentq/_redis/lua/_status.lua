@@ -10,7 +10,11 @@ local TRANSITIONS = {
 }
 local FINAL = {completed = true, failed = true, cancelled = true}
 
+-- Gives a run its status and returns it: one that somebody paused rests in place of being queued.
 local function set_status(prefix, run, run_id, from, to)
+  if to == 'queued' and redis.call('HEXISTS', run, 'pause') == 1 then
+    to = 'paused'
+  end
   if from ~= to then
     redis.call('HSET', run, 'status', to)
     if from then
@@ -18,11 +22,12 @@ local function set_status(prefix, run, run_id, from, to)
     end
     redis.call('ZADD', prefix .. ':runs:status:' .. to, 0, run_id)
   end
+  return to
 end
 
--- Queues a run that waited.
+-- Queues a run that waited, and returns its status.
 local function requeue(prefix, run, run_id)
   redis.call('HDEL', run, 'question')
   redis.call('HSET', run, 'not_before', '0')
-  set_status(prefix, run, run_id, 'waiting', 'queued')
+  return set_status(prefix, run, run_id, 'waiting', 'queued')
 end

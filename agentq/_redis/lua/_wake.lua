@@ -55,8 +55,14 @@ local function withdraw(template, run, run_id, queue)
   end
 end
 
--- Queues the wake-up of a run that may go on now, or leaves it to the sweeper until `delay` has passed.
+-- Queues the wake-up of a run that may go on now, or leaves it to the sweeper until `delay` has passed. One that is paused
+-- is woken when it is resumed.
 local function schedule(prefix, template, run, run_id, queue, now, delay, front)
+  if redis.call('HGET', run, 'status') == 'paused' then
+    redis.call('HSET', run, 'not_before', delay > 0 and int(now + delay) or '0')
+    redis.call('ZREM', prefix .. ':due', run_id)
+    return 1
+  end
   if delay > 0 then
     redis.call('HSET', run, 'not_before', int(now + delay), 'woken', int(now + delay))
     redis.call('ZADD', prefix .. ':due', int(now + delay), run_id)

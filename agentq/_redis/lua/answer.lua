@@ -35,7 +35,7 @@ end
 local given = ARGV[3] .. ' ' .. ARGV[6]
 local answered, woken_then = string.match(state.answered or '', '^(.*) (%d)$')
 if answered == given then
-  return {'queued', tonumber(woken_then)}
+  return {state.status == 'paused' and 'paused' or 'queued', tonumber(woken_then)}
 end
 if state.status ~= 'waiting' or state.fence ~= ARGV[3] then
   return -2
@@ -46,7 +46,7 @@ redis.call('HDEL', run, 'question')
 redis.call('HINCRBY', run, 'signals', 1)
 redis.call('HSET', run, 'updated', int(now))
 emit(run, KEYS[3], lists(8, 1), now)
-set_status(prefix, run, run_id, 'waiting', 'queued')
+local status = set_status(prefix, run, run_id, 'waiting', 'queued')
 local woken = schedule(prefix, ARGV[7], run, run_id, state.queue, now, 0)
 redis.call('HSET', run, 'answered', given .. ' ' .. woken)
-return {'queued', woken}
+return {status, woken}

@@ -31,6 +31,7 @@ session before this run}, the last empty where the first index is not 0; foreign
 -- @include status
 -- @include lease
 -- @include session
+-- @include abandoned
 
 -- A run that only a newer worker can read is looked at again after this long.
 local NEWER_MS = 10000
@@ -76,15 +77,17 @@ end
 local function take(run_id, is_named)
   local run = key_of(run_id)
   local state = read(run, 'status', 'lease_until', 'agent', 'not_before', 'cancel', 'version', 'owner', 'fence', 'length',
-    'session', 'history', 'behind', 'recoveries')
+    'session', 'history', 'behind', 'recoveries', 'pause')
   if has_waited(state, now) then
-    requeue(prefix, run, run_id)
-    state.status, state.not_before = 'queued', '0'
+    state.status, state.not_before = requeue(prefix, run, run_id), '0'
   end
   local cancelled = state.cancel ~= nil
   local expired = state.status == 'running' and number(state.lease_until) <= now
   local due = state.status == 'queued' and (cancelled or (number(state.not_before) <= now and not state.behind))
   if not (expired or due) or not tonumber(state.fence) or not state.agent then
+    return nil
+  elseif expired and state.pause and not cancelled then
+    rest_abandoned(prefix, run, run_id, now)
     return nil
   end
   if number(state.version) > tonumber(ARGV[7]) then

@@ -92,9 +92,11 @@ local last = emit(run, KEYS[4], items, now)
 redis.call('HDEL', run, 'open')
 redis.call('HSET', run, 'committed', fence, 'writer', ARGV[11] == '1' and state.owner or '', 'length', redis.call('LLEN', KEYS[2]),
   'owner', '', 'lease_until', '0', 'phase', '', 'recoveries', '0', 'updated', int(now), unpack(fields))
-set_status(prefix, run, run_id, 'running', status)
+status = set_status(prefix, run, run_id, 'running', status)
 local woken, next_id, parent_id = 0, '', ''
-if status == 'queued' then
+if status == 'paused' then
+  schedule(prefix, ARGV[12], run, run_id, state.queue, now, delay)
+elseif status == 'queued' then
   woken, next_id = schedule(prefix, ARGV[12], run, run_id, state.queue, now, delay), run_id
 elseif FINAL[status] then
   if status == 'cancelled' then

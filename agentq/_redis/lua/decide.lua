@@ -51,5 +51,5 @@ emit(run, KEYS[3], lists(8, 1), now)
 if state.status ~= 'waiting' then
   return {state.status, 1}
 end
-requeue(prefix, run, run_id)
-return {'queued', schedule(prefix, ARGV[7], run, run_id, state.queue, now, 0, true)}
+local status = requeue(prefix, run, run_id)
+return {status, schedule(prefix, ARGV[7], run, run_id, state.queue, now, 0, true)}

@@ -52,7 +52,7 @@ local now = now_ms()
 reset(run, KEYS[2], 'released', now)
 emit(run, KEYS[2], items, now)
 redis.call('HSET', run, 'owner', '', 'lease_until', '0', 'phase', '', 'updated', int(now))
-set_status(prefix, run, run_id, 'running', status)
+status = set_status(prefix, run, run_id, 'running', status)
 if rests then
   emit(run, KEYS[2], closing, now)
   redis.call('HSET', run, 'question', ARGV[7])

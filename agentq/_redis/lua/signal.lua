@@ -43,5 +43,5 @@ emit(run, KEYS[3], lists(6, 1), now)
 if state.status ~= 'waiting' then
   return {state.status, 1}
 end
-requeue(prefix, run, run_id)
-return {'queued', schedule(prefix, ARGV[5], run, run_id, state.queue, now, 0, true)}
+local status = requeue(prefix, run, run_id)
+return {status, schedule(prefix, ARGV[5], run, run_id, state.queue, now, 0, true)}

@@ -27,6 +27,7 @@ Returns {woken run ids, run ids that the caller has to wake, how many were prune
 -- @include status
 -- @include session
 -- @include finish
+-- @include abandoned
 
 -- Runs behind a long queue are only looked at, so a pass looks at more runs than it wakes.
 local LOOKS = 1000
@@ -111,7 +112,7 @@ end
 
 local function look(run_id, is_served)
   local run = prefix .. ':{' .. run_id .. '}'
-  local state = read(run, 'status', 'lease_until', 'not_before', 'woken', 'front', 'queue', 'behind', 'cancel')
+  local state = read(run, 'status', 'lease_until', 'not_before', 'woken', 'front', 'queue', 'behind', 'cancel', 'pause')
   if not state.status then
     redis.call('ZREM', KEYS[1], run_id)
     local next_id = forget(prefix, run, run_id, now)
@@ -122,8 +123,7 @@ local function look(run_id, is_served)
     return
   end
   if has_waited(state, now) then
-    requeue(prefix, run, run_id)
-    state.status, state.woken, state.not_before = 'queued', '0', '0'
+    state.status, state.woken, state.not_before = requeue(prefix, run, run_id), '0', '0'
   elseif state.status == 'waiting' and number(state.not_before) > 0 then
     redis.call('ZADD', KEYS[1], int(number(state.not_before)), run_id)
     return
@@ -136,6 +136,8 @@ local function look(run_id, is_served)
   local again = not is_served and when(run_id, state)
   if again then
     redis.call('ZADD', KEYS[1], int(again), run_id)
+  elseif state.status == 'running' and state.pause and not state.cancel then
+    rest_abandoned(prefix, run, run_id, now)
   else
     ring(run_id, run, state)
   end

@@ -25,6 +25,7 @@ from agentq.runs import Status
 from agentq.settings import Settings, variable
 from agentq.stores._memory_sessions import MemorySessions
 from agentq.stores.memory import MemoryStore
+from agentq.tools.secrets import secret_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -123,7 +124,7 @@ class AgentQ:
         for agent in self.agents.values():
             for each in agent.known_tools.offered:
                 for name in each.tool.behaviour.secrets:
-                    if not self._secret(name):
+                    if not secret_of(self._secret, name):
                         raise InvalidInput(
                             f"agent {agent.name!r}: the tool {each.tool.name} needs the secret {name}, which is not "
                             "set; set it as an environment variable, or give AgentQ(secrets=...)",

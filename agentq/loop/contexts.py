@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Any
 
 from agentq import _json
+from agentq.errors import InvalidInput
 from agentq.events.model import ToolProgress
 from agentq.loop.durable import DurableSteps
 from agentq.loop.writer import patiently
@@ -13,7 +15,7 @@ from agentq.steps import PART
 from agentq.stores.values import SCOPES, Change, apply, owner_of
 from agentq.tools.cache import Cache
 from agentq.tools.context import ToolContext
-from agentq.tools.secrets import NO_SECRETS, Secrets
+from agentq.tools.secrets import NO_SECRETS, Secrets, secret_of
 from agentq.tools.state import State, Values
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from agentq.stores.values import Scope
     from agentq.tools.execution import Changes
     from agentq.tools.function import Tool
+
+logger = logging.getLogger(__name__)
 
 
 class Contexts:
@@ -109,8 +113,16 @@ class Contexts:
     def _secrets_of(self, tool: Tool | None) -> Secrets:
         if tool is None or not tool.behaviour.secrets:
             return NO_SECRETS
-        found = {name: self._loop.secret(name) for name in tool.behaviour.secrets}
+        found = {name: self._secret(name) for name in tool.behaviour.secrets}
         return Secrets({name: value for name, value in found.items() if value})
+
+    def _secret(self, name: str) -> str | None:
+        """The secret; None where whoever gives it cannot, and the log says why: the call fails, and not the run."""
+        try:
+            return secret_of(self._loop.secret, name)
+        except InvalidInput as error:
+            logger.error("%s", error, exc_info=error.__cause__, extra={"run_id": self._run.run_id})  # noqa: TRY400
+            return None
 
     async def _put(self, key: str, value: bytes, ttl_ms: int) -> None:
         await self._loop.shared.set(key, value, ttl_ms=ttl_ms)

@@ -118,8 +118,7 @@ class Interrupts:
         """Run `work` as a task that an interrupt can stop; None when it was stopped. `flag` tells threads of it.
 
         `on_cancel` says whether a cancel of the run stops it. The failure of one of the `siblings` stops it, too.
-        Raises RuntimeError when the work cancelled itself, which
-        no interrupt asked for.
+        Raises RuntimeError when the work cancelled itself, which no interrupt asked for.
         """
         if self.current is not None:
             work.close()

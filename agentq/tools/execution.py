@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from agentq import _json
-from agentq.errors import InvalidArguments, ToolError
+from agentq.errors import InvalidArguments, InvalidInput, ToolError
 from agentq.messages import ToolCallPart, ToolResultPart
 from agentq.settings import Settings
 from agentq.tools.behaviour import Permission, Reconciled
@@ -115,7 +115,8 @@ async def _or_failed(work: Awaitable[T], call: ToolCallPart, ctx: ToolContext) -
     try:
         return await work
     except _CallRefused as refused:
-        return _Failed(str(refused), raised=refused.raised, entered=False)
+        # The words may be those of a hook, which has the secrets.
+        return _Failed(ctx.secrets.redact(str(refused)), raised=refused.raised, entered=False)
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is None or task.cancelling():
@@ -246,7 +247,6 @@ async def _made(
     for again in range(tool.behaviour.retries + 1):
         try:
             value, entered = await _entered(tool, arguments, ctx, may_start if again == 0 else may_retry, again)
-            return await returned(value, limits, ctx.secrets), _changes(entered)
         except Exception as error:
             if again == tool.behaviour.retries or not _is_worth_another_try(tool, error) or not may_retry():
                 raise
@@ -256,6 +256,8 @@ async def _made(
                 ctx.secrets.redact(_words(error)),
                 extra={"run_id": ctx.run_id, "call_id": ctx.call_id},
             )
+        else:
+            return await returned(value, limits, ctx.secrets), _changes(entered)
         await asyncio.sleep(pause_s)
         pause_s *= 2
     raise AssertionError("a tool is entered at least once")  # pragma: no cover
@@ -288,7 +290,11 @@ async def _entered(
 
 
 def _changes(ctx: ToolContext) -> Changes:
-    return tuple((scope, name, value) for scope, values in ctx.state.scopes for name, value in values.changes().items())
+    scopes = ctx.state.scopes
+    try:
+        return tuple((scope, name, value) for scope, values in scopes for name, value in values.changes().items())
+    except InvalidInput as error:
+        raise ToolError(f"the tool has run, but what it keeps cannot be stored: {error}") from error
 
 
 async def reconcile_call(

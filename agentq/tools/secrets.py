@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import pydantic_core
+
+from agentq.errors import InvalidInput
 
 # A shorter one would be found in words that are none.
 _MIN_CHARS = 4
@@ -42,6 +45,19 @@ class Secrets(Mapping[str, str]):
 
 
 NO_SECRETS = Secrets()
+
+
+def secret_of(give: Callable[[str], Any], name: str) -> str | None:
+    """What `give` gives; None for nothing. Raises `InvalidInput` where it fails, or gives what is no text."""
+    try:
+        given = give(name)
+    except Exception as error:
+        raise InvalidInput(
+            f"the secret {name} cannot be had: {type(error).__name__}: {error}", field="secrets"
+        ) from error
+    if given is not None and not isinstance(given, str):
+        raise InvalidInput(f"the secret {name} is of type {type(given).__name__}, not a text", field="secrets")
+    return given
 
 
 def _within_json(value: str) -> str:

@@ -338,6 +338,47 @@ class TestSecrets:
         assert SECRET not in everything
         assert SECRET.replace('"', '\\"') not in everything
 
+    @pytest.mark.parametrize("hook", ["validate", "permission"])
+    async def test_nor_where_a_hook_says_them(self, caplog: pytest.LogCaptureFixture, hook: str):
+        def refuse(ctx: ToolContext, arguments: Any) -> Any:
+            why = f"403 for {ctx.secrets['PAY_KEY']}"
+            if hook == "validate":
+                raise ValueError(why)
+            return why
+
+        hooks: Any = {hook: refuse}
+
+        @tool(effect="once", secrets=["PAY_KEY"], **hooks)
+        async def pay() -> str:
+            """Pay."""
+            return "paid"
+
+        result, everything = await self.run(pay, {"PAY_KEY": SECRET}, caplog)
+        assert "403 for [secret PAY_KEY]" in results_of(result.messages)[0][1]
+        assert SECRET not in everything
+
+    @pytest.mark.parametrize("gives", [OSError("the vault is shut"), 7])
+    async def test_whoever_cannot_give_one_fails_the_call_and_not_the_run(
+        self, caplog: pytest.LogCaptureFixture, gives: Any
+    ):
+        def vault(name: str) -> Any:
+            if isinstance(gives, Exception):
+                raise gives
+            return gives
+
+        @tool(effect="once", secrets=["PAY_KEY"])
+        async def pay() -> str:
+            """Pay."""
+            return "paid"
+
+        result, _ = await self.run(pay, vault, caplog)
+        assert results_of(result.messages) == [("error", "pay was not called: its secret PAY_KEY is not set here")]
+        assert ("the vault is shut" if gives != 7 else "is of type int") in caplog.text
+        app = AgentQ([Agent("a", model="mock", tools=[pay])], settings=Settings(), secrets=vault)
+        with pytest.raises(InvalidInput, match="the secret PAY_KEY") as raised:
+            app.check_ready()
+        assert raised.value.field == "secrets"
+
     async def test_one_that_is_not_set(self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
         @tool(effect="once", secrets=["AGENT_TEST_KEY"])
         async def pay() -> str:
@@ -364,6 +405,24 @@ class TestSecrets:
     def test_a_short_one_is_not_looked_for(self):
         assert Secrets({"PIN": "12"}).redact("at 12:12") == "at 12:12"
         assert Secrets({"A": "abcdef", "B": "abcd"}).redact("abcdef abcd") == "[secret A] [secret B]"
+
+
+async def test_a_tool_whose_state_cannot_be_stored_has_run_and_is_not_called_again():
+    entered: list[int] = []
+
+    @tool(effect="idempotent", retries=3, retry_backoff_s=0)
+    async def keep(ctx: ToolContext) -> str:
+        """Keep something."""
+        entered.append(ctx.attempt)
+        ctx.state.setdefault("list", []).append(object())
+        return "kept"
+
+    app = AgentQ([Agent("a", model="mock", tools=[keep])], settings=Settings())
+    ((outcome, content),) = results_of((await app.run("a", "call keep {}\nsay done")).messages)
+    assert (outcome, entered) == ("error", [1])
+    assert content.startswith(
+        "the tool has run, but what it keeps cannot be stored: ctx.state['list'] has no JSON form"
+    )
 
 
 def test_state_starts_anew_for_another_attempt():

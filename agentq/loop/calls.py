@@ -260,10 +260,10 @@ class Calls:
             await self._waits.begin(call, step, rested.wait)
             return
         if outcome is not None:
+            await self._take(plan, step, outcome, was_begun=was_begun)
             tool = self.toolbox.named(call.name)
             if tool is not None:
                 await self._admission.tell(tool, call, outcome)
-            await self._take(plan, step, outcome, was_begun=was_begun)
         elif self._interrupts.current is None and self._is_stopped(call):
             await self._discard(plan, step, may_have_happened=plan.effect != "none")
 

@@ -148,6 +148,23 @@ class TestBreakers:
         assert "did not finish within" in first
         assert "was not called" in second
 
+    async def test_what_came_of_a_call_is_safe_before_its_breaker_is_told(self, monkeypatch: pytest.MonkeyPatch):
+        @tool(effect="once", breaker=CircuitBreaker())
+        async def pay() -> str:
+            """Pay."""
+            return "paid"
+
+        async def crash(*_: Any, **__: Any) -> None:
+            raise RuntimeError("the worker dies here")
+
+        stage = Stage(ScriptedModel([call("pay"), "Done."]), pay)
+        with monkeypatch.context() as patched:
+            patched.setattr(stage.loop.shared, "tell_breaker", crash)
+            with pytest.raises(RuntimeError, match="dies here"):
+                await stage.advance()
+        await stage.loop.begin(await stage.lose_lease()).run()
+        assert [(result.outcome, result.content) for result in await stage.results()] == [("ok", "paid")]
+
 
 class TestRates:
     async def test_uses_are_counted_for_all_workers(self, redis_url: str):

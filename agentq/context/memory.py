@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from agentq import _json
-from agentq.errors import InvalidInput
+from agentq.errors import InvalidInput, ToolError
 from agentq.messages import Role
 
 if TYPE_CHECKING:
@@ -71,10 +71,11 @@ class Memory:
             raise InvalidInput("extract must be a function of the run, its messages and the facts", field="extract")
         if not self.tools and self.extract is None:
             raise InvalidInput("a memory needs tools or extract; nothing would ever be remembered", field="tools")
-        for name in ("max_facts", "max_chars", "timeout_s"):
+        for name, kind in (("max_facts", int), ("max_chars", int), ("timeout_s", int | float)):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-                raise InvalidInput(f"{name} must be a number above 0, not {value!r}", field=name)
+            if isinstance(value, bool) or not isinstance(value, kind) or not value > 0:
+                words = "whole number" if kind is int else "number"
+                raise InvalidInput(f"{name} must be a {words} above 0, not {value!r}", field=name)
 
     def is_on(self, run: RunState) -> bool:
         """Whether a run has this memory: it is not switched off, and there is somebody whose it is."""
@@ -173,6 +174,8 @@ async def remember(
     ] = "",
 ) -> str:
     """Keep a fact that will matter in later conversations: a wish, a decision, what somebody said of themselves."""
+    if not _plain(text):
+        raise ToolError("there is no fact in text; say it in one sentence")
     return f"Remembered as {Fact(_json.storable(text), _json.storable(about)).fact_id}."
 
 

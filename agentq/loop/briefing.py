@@ -66,6 +66,10 @@ class Briefing:
         """What it took to have less to read."""
         return self._compacting.usage
 
+    def is_slow_to_end(self, finish: Finish) -> bool:
+        """Whether `changes` asks somebody, so that what there is should be safe before."""
+        return self._remembering.extracts(finish)
+
     async def changes(self, finish: Finish) -> tuple[Change, ...]:
         """What the end of the iteration changes in the memory. Raises `StoreUnavailable`."""
         return await self._remembering.changes(finish)

@@ -247,6 +247,8 @@ class Iteration:
         asking = Asking(self._loop, self._agent, self._calls, self._briefing, self._run, self._writer)
         try:
             reply = await self._interrupts.run(asking.reply(), "none")
+        except (LeaseLost, RunNotFound, StoreUnavailable):
+            raise  # no fault of the turn
         except ProviderError as error:
             self._failure = Failure(_json.storable(str(error)), error.retryable, _wait_ms(error))
         except ContextError as error:
@@ -263,8 +265,11 @@ class Iteration:
                 return
             self._reply = reply
             if reply.tool_calls:
-                await self._writer.journal_reply(StepRecord(REPLY, encode_message(reply)), self._reply_event(reply))
-                self._reply_is_journaled = True
+                await self._journal(reply)
+
+    async def _journal(self, reply: Message) -> None:
+        await self._writer.journal_reply(StepRecord(REPLY, encode_message(reply)), self._reply_event(reply))
+        self._reply_is_journaled = True
 
     def _reply_event(self, reply: Message) -> ReplyCompleted:
         return ReplyCompleted(
@@ -280,6 +285,8 @@ class Iteration:
 
     async def _commit(self, finish: Finish) -> Outcome:
         loop, lease = self._loop, self._claim.lease
+        if self._reply is not None and not self._reply_is_journaled and self._briefing.is_slow_to_end(finish):
+            await self._journal(self._reply)
         has_more = self._reply_is_journaled or bool(self._calls.steps) or self._unreadable is not None
         finish = self._briefing.kept(finish, journal_stays=has_more)
         changes = await self._briefing.changes(finish)

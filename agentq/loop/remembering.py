@@ -78,6 +78,11 @@ class Remembering:
         """The instructions with what is remembered, which seldom changes from one request to the next."""
         return instructions.with_volatile(self._section) if self._section else instructions
 
+    def extracts(self, finish: Finish) -> bool:
+        """Whether `extract` is asked before the commit: that may take its time."""
+        has_extract = self._memory is not None and self._memory.extract is not None
+        return has_extract and finish.status is Status.COMPLETED
+
     async def changes(self, finish: Finish) -> tuple[Change, ...]:
         """What the end of the run changes in the memory; nothing where the run goes on. Raises `StoreUnavailable`."""
         memory, run = self._memory, self._claim.run
@@ -85,10 +90,10 @@ class Remembering:
             return ()
         messages, now_ms = (*self._claim.messages, *finish.messages), self._clock.now_ms()
         wanted = told_by_model(messages, now_ms) if memory.tools else {}
-        if not wanted and (memory.extract is None or finish.status is not Status.COMPLETED):
+        if not wanted and not self.extracts(finish):
             return ()
         known = await self._facts(memory)
-        if finish.status is Status.COMPLETED and memory.extract is not None:
+        if self.extracts(finish):
             # What the model chose to say or forget itself goes before.
             wanted = await self._extracted(memory, run, messages, known, now_ms) | wanted
         return _changes(memory, known, wanted)
@@ -128,7 +133,7 @@ def _changes(memory: Memory, known: dict[str, Fact], wanted: dict[str, Fact | No
             after.pop(fact_id, None)
         elif fact_id not in after:
             after[fact_id] = fact
-    for fact in in_order(after.values())[: max(len(after) - int(memory.max_facts), 0)]:
+    for fact in in_order(after.values())[: max(len(after) - memory.max_facts, 0)]:
         del after[fact.fact_id]
     gone = {fact_id: None for fact_id in known if fact_id not in after}
     new = {fact_id: encode_fact(fact) for fact_id, fact in after.items() if fact_id not in known}

@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 from agentq import Agent, AgentQ, RunFailed, Settings
-from agentq.errors import InvalidInput, ProviderError
+from agentq.errors import InvalidInput, ProviderError, StoreUnavailable
 from agentq.events.model import AttemptReset, ModelReplaced, ModelRetried, TextDelta
 from agentq.loop import Loop
 from agentq.loop.resting import Resting
@@ -16,6 +16,7 @@ from agentq.messages import NoteKind, Usage
 from agentq.providers.base import ReplyEnd, Retried, TextChunk
 from agentq.runs import Status
 from agentq.testing import FakeClock, ScriptedModel
+from tests.helpers import wait_until
 from tests.unit._loop import Stage
 
 if TYPE_CHECKING:
@@ -203,6 +204,29 @@ async def test_a_provider_that_asks_again_takes_back_what_it_said():
     result = await app_of(Trying()).run("asker", "Hello", on_event=events.append)
     assert result.output == "Right"
     assert [event.reason for event in events if isinstance(event, ModelRetried)] == ["the line broke"]
+
+
+async def test_a_store_that_is_away_while_the_model_is_asked_fails_no_turn():
+    class Busy:
+        name = "busy"
+
+        async def stream(self, request: ModelRequest) -> AsyncIterator[Chunk]:
+            yield TextChunk("Half a")
+            await wait_until(lambda: bool(stage.store.writes), message="the piece is stored")
+            is_away.append(True)
+            raise ProviderError("busy", retryable=True)
+
+    async def before(name: str, what: Any) -> None:
+        if is_away:
+            stage.clock.advance(400)
+            raise StoreUnavailable("Redis is away")
+
+    is_away: list[bool] = []
+    stage = stage_of(Busy(), ScriptedModel(["Never."]))
+    stage.store.before = before
+    outcome = await stage.advance()
+    assert (outcome.kind, outcome.error) == ("failed_to_store", "Redis is away")
+    assert (await stage.read()).status is Status.RUNNING
 
 
 class TestOutput:

@@ -17,6 +17,7 @@ from agentq.stores.memory import MemoryStore
 from agentq.stores.values import Change
 from agentq.testing import ScriptedModel, call
 from agentq.testing._contract import batch, commit_of
+from tests.helpers import wait_until
 from tests.unit._loop import Stage
 
 if TYPE_CHECKING:
@@ -97,6 +98,12 @@ class TestTools:
             with pytest.raises(RunFailed):
                 await app.run("asker", "Hello", session_id="s")
         assert SEAT.text in model.requests[2].instructions
+
+    async def test_an_empty_fact_is_none(self):
+        app, model = app_of([call("remember", text=" \n")], "Noted.", memory=SessionMemory())
+        for _ in range(2):
+            await app.run("asker", "Hello", session_id="s")
+        assert model.requests[2].instructions == "Be brief."
 
 
 class TestScopes:
@@ -179,6 +186,27 @@ class TestExtract:
         assert "extract failed" in caplog.text
         await app.run("asker", "Hello", session_id="s")
         assert SEAT.text in model.requests[2].instructions
+
+    async def test_a_crash_while_it_is_asked_repeats_no_model_call(self):
+        asked: list[int] = []
+
+        async def extract(run: Any, messages: Any, facts: Any) -> list[Fact]:
+            asked.append(len(messages))
+            if len(asked) == 1:
+                await asyncio.Event().wait()
+            return [SEAT]
+
+        stage = Stage(ScriptedModel(["Ok."]), memory=SessionMemory(extract=extract))
+        await stage.enqueue(session_id="s")
+        _, task = await stage.begin()
+        await wait_until(lambda: bool(asked), message="extract is asked")
+        outcome = await stage.loop.begin(await stage.lose_lease()).run()
+        task.cancel()
+        await asyncio.wait([task])
+        assert (outcome.status, asked) == (Status.COMPLETED, [2, 2])
+        assert [message.text for message in await stage.messages()] == ["Ok."]
+        assert [event.type for event in await stage.events()].count("reply.completed") == 1
+        assert decode_facts(await stage.store.values("session", "s")).keys() == {SEAT.fact_id}
 
     async def test_a_run_that_fails_is_not_asked_about(self):
         memory = SessionMemory(extract=lambda run, messages, facts: [SEAT])
@@ -313,6 +341,7 @@ NOTHING: Any = "x"
         (lambda: SessionMemory(tools=False), "tools", "needs tools or extract"),
         (lambda: SessionMemory(extract=NOTHING), "extract", "must be a function"),
         (lambda: UserMemory(max_facts=0), "max_facts", "above 0, not 0"),
+        (lambda: UserMemory(max_facts=0.5), "max_facts", "a whole number above 0, not 0.5"),  # type: ignore[arg-type]
         (lambda: UserMemory(timeout_s=True), "timeout_s", "above 0, not True"),
         (lambda: Agent("a", memory=NOTHING), "memory", "a SessionMemory or UserMemory, not str"),
         (lambda: Agent("a", memory=SessionMemory(), tools=[look.renamed("remember")]), "tools", "remember"),

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         StoreUnavailable,
         ToolError,
     )
+    from agentq.limits import RunLimits
     from agentq.loop import Agent
     from agentq.loop.class_agent import agent
     from agentq.results import RunResult
@@ -71,6 +72,7 @@ __all__ = [
     "Retriever",
     "RunCancelled",
     "RunFailed",
+    "RunLimits",
     "RunNotFound",
     "RunResult",
     "Section",
@@ -115,6 +117,7 @@ _HOMES = {
     "Retriever": "context.retrieval",
     "RunCancelled": "errors",
     "RunFailed": "errors",
+    "RunLimits": "limits",
     "RunNotFound": "errors",
     "RunResult": "results",
     "Section": "context.sections",

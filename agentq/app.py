@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from agentq.events.stream import EventStream
     from agentq.executors.base import Executor
+    from agentq.limits import RunLimits
     from agentq.providers.base import Provider
     from agentq.runs import RunState
     from agentq.stores.base import NewRun, Store
@@ -177,6 +178,7 @@ class AgentQ:
         files: Sequence[Attachable] = (),
         tools: Sequence[str] | None = None,
         without: Sequence[str] = (),
+        limits: RunLimits | None = None,
         callbacks: Callbacks | None = None,
         on_event: Callable[..., object] | None = None,
     ) -> RunResult:
@@ -184,7 +186,8 @@ class AgentQ:
 
         Runs of one `session_id` take their turns, and each sees what the earlier ones of this app said. `files` are
         paths, bytes, URLs or `File` objects. `tools` names the tools and toolsets that the run may use; None is all.
-        `without` switches off what the agent has, for this run: "memory", "retrieval".
+        `without` switches off what the agent has, for this run: "memory", "retrieval". `limits` say what
+        it may use; what they leave out, its agent says.
         Raises `RunFailed` or `RunCancelled`, and `InvalidInput` before anything
         is started. Cancelling the task that awaits this stops the run. But for the transcripts of sessions nothing
         outlives the call, unless `AgentQ` was given a store of its own.
@@ -206,6 +209,7 @@ class AgentQ:
             attached=attached,
             tools=tools,
             without=without,
+            limits=limits,
         )
         if tools is not None:
             check_tools(new.tools, definition.manifest())

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from agentq.events.stream import EventStream
     from agentq.executors.base import Executor
     from agentq.insight.reasons import Reason
+    from agentq.limits import RunLimits
     from agentq.messages import FilePart, Message
     from agentq.results import RunResult
     from agentq.runs import RunState, SessionState, Status
@@ -83,6 +84,7 @@ class Client(SteersRuns):
         tools: Sequence[str] | None = None,
         without: Sequence[str] = (),
         ttl_s: float | Mapping[str, float] | None = None,
+        limits: RunLimits | None = None,
     ) -> Run:
         """Store a run and wake a worker for it, `delay` seconds from now; returns as soon as the run is safe.
 
@@ -102,6 +104,7 @@ class Client(SteersRuns):
             files=files,
             tools=tools,
             without=without,
+            limits=limits,
             ttl_s=ttl_s,
         )
         return Run(self, run.id, run.agent)

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from agentq.executors.base import Executor
     from agentq.insight.asking import Insight
     from agentq.insight.reasons import Reason
+    from agentq.limits import RunLimits
     from agentq.messages import FilePart, Message
     from agentq.results import RunResult
     from agentq.stores.base import Store
@@ -115,6 +116,7 @@ class AsyncClient(SteersRuns):
         tools: Sequence[str] | None = None,
         without: Sequence[str] = (),
         ttl_s: float | Mapping[str, float] | None = None,
+        limits: RunLimits | None = None,
     ) -> AsyncRun:
         """Store a run and wake a worker for it, `delay` seconds from now; returns as soon as the run is safe.
 
@@ -126,6 +128,7 @@ class AsyncClient(SteersRuns):
         seconds, or by outcome as in `{"completed": 3600}`; otherwise its agent or the settings say.
         `tools` names the tools and toolsets of the agent that the run may use, `[]` for none; without it, all.
         `without` switches off what the agent has, for this run: "memory", "retrieval".
+        `limits` say what it may use; what they leave out, its agent says.
         """
         attached = await asyncio.to_thread(read_files, files, self.settings) if files else NOTHING
         new = new_run(
@@ -143,6 +146,7 @@ class AsyncClient(SteersRuns):
             attached=attached,
             tools=tools,
             without=without,
+            limits=limits,
         )
         parts = self._parts()
         if parts.executor is None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from agentq.limits import UNLIMITED, Reached, Standing, reached
 from agentq.messages import (
     Message,
     NoteKind,
@@ -52,6 +53,7 @@ class View:
 
     `partial` is what a cancelled model call had said; `output_problem` says what is wrong with the text of an answer;
     `is_safe` says whether a call may run beside others, `is_ready` whether what a resting call waits for has come.
+    `standing` is how the run stands with its limits.
     """
 
     run: RunState
@@ -64,6 +66,7 @@ class View:
     output_problem: Callable[[str], str | None] | None = None
     is_safe: Callable[[ToolCallPart], bool] = lambda call: False
     is_ready: Callable[[ToolCallPart], bool] = lambda call: False
+    standing: Standing = UNLIMITED
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +113,18 @@ class Await:
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """Wait until the run may use more."""
+
+    reached: Reached
+
+
+@dataclass(frozen=True, slots=True)
 class Finish:
-    """Commit. `note` is what the loop tells the model; `reason` is why a run ends without an answer."""
+    """Commit. `note` is what the loop tells the model; `reason` is why a run ends without an answer.
+
+    `reached` is the limit that ends it.
+    """
 
     status: Status
     messages: tuple[Message, ...]
@@ -120,13 +133,28 @@ class Finish:
     note: NoteKind | None = None
     reason: str | None = None
     delay_ms: int = 0
+    reached: Reached | None = None
 
 
-Decision = CallModel | RunCalls | Settle | Ask | Await | Finish
+Decision = CallModel | RunCalls | Settle | Ask | Await | Hold | Finish
 
 
 def decide(view: View) -> Decision:
     """Say what comes next, from the run, its transcript, the journal and what has just happened."""
+    decision = _unlimited(view)
+    # What is done is kept, whatever it took.
+    if isinstance(decision, Finish):
+        return decision
+    limit = reached(view.standing, asks_model=isinstance(decision, CallModel))
+    if limit is None:
+        return decision
+    if limit.on_reached == "wait":
+        return Hold(limit)
+    # The journal stays: a retry goes on from it.
+    return replace(_failed(view, (), limit.text), reached=limit)
+
+
+def _unlimited(view: View) -> Decision:
     run = view.run
     if run.is_cancel_requested:
         return _cancelled(view)

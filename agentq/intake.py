@@ -13,6 +13,7 @@ from typing import Any
 from agentq import _ids, _json
 from agentq.attachments import Attached, described
 from agentq.errors import InvalidInput, RunNotFound
+from agentq.limits import RunLimits
 from agentq.messages import FilePart, user_message
 from agentq.runs import SWITCHES, Status
 from agentq.settings import Settings, check_name, times_to_live
@@ -46,6 +47,7 @@ def new_run(
     attached: Attached = NOTHING,
     tools: Sequence[str] | None = None,
     without: Sequence[str] = (),
+    limits: RunLimits | None = None,
 ) -> NewRun:
     """Check everything and return the run to store. Raises `InvalidInput` that names the field and the fix."""
     check_name(agent, field="agent")
@@ -67,6 +69,10 @@ def new_run(
         request.append({"tools": sorted(wanted)})
     if left_out := _checked_without(without):
         request.append({"without": left_out})
+    if limits is not None:
+        if not isinstance(limits, RunLimits):
+            raise InvalidInput(f"limits must be RunLimits(...), not {limits!r}", field="limits")
+        request.append({"limits": limits.given()})
     canonical = json.dumps(request, sort_keys=True, separators=(",", ":"))
     return NewRun(
         run_id=_ids.new_run_id(),
@@ -84,6 +90,7 @@ def new_run(
         tools=wanted,
         without=left_out,
         files=attached.contents,
+        limits=limits,
     )
 
 

@@ -170,6 +170,10 @@ class Usage(Data):
     prices: str | None = None
 
     @property
+    def total_tokens(self) -> int:
+        return self.input_tokens + self.output_tokens
+
+    @property
     def cost_usd(self) -> float | None:
         """The known cost in US dollars."""
         return None if self.cost_nanousd is None else self.cost_nanousd / 1e9

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from agentq.limits import RunLimits
+
 # Grows when stored data changes shape; a worker leaves runs of a newer schema to newer workers.
 SCHEMA_VERSION = 1
 # Lists show the beginning of a prompt; this many characters of it stand with the run's state.
@@ -74,7 +76,8 @@ class Question:
     `kind` is "outcome": a call that must not be repeated had started when its worker died, and nobody knows what became
     of it; "approval": somebody has to allow the call, one of `approvers` if there are any; "input": the tool asks
     `name`, and takes an answer that fits `schema`; "child": the call is the work of another run, `run_id`, which has
-    not ended; "limit": the tool may not be called so often; "timer"; or "signal": `name` has to come.
+    not ended; "limit": the tool may not be called so often, or, where none is named, a limit of the run is reached;
+    "timer"; or "signal": `name` has to come.
     `since_ms` is when it began to wait, `until_ms` when the waiting ends in any case, 0 for never. `number` tells the
     questions of one call apart. `attempt`, `arguments_hash` and `provider_call_id` are the call's, as its worker
     journaled them.
@@ -121,6 +124,9 @@ class RunState:
     that Redis has lost something of the run; `unsure` says that a call with an effect may be among it.
     `parent_run_id` is the run one of whose calls this run is, and `depth` how many runs there are above it. With a
     `pause` the run is `paused`, or will be where it would be queued again.
+    `limits` are its own, before its agent's. `started_ms` is when it was first claimed, or again after a retry;
+    `progressed_ms` when it last made progress, or went on after it had waited; `retried_usage` the usage at a retry.
+    `counted` is the turn whose reply, which is still in the journal, is in `usage` already.
     """
 
     run_id: str
@@ -167,6 +173,12 @@ class RunState:
     parent_run_id: str | None = None
     depth: int = 0
     pause: Pause | None = None
+
+    limits: RunLimits | None = None
+    started_ms: int = 0
+    progressed_ms: int = 0
+    retried_usage: Mapping[str, Any] = field(default_factory=dict)
+    counted: int = 0
 
     @property
     def question(self) -> Question | None:

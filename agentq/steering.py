@@ -16,8 +16,10 @@ from agentq.errors import (
     RunAlreadyFinished,
     ToolError,
 )
+from agentq.events.limits import LimitsChanged
 from agentq.events.model import RunRetried
 from agentq.intake import checked_id, checked_remark
+from agentq.limits import RunLimits
 from agentq.messages import Message, NoteKind, Role, note_message
 from agentq.runs import CALL_OUTCOME, RunState, Status
 from agentq.stores.base import Retry, Store
@@ -78,6 +80,15 @@ class Steering:
             )
         released = await self._store.answer(run_id, answer, wake=self._wakeup)
         return await self._woken(run_id, released)
+
+    async def set_limits(self, run_id: str, limits: RunLimits, *, by: str) -> Status:
+        """See `AsyncClient.set_limits`."""
+        run = await self._store.read(checked_id(run_id))
+        if not isinstance(limits, RunLimits):
+            raise InvalidInput(f"limits must be RunLimits(...), not {limits!r}", field="limits")
+        own = limits.over(run.limits)
+        told = LimitsChanged(limits=own.given(), by=checked_remark(by, field="by"))
+        return await self._woken(run_id, await self._store.set_limits(run_id, own, (told,), wake=self._wakeup))
 
     async def retry(self, run_id: str) -> Status:
         """See `AsyncClient.retry`."""

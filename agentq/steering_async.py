@@ -6,6 +6,7 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from agentq.limits import RunLimits
     from agentq.runs import Status
     from agentq.steering import Steering
 
@@ -46,6 +47,14 @@ class SteersRuns:
         """
         return await self._steering().answer(run_id, answer, call_id=call_id, by=by)
 
+    async def set_limits(self, run_id: str, limits: RunLimits, *, by: str = "") -> Status:
+        """Give the run limits of its own and return its status; what `limits` leaves out stays as it was.
+
+        A run that waits because it had reached a limit goes on and looks at them; one that failed has them when it is
+        retried. `by` is who says it, for the run's events. Again with the same limits: no effect.
+        """
+        return await self._steering().set_limits(run_id, limits, by=by)
+
     async def retry(self, run_id: str) -> Status:
         """Take up a run again that has failed or was cancelled, from its last commit; its budgets start anew.
 
@@ -78,6 +87,10 @@ class SteersRun:
     async def answer(self, answer: Any, *, call_id: str | None = None, by: str = "") -> Status:
         """See `AsyncClient.answer`."""
         return await self._client.answer(self.id, answer, call_id=call_id, by=by)
+
+    async def set_limits(self, limits: RunLimits, *, by: str = "") -> Status:
+        """See `AsyncClient.set_limits`."""
+        return await self._client.set_limits(self.id, limits, by=by)
 
     async def retry(self) -> Status:
         """See `AsyncClient.retry`."""

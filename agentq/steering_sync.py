@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from agentq._portal import Portal
+    from agentq.limits import RunLimits
     from agentq.runs import Status
     from agentq.steering_async import SteersRuns as Asynchronous
 
@@ -46,6 +47,14 @@ class SteersRuns:
         """
         return self._portal.call(self._client.answer, run_id, answer, call_id=call_id, by=by)
 
+    def set_limits(self, run_id: str, limits: RunLimits, *, by: str = "") -> Status:
+        """Give the run limits of its own and return its status; what `limits` leaves out stays as it was.
+
+        A run that waits because it had reached a limit goes on and looks at them; one that failed has them when it is
+        retried. `by` is who says it, for the run's events. Again with the same limits: no effect.
+        """
+        return self._portal.call(self._client.set_limits, run_id, limits, by=by)
+
     def retry(self, run_id: str) -> Status:
         """Take up a run again that has failed or was cancelled, from its last commit; its budgets start anew.
 
@@ -78,6 +87,10 @@ class SteersRun:
     def answer(self, answer: Any, *, call_id: str | None = None, by: str = "") -> Status:
         """See `Client.answer`."""
         return self._client.answer(self.id, answer, call_id=call_id, by=by)
+
+    def set_limits(self, limits: RunLimits, *, by: str = "") -> Status:
+        """See `Client.set_limits`."""
+        return self._client.set_limits(self.id, limits, by=by)
 
     def retry(self) -> Status:
         """See `Client.retry`."""

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from agentq import _json
 from agentq.errors import InvalidInput, StoreCorrupted
+from agentq.limits import limits_of
 from agentq.runs import PROMPT_EXCERPT, SCHEMA_VERSION, RunState, SessionState, Status
 
 # Grows when a reader of the last version would get it wrong.
@@ -92,7 +93,8 @@ class RunRecord(_Record):
     committed: _Count = 0
     cancel_reason: str | None = None
     last_error: str | None = None
-    usage: dict[str, _Count] = {}
+    # Tokens and cost, and the name of the prices.
+    usage: dict[str, _Count | _Id] = {}
     seq: _Count = 0
     wake: _Count = 0
     message_count: _Count = 0
@@ -108,12 +110,18 @@ class RunRecord(_Record):
     version: Annotated[int, Field(ge=0, le=SCHEMA_VERSION)] = SCHEMA_VERSION
     parent_run_id: _RunId | None = None
     depth: _Count = 0
+    limits: dict[str, Any] | None = None
+    started_ms: _Count = 0
+    progressed_ms: _Count = 0
+    counted: _Count = 0
+    retried_usage: dict[str, _Count | _Id] = {}
 
     @classmethod
     def of(cls, state: RunState, request_hash: str) -> RunRecord:
         """Raises `StoreCorrupted`."""
         values = {name: getattr(state, name) for name in cls.model_fields if name not in ("type", "request_hash")}
         values |= {"status": str(state.status), "request_hash": request_hash}
+        values["limits"] = state.limits.given() if state.limits else None
         try:
             return cls.model_validate(values)
         except ValidationError as error:
@@ -122,7 +130,7 @@ class RunRecord(_Record):
     @property
     def state(self) -> RunState:
         values = {name: getattr(self, name) for name in type(self).model_fields if name not in ("type", "request_hash")}
-        return RunState(**{**values, "status": Status(self.status)})
+        return RunState(**{**values, "status": Status(self.status), "limits": limits_of(self.limits or {})})
 
 
 class MessageRecord(_Record):

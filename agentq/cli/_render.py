@@ -8,6 +8,7 @@ from typing import assert_never
 from agentq.cli import _words
 from agentq.cli._output import PIPE_WIDTH, Output, clip, count, duration, one_line, printable
 from agentq.cli._page import Page
+from agentq.events.limits import LimitReached, LimitsChanged
 from agentq.events.model import (
     AttemptReset,
     CancelRequestedEvent,
@@ -137,6 +138,8 @@ class Renderer:
                 self._marker(event)
             case RunPaused() | RunResumed() | CancelRequestedEvent():
                 self._steered(event)
+            case LimitReached() | LimitsChanged():
+                self._limits(event)
             case RunWaiting() | RunAnswered():
                 self._question(event)
             case IterationFinished():
@@ -301,6 +304,16 @@ class Renderer:
             return
         text = _words.content(event.text, self._limit(6 + len(counted)))
         self._page.line(self._page.style(f"! {text}", "yellow") + self._page.style(f"  ({counted})", "dim"))
+
+    def _limits(self, event: LimitReached | LimitsChanged) -> None:
+        if isinstance(event, LimitsChanged):
+            limits = ", ".join(f"{name}={value}" for name, value in event.limits.items()) or "none"
+            self._page.line(self._page.style(f"↻ its limits are now: {one_line(limits)}", "dim"))
+            return
+        words = f"{event.of} has reached its limit {event.limit}={event.allowed:g}, {event.used:g} used"
+        if event.on_reached == "wait":
+            words += f"; it waits {duration(event.within_ms)}" if event.within_ms else "; it waits until it is raised"
+        self._page.line(self._page.style(f"! {words}", "yellow"))
 
     def _marker(self, event: RunRecovered | RunReleased | RunDelayed | RunRetried | DataLostEvent) -> None:
         match event:

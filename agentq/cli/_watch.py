@@ -15,6 +15,7 @@ from agentq.cli._mock import MockRemark
 from agentq.cli._output import duration, one_line, remark, stderr, stdout
 from agentq.cli._render import Renderer
 from agentq.errors import RunNotFound, StoreUnavailable
+from agentq.events.limits import LimitReached
 from agentq.events.model import (
     Event,
     IterationFinished,
@@ -76,7 +77,13 @@ class _View:
             case RunQueued() | IterationFinished() | RunReleased() | RunAnswered() | RunRetried() | RunResumed():
                 self.is_queued, self.end = True, None
             case (
-                RunStarted() | RunRecovered() | IterationStarted() | RunWaiting() | RunDelayed() | RunPaused()
+                RunStarted()
+                | RunRecovered()
+                | IterationStarted()
+                | RunWaiting()
+                | RunDelayed()
+                | RunPaused()
+                | LimitReached()
             ):  # after an end too: a run can be retried
                 self.is_queued, self.end = False, None
             case RunCompleted():

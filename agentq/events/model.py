@@ -10,15 +10,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from agentq.events._event import Numbered as _Event
+from agentq.events.limits import LimitReached, LimitsChanged
 from agentq.messages import Data, FilePart, Lean, Message, NoteKind, StopReason, Usage
-
-
-class _Event(Data):
-    """What every event has. `seq` is its cursor: 1, 2, 3, … within a run. `at_ms` is the store's clock."""
-
-    run_id: str = ""
-    seq: int = 0
-    at_ms: int = 0
 
 
 class RunQueued(_Event):
@@ -371,6 +365,8 @@ Event = Annotated[
     | RunReleased
     | RunWaiting
     | RunDelayed
+    | LimitReached
+    | LimitsChanged
     | RunAnswered
     | RunRetried
     | RunPaused

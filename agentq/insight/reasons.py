@@ -31,6 +31,7 @@ class Code(StrEnum):
     WAKING = "waking"
     DELAYED = "delayed"
     RATE_LIMITED = "rate_limited"
+    LIMITED_FOR_NOW = "limited_for_now"
     BACKING_OFF = "backing_off"
     LEASE_EXPIRED = "lease_expired"
     RECOVERY_HELD = "recovery_held"
@@ -45,6 +46,7 @@ class Code(StrEnum):
     WAITS_FOR_ANSWER = "waits_for_answer"
     WAITS_FOR_APPROVAL = "waits_for_approval"
     WAITS_FOR_INPUT = "waits_for_input"
+    LIMIT_REACHED = "limit_reached"
     PAUSED = "paused"
     NO_WORKER = "no_worker"
     WORKERS_SILENT = "workers_silent"
@@ -63,6 +65,7 @@ _NEEDS_HELP = frozenset(
         Code.WAITS_FOR_APPROVAL,
         Code.WAITS_FOR_INPUT,
         Code.PAUSED,
+        Code.LIMIT_REACHED,
         Code.NO_WORKER,
         Code.WORKERS_SILENT,
         Code.SUSPENDED,

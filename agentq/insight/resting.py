@@ -42,6 +42,8 @@ def _said(seen: Snapshot, asked: Question, since: str, end: str) -> tuple[Code, 
     given_up = f"; in {left} it is given up" if asked.until_ms else ""
     who = f" ({' or '.join(asked.approvers)})" if asked.approvers else ""
     match asked.kind:
+        case _ if asked.kind == LIMIT and not asked.tool:
+            return _limited(seen, asked.text, end)
         case _ if asked.kind == LIMIT:
             return Code.RATE_LIMITED, f"it goes on in {left}: {asked.text}", ""
         case _ if asked.kind == TIMER:
@@ -76,3 +78,12 @@ def _said(seen: Snapshot, asked: Question, since: str, end: str) -> tuple[Code, 
                 f"it has waited for {since} for somebody to say what became of {called}, whose worker died in it",
                 f"agentq answer {run_id} RESULT, or with --did-not-happen or --unknown; {end}",
             )
+
+
+def _limited(seen: Snapshot, text: str, end: str) -> tuple[Code, str, str]:
+    """It waits until it may use more."""
+    fix = f"client.set_limits({seen.run.run_id!r}, RunLimits(...)) gives it others; {end}"
+    if not seen.run.not_before_ms:
+        return Code.LIMIT_REACHED, f"it waits until it may use more: {text}", fix
+    left = duration(max(seen.run.not_before_ms - seen.now_ms, 0))
+    return Code.LIMITED_FOR_NOW, f"it goes on in {left}: {text}", fix

@@ -14,6 +14,7 @@ from agentq.context.retrieval import checked_retrieval
 from agentq.context.sections import Prompt
 from agentq.decide import Limits
 from agentq.errors import InvalidInput
+from agentq.limits import RunLimits
 from agentq.loop.children import tool_of
 from agentq.loop.remembering import MEMORY_TOOLS
 from agentq.loop.toolbox import Toolbox, find_tools
@@ -54,6 +55,7 @@ class Agent:
     `max_parallel` is how many calls of one reply run at once, where they may.
     `max_iterations` counts turns that made progress, `max_error_retries` consecutive turns that failed.
     `retry_backoff_s` is the first wait after a model call failed; it doubles up to 30 s.
+    `limits` say what one run may use, where it does not say so itself.
     `ttl_s` is how long its runs are kept when they have ended: one length, or a mapping such as `{"failed": 3600}`.
     """
 
@@ -72,6 +74,7 @@ class Agent:
     retriever: Retriever | Retrieval | None = None
     memory: Memory | None = None
     compaction: Compaction | None = None
+    limits: RunLimits | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name, field="name")
@@ -88,6 +91,8 @@ class Agent:
             raise InvalidInput(
                 f"memory must be a SessionMemory or UserMemory, not {type(self.memory).__name__}", field="memory"
             )
+        if self.limits is not None and not isinstance(self.limits, RunLimits):
+            raise InvalidInput(f"limits must be RunLimits(...), not {self.limits!r}", field="limits")
         object.__setattr__(self, "_retrieval", checked_retrieval(self.retriever))
         object.__setattr__(self, "_models", tuple(dict.fromkeys(models)))
         object.__setattr__(self, "_output", None if self.output_type is None else OutputType(self.output_type))
@@ -234,7 +239,7 @@ class Agent:
         ttl_ms: Mapping[str, int] = self._ttl_ms  # type: ignore[attr-defined]  # set in __post_init__
         return ttl_ms
 
-    def limits(self, max_recoveries: int) -> Limits:
+    def budgets(self, max_recoveries: int) -> Limits:
         return Limits(
             self.max_iterations,
             self.max_error_retries,

@@ -14,6 +14,7 @@ from agentq.events.model import (
     RunFailedEvent,
     ToolFailed,
 )
+from agentq.loop.limiting import told_of
 from agentq.messages import Message, Role, Usage
 from agentq.runs import RunState, Status
 from agentq.stores.base import Commit, EventBatch
@@ -59,6 +60,8 @@ def turn_events(
                 delay_ms=finish.delay_ms,
             )
         )
+    if finish.reached is not None:
+        events.append(told_of(finish.reached))
     events.append(IterationFinished(iteration=run.iteration + 1, duration_ms=duration_ms))
     return tuple(events)
 
@@ -70,17 +73,20 @@ def commit_of(
     batch: EventBatch,
     *,
     reply: Message | None,
+    left: Message | None = None,
     ttl: TimesToLive,
     is_journaled: bool = False,
     changes: tuple[Change, ...] = (),
 ) -> Commit:
     """The commit that a decision amounts to. `reply` is the model's, for its usage; it counts as a turn.
 
+    `left` is one that stays in the journal: what it took is counted now, and not again by the commit that takes it up.
     A summary that the messages hold is counted too.
     """
     usage = Usage(**run.usage)
-    if reply is not None:
-        usage += reply.usage or Usage()
+    said = reply or left
+    if said is not None and run.counted != run.turn + 1:
+        usage += said.usage or Usage()
     for message in finish.messages:
         if message.compacted is not None:
             usage += message.usage or Usage()
@@ -100,6 +106,7 @@ def commit_of(
         session_ttl_ms=ttl.settings.session_ttl_ms,
         reply_in_journal=reply if is_journaled and reply in finish.messages else None,
         changes=changes,
+        counted=run.turn + 1 if left is not None else 0,
     )
 
 

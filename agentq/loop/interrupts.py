@@ -20,10 +20,11 @@ T = TypeVar("T")
 class Interrupt(IntEnum):
     """Why an iteration stops early. A higher one replaces a lower one."""
 
-    CANCEL = 1
-    HAND_BACK = 2
-    HAND_BACK_NOW = 3
-    LOSE = 4
+    TIME = 1
+    CANCEL = 2
+    HAND_BACK = 3
+    HAND_BACK_NOW = 4
+    LOSE = 5
 
     @property
     def hands_back(self) -> bool:
@@ -33,6 +34,7 @@ class Interrupt(IntEnum):
 # Which running tools each interrupt stops, by effect; a cancel stops those that say so. What goes on is waited for and
 # journaled.
 _STOPS: dict[Interrupt, frozenset[Effect]] = {
+    Interrupt.TIME: frozenset({"none"}),
     Interrupt.HAND_BACK: frozenset({"none", "idempotent"}),
     Interrupt.HAND_BACK_NOW: frozenset({"none", "idempotent", "once"}),
     Interrupt.LOSE: frozenset({"none", "idempotent", "once"}),

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from agentq import _json
-from agentq.decide import Ask, Await, CallModel, Failure, Finish, RunCalls, Settle, View, decide
+from agentq.decide import Ask, Await, CallModel, Failure, Finish, Hold, RunCalls, Settle, View, decide
 from agentq.errors import (
     AgentQError,
     ContextError,
@@ -26,6 +26,7 @@ from agentq.loop.briefing import Briefing
 from agentq.loop.calls import Calls
 from agentq.loop.finishing import TimesToLive, commit_of, turn_events
 from agentq.loop.interrupts import Interrupt, Interrupts
+from agentq.loop.limiting import Limiting, resting_at
 from agentq.loop.losses import Losses, report_loss
 from agentq.loop.toolbox import NO_TOOLS, Toolbox
 from agentq.loop.waking import wake_or_leave
@@ -82,6 +83,7 @@ class Iteration:
         self._started = loop.clock.monotonic()
         self._interrupts = Interrupts()
         self._losses = Losses(claim.lease, self._interrupts)
+        self._limiting = Limiting(agent, claim.run, loop.clock, self._interrupts)
         self._writer = StepWriter(
             loop.store,
             claim.lease,
@@ -142,6 +144,7 @@ class Iteration:
         """Advance the run. Returns how it ended; raises only what is a bug."""
         lease = self._claim.lease
         self._writer.emit(IterationStarted(iteration=self._run.iteration + 1, worker=lease.owner, fence=lease.fence))
+        self._limiting.start()
         try:
             return await self._advance()
         except (LeaseLost, RunNotFound) as error:
@@ -150,6 +153,7 @@ class Iteration:
         except StoreUnavailable as error:
             return self._outcome("failed_to_store", None, str(error))
         finally:
+            await self._limiting.stop()
             await self._calls.void()
             self._writer.close()
             if self._losses.has_lost_data:
@@ -185,6 +189,9 @@ class Iteration:
                 return await self._commit(decision)
             case Ask():
                 return await self._rest(decision.call)
+            case Hold():
+                batch = self._writer.last_batch(await self._writer.leave(), ())
+                return await self._hand_back(batch, resting_at(decision.reached, self._run.signals))
             case _ if interrupt is not None and interrupt.hands_back:
                 return await self._release()
             case CallModel():
@@ -206,13 +213,14 @@ class Iteration:
             self._run,
             self._claim.messages,
             Steps(self._reply, self._calls.steps),
-            self._loop.limits(self._agent),
+            self._loop.budgets(self._agent),
             self._calls.effect_of,
             self._failure,
             self._partial,
             None if self._agent.output is None else self._agent.output.problem,
             self._calls.is_safe,
             self._calls.is_ready,
+            self._limiting.standing(),
         )
 
     def _is_to_stop(self) -> bool:
@@ -302,13 +310,15 @@ class Iteration:
             max_error_retries=self._agent.max_error_retries,
             duration_ms=self._elapsed_ms(),
         )
+        stays = self._reply_is_journaled and not finish.messages
         commit = commit_of(
             finish,
             self._run,
             self._claim.messages,
             self._writer.last_batch(events, replaced),
             # A journaled reply that no message of the commit holds stays in the journal, for a retry to go on from.
-            reply=self._reply if finish.messages or not self._reply_is_journaled else None,
+            reply=None if stays else self._reply,
+            left=self._reply if stays else None,
             ttl=TimesToLive(self._run.ttl_ms, self._agent.ttl_ms, loop.settings),
             is_journaled=self._reply_is_journaled,
             changes=changes,
@@ -346,12 +356,13 @@ class Iteration:
 
     async def _hand_back(self, batch: EventBatch, rest: Rest | None = None) -> Outcome:
         loop, lease = self._loop, self._claim.lease
+        rest = rest and self._limiting.bounded(rest)
         released = await patiently(
             lambda: loop.store.release(lease, batch, wake=loop.wakeup, rest=rest), loop.clock, self._is_lost
         )
         if released.status is Status.QUEUED and not released.woken:
             await wake_or_leave(loop, self._run.run_id)
-        elif rest is not None and any(each.kind in (LIMIT, TIMER) for each in rest.questions) and loop.wakeup is None:
+        elif rest is not None and rest.within_ms and loop.wakeup is None and _has_a_time(rest):
             # Where the store's own scripts write no wake-ups, sweeps may be somebody else's.
             await wake_or_leave(loop, self._run.run_id, rest.within_ms)
         return self._outcome("released", released.status)
@@ -379,3 +390,8 @@ def _wait_ms(error: ProviderError) -> int | None:
     """How long the provider asked to wait; what is no length of time counts as not asked."""
     wait_s = error.retry_after_s
     return int(min(wait_s, _LONGEST_WAIT_S) * 1000) if wait_s is not None and 0 <= wait_s < math.inf else None
+
+
+def _has_a_time(rest: Rest) -> bool:
+    """Whether the run goes on by itself."""
+    return any(each.kind in (LIMIT, TIMER) for each in rest.questions)

@@ -68,8 +68,8 @@ class Loop:
         """The executor's wake-up, if it has one that a store can write."""
         return getattr(self.executor, "wakeup", None)
 
-    def limits(self, agent: Agent) -> Limits:
-        return agent.limits(self.settings.max_recoveries)
+    def budgets(self, agent: Agent) -> Limits:
+        return agent.budgets(self.settings.max_recoveries)
 
     def begin(self, claim: Claim) -> Iteration:
         """The iteration of a claimed run. Raises KeyError when the run's agent is not here: claim by `agents`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from agentq.errors import (
     AlreadyDecided,
@@ -15,9 +16,14 @@ from agentq.errors import (
 )
 from agentq.events.model import CancelRequestedEvent, Event, RunPaused, RunRecovered, RunResumed, RunStarted
 from agentq.messages import encode_message
-from agentq.runs import Pause, Phase, RunState, Status
+from agentq.runs import LIMIT, Pause, Phase, RunState, Status
 from agentq.stores._memory_run import GRACE_MS, MemoryRun, check_lease, waits_for_child
 from agentq.stores.base import Answer, Decision, EventBatch, Lease, Released, Rest, Retry, Signal, Signalled
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agentq.limits import RunLimits
 
 
 def take(run: MemoryRun, owner: str, now: int, lease_ms: int) -> Lease:
@@ -42,6 +48,8 @@ def take(run: MemoryRun, owner: str, now: int, lease_ms: int) -> Lease:
         not_before_ms=0,
         questions=(),
         recoveries=recoveries,
+        started_ms=state.started_ms or now,
+        progressed_ms=state.progressed_ms or now,
     )
     return Lease(state.run_id, state.fence + 1, owner)
 
@@ -60,6 +68,8 @@ def release(run: MemoryRun, lease: Lease, batch: EventBatch, rest: Rest | None, 
     run.due_ms = now + GRACE_MS if rest is None else until or None
     questions = () if rest is None else rest.questions
     run.set(now, status=status, phase=None, owner=None, lease_until_ms=0, not_before_ms=until, questions=questions)
+    if rest is not None:
+        run.state = replace(run.state, progressed_ms=0)
     released = Released(run.state.status, woken=False)
     run.released = lease.fence, released
     return released
@@ -75,7 +85,7 @@ def add_child(parent: MemoryRun | None, run_id: str) -> None:
 
 
 def go_on(run: MemoryRun, now: int) -> None:
-    """Queue a run that waited for another one."""
+    """Queue a run that waited."""
     run.due_ms = now + GRACE_MS
     run.set(now, status=Status.QUEUED, questions=(), not_before_ms=0)
 
@@ -188,6 +198,20 @@ def abandon(run: MemoryRun, now: int) -> None:
     run.set(now, status=Status.QUEUED, phase=None, owner=None, lease_until_ms=0, recoveries=run.state.recoveries + 1)
 
 
+def set_limits(run: MemoryRun, limits: RunLimits, events: Sequence[Event], now: int) -> Released:
+    """See `Store.set_limits`."""
+    state = run.state
+    waits = state.status is Status.WAITING and any(asked.kind == LIMIT for asked in state.questions)
+    if state.limits == limits and not waits:
+        return Released(state.status, woken=True)
+    # Nothing follows the last event of a run that has ended.
+    run.log.write(() if state.status.is_final else events, at_ms=now)
+    run.set(now, limits=limits, signals=state.signals + 1)
+    if waits:
+        go_on(run, now)
+    return Released(run.state.status, woken=not waits)
+
+
 def check_retry(state: RunState, retry: Retry) -> None:
     """Raise `NotFinished` or `IllegalTransition` unless the run can be opened again."""
     if not state.status.is_final or state.fence != retry.fence:
@@ -215,6 +239,9 @@ def reopen(run: MemoryRun, retry: Retry, now: int) -> Released:
         finished_ms=0,
         retries=state.retries + 1,
         retried_at=state.iteration,
+        retried_usage=dict(state.usage),
+        started_ms=0,
+        progressed_ms=0,
         message_count=len(run.messages),
     )
     released = Released(Status.QUEUED, woken=False)

@@ -125,6 +125,7 @@ def new_memory_run(new: NewRun, user_id: str | None, now: int) -> MemoryRun:
         idempotency_key=new.idempotency_key,
         parent_run_id=new.parent_run_id,
         depth=new.depth,
+        limits=new.limits,
         created_ms=now,
         updated_ms=now,
     )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentq import _json
 from agentq.errors import StoreCorrupted
+from agentq.limits import limits_of
 from agentq.runs import PROMPT_EXCERPT, SCHEMA_VERSION, Pause, Phase, Question, RunState, Status
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def fields_of_new_run(new: NewRun) -> list[str | bytes]:
         "without": _json.dumps(list(new.without)) if new.without else None,
         "parent": new.parent_run_id,
         "depth": str(new.depth) if new.depth else None,
+        "limits": _json.dumps(new.limits.given()) if new.limits else None,
     }
     fields: list[str | bytes] = [
         "agent", new.agent, "queue", new.queue, "version", str(SCHEMA_VERSION), "length", str(len(new.messages)),
@@ -44,6 +46,8 @@ def fields_of_commit(commit: Commit) -> list[str | bytes]:
         "iteration", str(commit.iteration), "turn", str(commit.turn), "errors", str(commit.errors),
         "usage", _json.dumps(commit.usage),
     ]  # fmt: skip
+    if commit.counted:
+        fields += ("counted", str(commit.counted))
     if commit.last_error is not None:
         fields += ("last_error", commit.last_error)
     elif commit.errors == 0 and commit.status is not Status.FAILED:
@@ -65,8 +69,12 @@ def fields_of_ended_run(run: RunState, request_hash: str) -> list[str | bytes]:
         "signals": run.signals, "fence": run.fence, "committed": run.committed, "seq": run.seq, "wake": run.wake,
         "length": run.message_count, "history": run.history_length, "created": run.created_ms,
         "updated": run.updated_ms, "finished": run.finished_ms, "version": run.version, "depth": run.depth,
+        "started": run.started_ms, "progressed": run.progressed_ms, "counted": run.counted,
     }  # fmt: skip
-    documents = {"metadata": run.metadata, "usage": run.usage, "ttl": run.ttl_ms}
+    documents = {
+        "metadata": run.metadata, "usage": run.usage, "ttl": run.ttl_ms, "retried_usage": run.retried_usage,
+        "limits": run.limits.given() if run.limits else None,
+    }  # fmt: skip
     values: dict[str, str | bytes | None] = {
         **texts,
         **{name: str(number) for name, number in numbers.items()},
@@ -153,6 +161,11 @@ def _run(run_id: str, raw: dict[bytes, bytes]) -> RunState:
         parent_run_id=text(b"parent"),
         depth=number(b"depth"),
         pause=pause_of(raw[b"pause"]) if b"pause" in raw else None,
+        limits=limits_of(_json.loads(raw[b"limits"])) if b"limits" in raw else None,
+        counted=number(b"counted"),
+        started_ms=number(b"started"),
+        progressed_ms=number(b"progressed"),
+        retried_usage=_json.loads(raw[b"retried_usage"]) if raw.get(b"retried_usage") else {},
     )
 
 

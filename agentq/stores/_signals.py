@@ -1,4 +1,4 @@
-"""What is sent into a run from outside: a cancel, a pause, an answer, a retry."""
+"""What is sent into a run from outside: a cancel, a pause, an answer, a retry, other limits."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from agentq.stores import _arguments
 from agentq.stores.base import Answer, Decision, Released, Retry, Signal, Signalled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from agentq._redis.keys import Keys
     from agentq._redis.pipeline import Pipeline
     from agentq._redis.scripts import Script
+    from agentq.events.model import Event
+    from agentq.limits import RunLimits
     from agentq.stores.base import Wakeup
 
 
@@ -79,6 +81,20 @@ class Signals:
             wakeup=_arguments.template(wake),
             contents=[encode_message(message) for message in retry.messages],
             items=_arguments.items(retry.events),
+        )
+        return Released(Status(status.decode()), bool(woken))
+
+    async def limit(self, run_id: str, limits: RunLimits, events: Sequence[Event], wake: Wakeup | None) -> Released:
+        status, woken = await self._pipeline.run(
+            self._script("limit"),
+            about=f"run {run_id}",
+            run=self._keys.run(run_id),
+            events=self._keys.events(run_id),
+            prefix=self._keys.prefix,
+            run_id=run_id,
+            limits=_json.dumps(limits.given()),
+            wakeup=_arguments.template(wake),
+            items=_arguments.items(tuple(events)),
         )
         return Released(Status(status.decode()), bool(woken))
 

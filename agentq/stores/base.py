@@ -32,6 +32,8 @@ from agentq.stores.data import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from agentq.events.model import Event
+    from agentq.limits import RunLimits
     from agentq.messages import Message
     from agentq.runs import RunState, SessionState
     from agentq.stores.filters import RunFilter, SessionFilter
@@ -178,6 +180,16 @@ class Store(Protocol):
         Again with the same fence: the first outcome. Raises `NotFinished` for a run that has not ended (or whose fence
         has moved on), `IllegalTransition` for one that has completed, and `SessionMovedOn` when a later run of its
         session has started.
+        """
+        ...
+
+    async def set_limits(
+        self, run_id: str, limits: RunLimits, events: Sequence[Event] = (), *, wake: Wakeup | None = None
+    ) -> Released:
+        """Give the run these limits of its own; one that waits because it had reached a limit is queued.
+
+        A worker that holds it goes on with the former ones until its iteration ends. A run that has ended has them when
+        it is retried. The same limits again, where nothing waits for them: no effect.
         """
         ...
 

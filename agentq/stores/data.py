@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from agentq.events.model import Event
+    from agentq.limits import RunLimits
     from agentq.messages import Message
     from agentq.runs import Question, RunState, Status
     from agentq.stores.values import Change
@@ -26,7 +27,8 @@ class NewRun:
     `request_hash` tells whether a repeated `idempotency_key` came with the same input. `ttl_ms` are times to live by
     outcome, where they are not the agent's. `tools` are the names of those that it may use, None for all. `without`
     names what of its agent is switched off for it. `files` are the contents of files that the messages refer to, by
-    digest. `parent_run_id` is the run one of whose calls this one is, `depth` how many runs are above it.
+    digest. `parent_run_id` is the run one of whose calls this one is, `depth` how many runs are above it. `limits` are
+    its own, before its agent's.
     """
 
     run_id: str
@@ -46,6 +48,7 @@ class NewRun:
     files: Mapping[str, bytes] = field(default_factory=dict)
     parent_run_id: str | None = None
     depth: int = 0
+    limits: RunLimits | None = None
 
     @property
     def prompt(self) -> str:
@@ -131,7 +134,7 @@ class Commit:
     past `signals_seen`, they are left out and the run stays queued. `delay_ms` puts the next iteration off. A run that
     ends gives its messages to its session, unless `remembers` is false; the session lives for `session_ttl_ms` after
     its last run. `reply_in_journal` is the one of the messages that the journal holds as `reply`, word for word: a
-    store may take it from there. `changes` are made to values.
+    store may take it from there. `changes` are made to values. `counted`: see `RunState`.
     """
 
     status: Status
@@ -151,6 +154,7 @@ class Commit:
     reply_in_journal: Message | None = None
     changes: tuple[Change, ...] = ()
     takes: tuple[str, ...] = ()
+    counted: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from agentq.stores._memory_moves import (
     release,
     reopen,
     resume,
+    set_limits,
     take,
     tell_of_end,
 )
@@ -70,6 +71,9 @@ from agentq.stores.values import Change, apply
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
+
+    from agentq.events.model import Event
+    from agentq.limits import RunLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,9 +208,11 @@ class MemoryStore(MemoryReads):
             status=status,
             phase=None,
             iteration=commit.iteration,
+            progressed_ms=now if commit.iteration > run.state.iteration else run.state.progressed_ms,
             turn=commit.turn,
             errors=commit.errors,
             usage=dict(commit.usage),
+            counted=commit.counted or run.state.counted,
             last_error=error_after(run.state, commit, status),
             recoveries=0,
             committed=lease.fence,
@@ -260,6 +266,12 @@ class MemoryStore(MemoryReads):
         if run.session is not None and not run.was_live:
             self._enter(run, run.session)
         return released
+
+    async def set_limits(
+        self, run_id: str, limits: RunLimits, events: Sequence[Event] = (), *, wake: Wakeup | None = None
+    ) -> Released:
+        """Give a run limits of its own; see `Store.set_limits`."""
+        return set_limits(self._find(run_id), limits, events, self._clock.now_ms())
 
     async def cancel(self, run_id: str, *, reason: str = "") -> Signalled:
         """Ask to cancel; see `Store.cancel`."""

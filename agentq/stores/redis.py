@@ -56,6 +56,8 @@ if TYPE_CHECKING:
 
     from agentq._redis.connection import Connection
     from agentq._redis.replication import Replication
+    from agentq.events.model import Event
+    from agentq.limits import RunLimits
     from agentq.stores.filters import RunFilter, SessionFilter
     from agentq.stores.values import Scope
 
@@ -212,6 +214,11 @@ class RedisStore:
 
     async def retry(self, run_id: str, retry: Retry, *, wake: Wakeup | None = None) -> Released:
         return await self._signals.retry(run_id, retry, wake)
+
+    async def set_limits(
+        self, run_id: str, limits: RunLimits, events: Sequence[Event] = (), *, wake: Wakeup | None = None
+    ) -> Released:
+        return await self._signals.limit(run_id, limits, events, wake)
 
     async def cancel(self, run_id: str, *, reason: str = "") -> Signalled:
         return await self._signals.cancel(run_id, reason)

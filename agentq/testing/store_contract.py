@@ -37,6 +37,7 @@ from agentq.testing._contract import (
 )
 from agentq.testing._file_rules import FileRules
 from agentq.testing._lease_rules import LeaseRules
+from agentq.testing._limit_rules import LimitRules
 from agentq.testing._pause_rules import PauseRules
 from agentq.testing._session_rules import SessionRules
 from agentq.testing._steering_rules import SteeringRules
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.asyncio
 class StoreContract(
-    LeaseRules, CommitRules, SessionRules, SteeringRules, PauseRules, ValueRules, FileRules, ChildRules
+    LeaseRules, CommitRules, SessionRules, SteeringRules, PauseRules, ValueRules, FileRules, ChildRules, LimitRules
 ):
     """What every store does.
 

@@ -31,8 +31,10 @@ from agentq.archive.reading import ArchiveReader
 from agentq.archive.restoring import Restorer
 from agentq.archive.terms import Terms
 from agentq.errors import AgentQError, CancelRequested, NotWaiting, SessionMovedOn
+from agentq.events.limits import LimitsChanged
 from agentq.events.model import RunAnswered, RunRetried, RunWaiting, TextDelta
 from agentq.executors.queue import QueueExecutor
+from agentq.limits import RunLimits
 from agentq.messages import user_message
 from agentq.runs import Question, Status
 from agentq.settings import Settings
@@ -342,6 +344,11 @@ class World:
         for run_id in sorted(self.paused):
             await self.store.resume(run_id, wake=self.wake)
         self.paused.clear()
+
+    async def do_limit(self) -> None:
+        run_id = self.dice.choice(self.open_runs)
+        limits = RunLimits(iterations=self.dice.randint(1000, 2000))
+        await self.store.set_limits(run_id, limits, (LimitsChanged(limits=limits.given()),), wake=self.wake)
 
     async def do_retry(self) -> None:
         run_id = await self._commit(Status.FAILED)

@@ -14,6 +14,7 @@ import redis
 from agentq import Client, Settings
 from agentq._redis.keys import Keys
 from agentq.executors.queue import QueueWakeup
+from agentq.limits import RunLimits
 from agentq.messages import user_message
 from agentq.runs import Status
 from agentq.stores import _records
@@ -55,11 +56,11 @@ def written_by_lua() -> Iterator[str]:
 
 def written_by_records() -> set[str]:
     optional: dict[str, Any] = {"session_id": "s", "user_id": "u", "metadata": {"a": 1}, "idempotency_key": "k"}
-    optional |= {"parent_run_id": "P", "depth": 1}
+    optional |= {"parent_run_id": "P", "depth": 1, "limits": RunLimits(tokens=1)}
     new = NewRun(
         "R", "a", (user_message("x"),), model="mock", ttl_ms={"failed": 1}, tools=(), without=("retrieval",), **optional
     )
-    commit = Commit(Status.FAILED, (), EventBatch(1), 1, 1, 1, {}, 0, last_error="broken")
+    commit = Commit(Status.FAILED, (), EventBatch(1), 1, 1, 1, {}, 0, last_error="broken", counted=1)
     names = [*fields_of_new_run(new)[::2], *fields_of_commit(commit)[::2]]
     return {name.decode() if isinstance(name, bytes) else name for name in names}
 

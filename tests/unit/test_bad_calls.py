@@ -17,6 +17,7 @@ from agentq.errors import (
     RunNotFound,
     SessionNotFound,
 )
+from agentq.limits import RunLimits
 from agentq.messages import FilePart
 from agentq.stores.filters import RunFilter
 from agentq.stores.memory import MemoryStore
@@ -122,6 +123,10 @@ CALLS: list[tuple[str, dict[str, Any], type[AgentQError], str]] = [
     ("resume", {"run_id": "not a run"}, RunNotFound, NO_ID),
     ("resume", {"run_id": NOWHERE}, RunNotFound, GONE),
     ("resume", {"run_id": "RUN", "by": None}, InvalidInput, "by must be text"),
+    ("set_limits", {"run_id": "not a run", "limits": RunLimits()}, RunNotFound, NO_ID),
+    ("set_limits", {"run_id": NOWHERE, "limits": RunLimits()}, RunNotFound, GONE),
+    ("set_limits", {"run_id": "RUN", "limits": {"tokens": 5}}, InvalidInput, r"limits must be RunLimits\(...\)"),
+    ("set_limits", {"run_id": "RUN", "limits": RunLimits(), "by": 7}, InvalidInput, "by must be text"),
     ("sse", {"run_id": "not a run"}, RunNotFound, NO_ID),
     ("sse", {"run_id": NOWHERE}, RunNotFound, GONE),
     ("sse", {"run_id": "RUN", "after": "x"}, InvalidInput, "after must be the number of an event, not 'x'"),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from agentq.errors import StoreCorrupted
-from agentq.events import model
+from agentq.events import limits, model
 from agentq.events.encoding import decode_event, encode_event, is_delta, numbered
 from agentq.events.model import Event, FoldedRange, ReplyCompleted, TextDelta, ToolCalled
 from agentq.messages import Usage, user_message
@@ -20,6 +20,7 @@ KINDS: tuple[type[BaseModel], ...] = get_args(get_args(Event)[0])
 # One value for each field that must be given.
 REQUIRED: dict[str, Any] = {
     "agent": "calculator",
+    "allowed": 50_000,
     "answer": "did_not_happen",
     "arguments": {"a": [1, None, {"ü": "\U0001f600"}]},
     "attempt": 2,
@@ -32,12 +33,16 @@ REQUIRED: dict[str, Any] = {
     "iteration": 1,
     "kind": "tool_error",
     "last": 4,
+    "limit": "tokens",
+    "limits": {"tokens": 50_000},
     "max_error_retries": 10,
     "messages": (user_message("hi"),),
     "messages_after": 12,
     "messages_before": 40,
     "model": "anthropic:claude-opus-5-5",
     "name": "add_numbers",
+    "of": "the run",
+    "on_reached": "wait",
     "output": "It is 16.",
     "query": "Take 7 + 9",
     "reason": "recovered",
@@ -46,6 +51,7 @@ REQUIRED: dict[str, Any] = {
     "retries": 2,
     "strategy": "summary",
     "text": "naïve \U0001f469\u200d\U0001f680",
+    "used": 51_234,
     "tokens_after": 9_000,
     "tokens_before": 81_000,
     "turn": 1,
@@ -73,9 +79,9 @@ def test_types_are_unique_and_the_union_holds_every_class():
     assert len(set(types)) == len(types)
     defined = {
         thing
-        for thing in vars(model).values()
+        for thing in (*vars(model).values(), *vars(limits).values())
         if isinstance(thing, type) and issubclass(thing, BaseModel) and "type" in thing.model_fields
-        if thing.__module__ == model.__name__
+        if thing.__module__ in (model.__name__, limits.__name__)
     }
     assert defined == set(KINDS)
 

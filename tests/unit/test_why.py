@@ -43,6 +43,20 @@ GONE = queue(OURS, ahead=None)
 
 
 CASES: list[tuple[str, RunState, dict[str, Any], Code, str]] = [
+    (
+        "a limit of the run",
+        run(Status.WAITING, questions=(Question("", "", "the run has reached its limit tokens=5: 7 used", "limit"),)),
+        {},
+        Code.LIMIT_REACHED,
+        "it waits until it may use more: the run has reached its limit tokens=5: 7 used",
+    ),
+    (
+        "a limit that ends",
+        run(Status.WAITING, not_before_ms=NOW + 60_000, questions=(Question("", "", "u has reached it", "limit"),)),
+        {},
+        Code.LIMITED_FOR_NOW,
+        "it goes on in 1 m 00 s: u has reached it",
+    ),
     # it has ended
     (
         "completed",
@@ -459,6 +473,7 @@ def test_what_needs_help_says_what_to_do(case: tuple[str, RunState, dict[str, An
 
 NEEDS_HELP = {
     "paused",
+    "limit_reached",
     "waits_for_answer",
     "waits_for_approval",
     "waits_for_input",

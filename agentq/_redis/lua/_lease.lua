@@ -24,6 +24,11 @@ local function has_waited(state, now)
   return state.status == 'waiting' and number(state.not_before) > 0 and number(state.not_before) <= now
 end
 
+-- Whether a waiting run waits until it may use more.
+local function waits_for_limit(question)
+  return question and string.find(question, '"kind":"limit"', 1, true) ~= nil
+end
+
 -- Whether a waiting run waits for the end of another run, not for a person.
 local function waits_for_child(question)
   return question and string.find(question, '"kind":"child"', 1, true) ~= nil

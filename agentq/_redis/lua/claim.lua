@@ -77,7 +77,7 @@ end
 local function take(run_id, is_named)
   local run = key_of(run_id)
   local state = read(run, 'status', 'lease_until', 'agent', 'not_before', 'cancel', 'version', 'owner', 'fence', 'length',
-    'session', 'history', 'behind', 'recoveries', 'pause')
+    'session', 'history', 'behind', 'recoveries', 'pause', 'started', 'progressed')
   if has_waited(state, now) then
     state.status, state.not_before = requeue(prefix, run, run_id), '0'
   end
@@ -120,7 +120,7 @@ local function take(run_id, is_named)
   end
   local fence = redis.call('HINCRBY', run, 'fence', 1)
   redis.call('HSET', run, 'owner', owner, 'lease_until', int(now + lease_ms), 'phase', 'thinking', 'front', '',
-    'updated', int(now))
+    'updated', int(now), 'started', state.started or int(now), 'progressed', state.progressed or int(now))
   redis.call('ZADD', prefix .. ':due', int(now + lease_ms), run_id)
   set_status(prefix, run, run_id, state.status, 'running')
   if fence == 1 then

@@ -51,7 +51,7 @@ empty}, or
 -- @include values
 
 local prefix, run, run_id, fence, status = ARGV[1], KEYS[1], ARGV[2], ARGV[3], ARGV[5]
-local state = read(run, 'status', 'fence', 'committed', 'outcome', 'owner', 'signals', 'queue')
+local state = read(run, 'status', 'fence', 'committed', 'outcome', 'owner', 'signals', 'queue', 'iteration', 'progressed')
 if state.committed == fence then
   local done, seq, woken, next_id, parent_id = string.match(state.outcome, '^(%l+) (%d+) (%d) (%w*) ?(%w*)$')
   return {done, tonumber(seq), tonumber(woken), next_id, parent_id}
@@ -90,8 +90,10 @@ for _, item in ipairs(closing) do
 end
 local last = emit(run, KEYS[4], items, now)
 redis.call('HDEL', run, 'open')
+local progressed = fields[1] == 'iteration' and number(fields[2]) > number(state.iteration) and int(now) or state.progressed
 redis.call('HSET', run, 'committed', fence, 'writer', ARGV[11] == '1' and state.owner or '', 'length', redis.call('LLEN', KEYS[2]),
-  'owner', '', 'lease_until', '0', 'phase', '', 'recoveries', '0', 'updated', int(now), unpack(fields))
+  'owner', '', 'lease_until', '0', 'phase', '', 'recoveries', '0', 'updated', int(now), 'progressed',
+  progressed or int(now), unpack(fields))
 status = set_status(prefix, run, run_id, 'running', status)
 local woken, next_id, parent_id = 0, '', ''
 if status == 'paused' then

@@ -56,6 +56,8 @@ status = set_status(prefix, run, run_id, 'running', status)
 if rests then
   emit(run, KEYS[2], closing, now)
   redis.call('HSET', run, 'question', ARGV[7])
+  -- Its time without progress stands still: the next claim counts from there.
+  redis.call('HDEL', run, 'progressed')
   local within = tonumber(ARGV[9])
   redis.call('HSET', run, 'not_before', within > 0 and int(now + within) or '0')
   if within > 0 then

@@ -30,7 +30,7 @@ Returns {status, woken}, or
 -- @include finish
 
 local prefix, run, run_id, fence = ARGV[1], KEYS[1], ARGV[2], ARGV[3]
-local state = read(run, 'status', 'fence', 'retried', 'session', 'user', 'queue', 'iteration')
+local state = read(run, 'status', 'fence', 'retried', 'session', 'user', 'queue', 'iteration', 'usage')
 if not state.status then
   return -1
 end
@@ -55,11 +55,12 @@ end
 local contents, items = lists(5, 2)
 keep(prefix, run, run_id)
 call_many('RPUSH', KEYS[2], contents)
-redis.call('HDEL', run, 'cancel', 'lost', 'unsure', 'pause')
+redis.call('HDEL', run, 'cancel', 'lost', 'unsure', 'pause', 'started', 'progressed')
 redis.call('HINCRBY', run, 'retries', 1)
 redis.call('HINCRBY', run, 'signals', 1)
 redis.call('HSET', run, 'errors', '0', 'recoveries', '0', 'finished', '0', 'last_error', '', 'updated', int(now))
 redis.call('HSET', run, 'length', redis.call('LLEN', KEYS[2]), 'retried_at', state.iteration or '0')
+redis.call('HSET', run, 'retried_usage', state.usage or '')
 emit(run, KEYS[3], items, now)
 set_status(prefix, run, run_id, state.status, 'queued')
 local woken = 1

@@ -1,0 +1,150 @@
+"""The part of `StoreContract` that is about limits: what a run may use, and the times that they count from."""
+# ruff: noqa: S101
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from agentq.errors import RunNotFound
+from agentq.events.limits import LimitsChanged
+from agentq.limits import RunLimits
+from agentq.runs import LIMIT, Question, Status
+from agentq.stores.base import Claim, Rest, Retry, Store
+from agentq.testing._contract import (
+    GRACE_S,
+    PassTime,
+    batch,
+    claimed,
+    commit_of,
+    events_of,
+    queued,
+    reply_message,
+    running,
+    try_claim,
+    types_of,
+)
+
+if TYPE_CHECKING:
+    from agentq.events.stream import EventStream
+
+LIMITS = RunLimits(tokens=1000, cost_usd=0.25, wall_s=60, on_reached="wait")
+REACHED = Question(call_id="", tool="", text="the run has reached its limit", kind=LIMIT)
+CHANGED = (LimitsChanged(limits={"tokens": 2000}, by="ada"),)
+
+
+async def resting(store: Store, *, within_ms: int = 0) -> Claim:
+    """A run that waits until it may use more."""
+    claim = await running(store, limits=LIMITS)
+    await store.release(claim.lease, batch(1), rest=Rest((REACHED,), claim.run.signals, within_ms=within_ms))
+    return claim
+
+
+@pytest.mark.asyncio
+class LimitRules:
+    """What every store does with limits."""
+
+    async def test_a_run_has_the_limits_that_it_was_given(self, store: Store) -> None:
+        claim = await running(store, limits=LIMITS)
+        assert claim.run.limits == LIMITS
+        assert (await running(store)).run.limits is None
+
+    async def test_other_limits_queue_a_run_that_waited_for_them(self, store: Store, stream: EventStream) -> None:
+        claim = await resting(store)
+        run_id = claim.lease.run_id
+        more = RunLimits(tokens=2000)
+        assert (await store.set_limits(run_id, more, CHANGED)).status is Status.QUEUED
+        run = await store.read(run_id)
+        assert (run.limits, run.status, run.question) == (more, Status.QUEUED, None)
+        assert run.signals == claim.run.signals + 1
+        assert types_of(await events_of(stream, run_id))[-1] == "limits.changed"
+        assert (await claimed(store, run_id)).run.limits == more
+
+    async def test_the_same_limits_again_change_nothing(self, store: Store, stream: EventStream) -> None:
+        run_id = (await resting(store)).lease.run_id
+        await store.set_limits(run_id, RunLimits(tokens=2000), CHANGED)
+        before = await store.read(run_id), await events_of(stream, run_id)
+        assert (await store.set_limits(run_id, RunLimits(tokens=2000), CHANGED)).status is Status.QUEUED
+        assert (await store.read(run_id), await events_of(stream, run_id)) == before
+
+    async def test_a_worker_that_is_about_to_end_the_run_is_told(self, store: Store) -> None:
+        claim = await running(store, limits=LIMITS)
+        await store.set_limits(claim.lease.run_id, RunLimits(tokens=2000), CHANGED)
+        committed = await store.commit(claim.lease, commit_of(claim, Status.FAILED, last_error="too much"))
+        assert committed.status is Status.QUEUED
+
+    async def test_a_run_that_is_about_to_wait_looks_at_its_new_limits_first(self, store: Store) -> None:
+        claim = await running(store, limits=LIMITS)
+        await store.set_limits(claim.lease.run_id, RunLimits(tokens=2000), CHANGED)
+        released = await store.release(claim.lease, batch(1), rest=Rest((REACHED,), claim.run.signals))
+        assert released.status is Status.QUEUED
+
+    async def test_a_run_that_has_ended_gets_no_event_and_keeps_them_for_a_retry(
+        self, store: Store, stream: EventStream
+    ) -> None:
+        claim = await running(store, limits=LIMITS)
+        run_id = claim.lease.run_id
+        await store.commit(claim.lease, commit_of(claim, Status.FAILED, last_error="too much"))
+        before = await events_of(stream, run_id)
+        assert (await store.set_limits(run_id, RunLimits(tokens=2000), CHANGED)).status is Status.FAILED
+        assert await events_of(stream, run_id) == before
+        await store.retry(run_id, Retry((await store.read(run_id)).fence))
+        assert (await claimed(store, run_id)).run.limits == RunLimits(tokens=2000)
+
+    async def test_limits_of_no_run_are_refused(self, store: Store) -> None:
+        with pytest.raises(RunNotFound):
+            await store.set_limits("01JD3ZK8W5Q0X9V7T2M4N6P8RA", LIMITS)
+
+    async def test_a_limit_that_ends_lets_the_run_go_on_by_itself(self, store: Store, pass_time: PassTime) -> None:
+        run_id = (await resting(store, within_ms=1_000)).lease.run_id
+        assert await try_claim(store, run_id) == ()
+        await pass_time(1.1)
+        assert len(await try_claim(store, run_id)) == 1
+
+    async def test_time_counts_from_the_first_claim(self, store: Store, pass_time: PassTime) -> None:
+        run_id = await queued(store)
+        assert (await store.read(run_id)).started_ms == 0
+        await pass_time(GRACE_S)
+        first = await claimed(store, run_id)
+        assert first.run.started_ms == first.run.updated_ms > first.run.created_ms
+        await store.commit(first.lease, commit_of(first, Status.QUEUED, reply_message("a")))
+        await pass_time(GRACE_S)
+        second = await claimed(store, run_id)
+        assert second.run.started_ms == first.run.started_ms
+
+    async def test_progress_is_a_commit_that_came_further(self, store: Store, pass_time: PassTime) -> None:
+        claim = await running(store)
+        run_id = claim.lease.run_id
+        assert claim.run.progressed_ms == claim.run.started_ms
+        await pass_time(1.0)
+        await store.commit(claim.lease, commit_of(claim, iteration=0, errors=1))
+        assert (await store.read(run_id)).progressed_ms == claim.run.started_ms
+        claim = await claimed(store, run_id)
+        await store.commit(claim.lease, commit_of(claim, Status.QUEUED, reply_message("a")))
+        state = await store.read(run_id)
+        assert state.progressed_ms == state.updated_ms > claim.run.started_ms
+
+    async def test_the_time_without_progress_begins_anew_when_a_run_has_waited(
+        self, store: Store, pass_time: PassTime
+    ) -> None:
+        first = await resting(store)
+        run_id = first.lease.run_id
+        await pass_time(GRACE_S)
+        await store.set_limits(run_id, RunLimits(), CHANGED)
+        claim = await claimed(store, run_id)
+        assert claim.run.progressed_ms == claim.run.updated_ms > first.run.progressed_ms
+        assert claim.run.started_ms == first.run.started_ms
+
+    async def test_a_retry_begins_anew_with_what_was_used_and_with_the_time(
+        self, store: Store, pass_time: PassTime
+    ) -> None:
+        first = await running(store)
+        run_id = first.lease.run_id
+        usage = {"input_tokens": 70, "output_tokens": 7}
+        await store.commit(first.lease, commit_of(first, Status.FAILED, usage=usage, last_error="too much"))
+        await pass_time(GRACE_S)
+        await store.retry(run_id, Retry(first.lease.fence))
+        claim = await claimed(store, run_id)
+        assert claim.run.retried_usage == usage
+        assert claim.run.started_ms == claim.run.progressed_ms == claim.run.updated_ms > first.run.started_ms

@@ -52,9 +52,10 @@ def effect_of(call: ToolCallPart) -> Effect:
 
 def see(**given: Any) -> View:
     """A view; fields of the run may be given among its own."""
-    of_run = {name: given.pop(name) for name in tuple(given) if name in RunState.__dataclass_fields__}
+    of_run = {name for name in RunState.__dataclass_fields__ if name not in View.__dataclass_fields__}
+    changed = {name: given.pop(name) for name in tuple(given) if name in of_run}
     whole: dict[str, Any] = {"messages": ASKED, "steps": Steps(), "limits": LIMITS, "effect_of": effect_of} | given
-    return View(run=replace(RUN, **of_run), **whole)
+    return View(run=replace(RUN, **changed), **whole)
 
 
 def answer(text: str = "16", stop_reason: StopReason = StopReason.END) -> Message:

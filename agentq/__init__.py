@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         Conflict,
         InvalidInput,
         NotWaiting,
+        PolicyRefused,
         RunCancelled,
         RunFailed,
         RunNotFound,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from agentq.limits import RunLimits
     from agentq.loop import Agent
     from agentq.loop.class_agent import agent
+    from agentq.loop.hooks import HookContext, Hooks, RunEnd
     from agentq.results import RunResult
     from agentq.settings import Settings
     from agentq.tools.behaviour import Permission, Reconciled
@@ -62,15 +64,19 @@ __all__ = [
     "Fact",
     "File",
     "FileRetriever",
+    "HookContext",
+    "Hooks",
     "InvalidInput",
     "NotWaiting",
     "Passage",
     "Permission",
+    "PolicyRefused",
     "RateLimit",
     "Reconciled",
     "Retrieval",
     "Retriever",
     "RunCancelled",
+    "RunEnd",
     "RunFailed",
     "RunLimits",
     "RunNotFound",
@@ -107,15 +113,19 @@ _HOMES = {
     "Fact": "context.memory",
     "File": "attachments",
     "FileRetriever": "context.files",
+    "HookContext": "loop.hooks",
+    "Hooks": "loop.hooks",
     "InvalidInput": "errors",
     "NotWaiting": "errors",
     "Passage": "context.retrieval",
     "Permission": "tools.behaviour",
+    "PolicyRefused": "errors",
     "RateLimit": "tools.rates",
     "Reconciled": "tools.behaviour",
     "Retrieval": "context.retrieval",
     "Retriever": "context.retrieval",
     "RunCancelled": "errors",
+    "RunEnd": "loop.hooks",
     "RunFailed": "errors",
     "RunLimits": "limits",
     "RunNotFound": "errors",

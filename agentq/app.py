@@ -17,6 +17,7 @@ from agentq.errors import Conflict, InvalidInput, LeaseLost, RunNotFound, StoreU
 from agentq.executors.local import LocalExecutor
 from agentq.intake import NOTHING, check_tools, new_run
 from agentq.loop import Agent, Loop, settle_cancelled
+from agentq.loop.hooks import Hooks, checked_hooks
 from agentq.loop.toolbox import close_sources
 from agentq.providers.base import check_model_settings, media_types_of
 from agentq.providers.registry import in_use, resolve
@@ -55,6 +56,7 @@ class AgentQ:
     `store` and `executor` choose others than the defaults: Redis and RQ for workers and clients, memory and tasks of
     this event loop for `run`. `models` maps provider names to `Provider` objects of your own. `secrets` are those that
     tools ask for, by name, or a function that gives the secret of a name; without it they are environment variables.
+    `hooks` are asked about the runs of all agents, after the agent's own.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class AgentQ:
         executor: Executor | None = None,
         models: Mapping[str, Provider] | None = None,
         secrets: Mapping[str, str] | Callable[[str], str | None] | None = None,
+        hooks: Hooks | Sequence[Hooks] = (),
     ) -> None:
         self.settings = settings or Settings.load()
         given = [Agent.of(each) for each in agents]
@@ -81,6 +84,7 @@ class AgentQ:
         self.stream: EventStream | None = stream or getattr(self.store, "stream", None)
         self.executor = executor
         self._models = dict(models or {})
+        self._hooks = checked_hooks(hooks)
         self._secret: Callable[[str], str | None] = _secrets_by_name(secrets)
         # What `run` remembers of sessions where there is no store: their transcripts, and whose turn it is in each.
         self._sessions = MemorySessions(SystemClock().now_ms)
@@ -155,6 +159,7 @@ class AgentQ:
             resolve_model=self._resolve,
             secret=self._secret,
             can_be_told=can_be_told,
+            hooks=self._hooks,
         )
 
     def _check_model(self, agent: Agent, model: str) -> Provider:

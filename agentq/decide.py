@@ -333,6 +333,7 @@ def _refusal(reply: Message) -> str:
 _NOTES = {
     NoteKind.PROVIDER_ERROR: "The last model call failed ({error}). Go on from where you were.",
     NoteKind.CONTEXT_ERROR: "The model could not be asked ({error}). Go on from where you were.",
+    NoteKind.HOOK_ERROR: "The last turn was stopped ({error}). Go on from where you were.",
     NoteKind.REFUSED: "Your last reply was not accepted ({error}). Answer the request in another way.",
     NoteKind.OUTPUT_INVALID: "Your answer does not have the form that was asked for ({error}). Give it again, whole.",
     NoteKind.TOOL_ERROR: "A tool failed ({error}). Correct the call, use another tool, or go on without it.",

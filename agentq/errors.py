@@ -32,6 +32,7 @@
     ├── StoreCorrupted             stored data that this version cannot read
     ├── ForeignJob                 an RQ job that is not a wake-up of ours
     ├── ContextError               what the model is to be told could not be put together
+    ├── PolicyRefused              a hook's way to say no
     ├── ProviderError              a model call failed
     └── ToolError                  a tool's way to say what went wrong
         ├── InvalidArguments       the model's arguments do not fit the tool's parameters
@@ -187,6 +188,10 @@ class ForeignJob(AgentQError):
 
 class ContextError(AgentQError):
     """What the model is to be told could not be put together."""
+
+
+class PolicyRefused(AgentQError):
+    """A hook refused. A critical hook about the model raises this to end the run as failed, with these words."""
 
 
 class ProviderError(AgentQError):

@@ -68,6 +68,7 @@ class NoteKind(StrEnum):
 
     PROVIDER_ERROR = "provider_error"
     CONTEXT_ERROR = "context_error"
+    HOOK_ERROR = "hook_error"
     REFUSED = "refused"
     TOOL_ERROR = "tool_error"
     OUTPUT_INVALID = "output_invalid"

@@ -64,6 +64,7 @@ EXIT_CODES: Mapping[type[errors.AgentQError], ExitCode] = {
     errors.StoreCorrupted: ExitCode.FAILED,
     errors.ForeignJob: ExitCode.FAILED,
     errors.ContextError: ExitCode.FAILED,
+    errors.PolicyRefused: ExitCode.FAILED,
     errors.ProviderError: ExitCode.FAILED,
     errors.ToolError: ExitCode.FAILED,
 }

@@ -39,6 +39,7 @@ from agentq.events.model import (
     RunStarted,
     RunWaiting,
     TextDelta,
+    TextRedacted,
     ToolCalled,
     ToolFailed,
     ToolFinished,
@@ -124,7 +125,7 @@ class Renderer:
                 self._retrieved(event)
             case ContextCompacted():
                 self._compacted(event)
-            case AttemptReset():
+            case AttemptReset() | TextRedacted():
                 self._reset(event)
             case ToolCalled():
                 self._called(event)
@@ -192,11 +193,13 @@ class Renderer:
         if event.stop_reason is StopReason.MAX_TOKENS:
             self._page.line(self._page.style("! cut off: the model reached its token limit", "yellow"))
 
-    def _reset(self, event: AttemptReset) -> None:
+    def _reset(self, event: AttemptReset | TextRedacted) -> None:
         """Say that what was shown of a reply is void; a viewer who came later was shown nothing of it."""
         self._tell_rest()
         self._page.close()
-        if self._seen.is_reply_open:
+        if isinstance(event, TextRedacted):
+            self._page.line(self._page.style("↺ a hook changed the reply; this is what is kept:", "dim"))
+        elif self._seen.is_reply_open and event.reason != "redacted":
             reason = f": {one_line(event.reason)}" if event.reason else ""
             self._page.line(self._page.style(f"↺ the reply was started again{reason}", "dim"))
         self._seen.is_reply_open = self._seen.has_streamed = False

@@ -82,6 +82,13 @@ class ReplyCompleted(_Event):
     deltas: tuple[FoldedRange, ...] = ()
 
 
+class TextRedacted(_Event):
+    """A hook changed what is stored of a reply. What was streamed of it is void; `reply.completed` has what is kept."""
+
+    type: Literal["text.redacted"] = "text.redacted"
+    turn: int
+
+
 class AttemptReset(_Event):
     """The deltas from `first` to `last` belong to a reply that was given up; forget what they said.
 
@@ -350,6 +357,7 @@ Event = Annotated[
     | TextDelta
     | ReasoningDelta
     | ReplyCompleted
+    | TextRedacted
     | AttemptReset
     | ModelRetried
     | ModelReplaced

@@ -16,6 +16,7 @@ from agentq.decide import Limits
 from agentq.errors import InvalidInput
 from agentq.limits import RunLimits
 from agentq.loop.children import tool_of
+from agentq.loop.hooks import Hooks, checked_hooks
 from agentq.loop.remembering import MEMORY_TOOLS
 from agentq.loop.toolbox import Toolbox, find_tools
 from agentq.output import OutputType
@@ -56,6 +57,7 @@ class Agent:
     `max_iterations` counts turns that made progress, `max_error_retries` consecutive turns that failed.
     `retry_backoff_s` is the first wait after a model call failed; it doubles up to 30 s.
     `limits` say what one run may use, where it does not say so itself.
+    `hooks` are functions for policy; those of the app are asked after them.
     `ttl_s` is how long its runs are kept when they have ended: one length, or a mapping such as `{"failed": 3600}`.
     """
 
@@ -75,6 +77,7 @@ class Agent:
     memory: Memory | None = None
     compaction: Compaction | None = None
     limits: RunLimits | None = None
+    hooks: Hooks | Sequence[Hooks] = ()
 
     def __post_init__(self) -> None:
         check_name(self.name, field="name")
@@ -94,6 +97,7 @@ class Agent:
         if self.limits is not None and not isinstance(self.limits, RunLimits):
             raise InvalidInput(f"limits must be RunLimits(...), not {self.limits!r}", field="limits")
         object.__setattr__(self, "_retrieval", checked_retrieval(self.retriever))
+        object.__setattr__(self, "hooks", checked_hooks(self.hooks))
         object.__setattr__(self, "_models", tuple(dict.fromkeys(models)))
         object.__setattr__(self, "_output", None if self.output_type is None else OutputType(self.output_type))
         for name, least in _AT_LEAST.items():

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from agentq.loop.briefing import Briefing
     from agentq.loop.calls import Calls
     from agentq.loop.loop import Loop
+    from agentq.loop.policy import Policy
     from agentq.loop.writer import StepWriter
     from agentq.providers.base import Provider
     from agentq.runs import RunState
@@ -41,7 +42,14 @@ class Asking:
     """Asks for one reply of a run. `run` is what the run's state is now; `calls` may begin while the model streams."""
 
     def __init__(
-        self, loop: Loop, agent: Agent, calls: Calls, briefing: Briefing, run: RunState, writer: StepWriter
+        self,
+        loop: Loop,
+        agent: Agent,
+        calls: Calls,
+        briefing: Briefing,
+        run: RunState,
+        writer: StepWriter,
+        policy: Policy,
     ) -> None:
         self._loop = loop
         self._agent = agent
@@ -49,14 +57,15 @@ class Asking:
         self._run = run
         self._writer = writer
         self._briefing = briefing
+        self._policy = policy
         self._builder = ReplyBuilder()
         self._instructions = Instructions()
 
     async def reply(self) -> Message:
-        """The reply of the first model that gives one. A run that names a model of its own has no other.
+        """The reply of the first model that gives one, as it is stored. A run that names a model has no other.
 
         Raises what the last of them raised, or what an earlier one did where only that may pass: a run can wait for it.
-        Raises `ContextError` where the instructions cannot be put together, and then asks none.
+        Raises `ContextError` where the instructions cannot be put together, and then asks none; and `HookFailed`.
         """
         self._instructions = await self._briefing.instructions(self._run, self._calls.toolbox.specs)
         models = (self._run.model,) if self._run.model else self._agent.models
@@ -64,7 +73,7 @@ class Asking:
         passing: ProviderError | None = None
         for model, following in zip(models, (*models[1:], None), strict=True):
             try:
-                return await self._ask(model)
+                return await self._policy.heard(await self._ask(model))
             except ProviderError as error:
                 if following is None:
                     if passing is None or error.retryable:
@@ -95,7 +104,7 @@ class Asking:
 
     async def _ask(self, model: str) -> Message:
         provider, name = self._loop.provider(model)
-        stream = provider.stream(await self._request(provider, name, model))
+        stream = provider.stream(await self._policy.before_model(await self._request(provider, name, model)))
         try:
             async for given in stream:
                 chunk = storable(given)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from agentq.loop.agent import Agent
     from agentq.loop.interrupts import Interrupts
     from agentq.loop.loop import Loop
+    from agentq.loop.policy import Policy
     from agentq.loop.writer import StepWriter
     from agentq.messages import Usage
     from agentq.runs import RunState
@@ -28,10 +29,12 @@ if TYPE_CHECKING:
 class Briefing:
     """Puts it together, and says what of it is to be kept."""
 
-    def __init__(self, loop: Loop, agent: Agent, claim: Claim, writer: StepWriter, interrupts: Interrupts) -> None:
+    def __init__(
+        self, loop: Loop, agent: Agent, claim: Claim, writer: StepWriter, interrupts: Interrupts, policy: Policy
+    ) -> None:
         self._prompt = agent.prompt
         self._retrieving = Retrieving(agent.retrieval, claim, writer, loop.clock)
-        self._compacting = Compacting(loop, agent, claim, writer)
+        self._compacting = Compacting(loop, agent, claim, writer, policy)
         self._remembering = Remembering(
             agent.memory, claim, loop.store, clock=loop.clock, interrupts=interrupts, is_lost=lambda: writer.closed
         )

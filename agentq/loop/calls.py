@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from agentq.loop.agent import Agent
     from agentq.loop.interrupts import Interrupts
     from agentq.loop.loop import Loop
+    from agentq.loop.policy import Policy
     from agentq.loop.toolbox import Toolbox
     from agentq.loop.writer import StepWriter
     from agentq.messages import ToolCallPart
@@ -66,6 +67,7 @@ class Calls:
         writer: StepWriter,
         interrupts: Interrupts,
         loop: Loop,
+        policy: Policy,
     ) -> None:
         self.steps = dict(steps)
         self.toolbox = toolbox
@@ -90,11 +92,14 @@ class Calls:
         self._parts = Parts(loop, run, journal, writer)
         self._waits = Waits(loop, run, writer, self.steps, self._parts)
         self._admission = Admission(loop, run, writer)
-        self._children = Children(loop, run, writer)
+        self._children = Children(loop, run, writer, policy)
+        self._policy = policy
         self._contexts = Contexts(loop, run, writer, self._report, self._parts)
-        self._collecting = Collecting(run, self.steps, self._children, self._waits, self._keeping, self._tool_named)
-        self._settling = Settling(self.steps, interrupts, self._contexts, self._keeping, writer, loop.settings)
-        self._gates = Gates(interrupts, self._contexts, self._admission, self._waits, self._parts)
+        self._collecting = Collecting(
+            run, self.steps, self._children, self._waits, self._keeping, self._tool_named, policy
+        )
+        self._settling = Settling(self.steps, interrupts, self._contexts, self._keeping, writer, loop.settings, policy)
+        self._gates = Gates(interrupts, self._contexts, self._admission, self._waits, self._parts, policy)
 
     def _tool_named(self, name: str) -> Tool | None:
         return self.toolbox.named(name)
@@ -130,7 +135,7 @@ class Calls:
             tool is not None
             and tool.effect == "none"
             and call.arguments_error is None
-            and not tool.behaviour.is_gated
+            and not self._gates.concern(tool)
             and self._interrupts.current is None
             and self.is_safe(call)
         )
@@ -156,19 +161,17 @@ class Calls:
         for plan in decision.calls:
             await self._contexts.prepare(self.toolbox.named(plan.call.name))
         for group in batches([plan.call for plan in decision.calls], self.is_safe):
-            if self._interrupts.current is not None or (self._has_resting and not self.is_safe(group[0])):
+            # One that rested and is made now must not wait for itself.
+            rests = any(step.rests for call_id, step in self.steps.items() if call_id not in planned)
+            if self._interrupts.current is not None or (rests and not self.is_safe(group[0])):
                 return
             if self.put_off is not None:
                 return
             if len(group) == 1:
-                await self._make_one(planned[group[0].call_id])
+                await self._make_one(planned.pop(group[0].call_id))
                 self._siblings = Siblings()
             else:
-                await self._make_together([planned[call.call_id] for call in group])
-
-    @property
-    def _waits_for_child(self) -> bool:
-        return any(step.child is not None and step.result is None for step in self.steps.values())
+                await self._make_together([planned.pop(call.call_id) for call in group])
 
     async def _make_together(self, plans: Sequence[PlannedCall]) -> None:
         """Make calls, so many at once; if one raises (the lease is lost), wait for the others before raising it."""
@@ -193,10 +196,6 @@ class Calls:
             self._safe[call.call_id] = is_safe_beside_others(self.toolbox.named(call.name), call)
         return self._safe[call.call_id]
 
-    @property
-    def _has_resting(self) -> bool:
-        return any(step.rests for step in self.steps.values())
-
     async def _make_one(self, plan: PlannedCall) -> None:
         """Bring one call as far as it comes: to its result, to a rest, or to where an interrupt stops it."""
         stands = self.steps.get(plan.call.call_id)
@@ -208,7 +207,7 @@ class Calls:
             return
         tool = self.toolbox.named(plan.call.name) if plan.call.arguments_error is None else None
         arguments: Mapping[str, Any] | None = None
-        if tool is not None and tool.behaviour.is_gated:
+        if tool is not None and self._gates.concern(tool):
             passed = await self._gates.ask(plan, tool, flag, was_begun=was_begun)
             if not isinstance(passed, Passed):
                 await self._stop_at_gate(plan, step, passed, was_begun=was_begun)
@@ -356,6 +355,7 @@ class Calls:
         """Keep what came of a call. `was_begun`: an earlier worker may have made it."""
         self.made += 1
         self._left -= 1
+        outcome = await self._policy.after_tool(plan.call, outcome)
         result, contents = self._keeping.within_limit(outcome.result), outcome.contents
         if was_begun and not outcome.entered:
             # The tool is gone, takes other arguments or refuses them now: what the earlier attempt did stands.

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from agentq.loop.agent import Agent
     from agentq.loop.loop import Loop
+    from agentq.loop.policy import Policy
     from agentq.loop.writer import StepWriter
     from agentq.messages import ToolCallPart
     from agentq.runs import RunState
@@ -54,10 +55,11 @@ def tool_of(agent: Agent, name: str, description: str) -> Tool:
 class Children:
     """The runs that the calls of one iteration start and wait for."""
 
-    def __init__(self, loop: Loop, run: RunState, writer: StepWriter) -> None:
+    def __init__(self, loop: Loop, run: RunState, writer: StepWriter, policy: Policy) -> None:
         self._loop = loop
         self._run = run
         self._writer = writer
+        self._policy = policy
 
     def arguments_of(self, call: ToolCallPart, tool: Tool) -> dict[str, Any] | CallOutcome:
         """The arguments, or why the call starts no run."""
@@ -108,7 +110,10 @@ class Children:
         try:
             if tool is None or tool.agent is None:
                 raise RunNotFound.of(_ids.child_run_id(call.call_id))
-            await self.start(call, tool.agent, tool.bind(call.arguments))
+            asked = await self._policy.before_tool(call)
+            if isinstance(asked, CallOutcome):
+                return asked
+            await self.start(asked, tool.agent, tool.bind(asked.arguments))
         except RunNotFound as error:
             logger.warning("%s", error, extra={"run_id": self._run.run_id, "call_id": call.call_id})
             return CallOutcome(unknown_result(call), raised=False, duration_ms=0)

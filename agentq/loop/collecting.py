@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from agentq.loop.children import Children
     from agentq.loop.keeping import Keeping
+    from agentq.loop.policy import Policy
     from agentq.loop.waits import Waits
     from agentq.messages import ToolCallPart
     from agentq.runs import Question, RunState
@@ -32,6 +33,7 @@ class Collecting:
         waits: Waits,
         keeping: Keeping,
         tool_named: Callable[[str], Tool | None],
+        policy: Policy,
     ) -> None:
         self._run = run
         self._steps = steps
@@ -39,6 +41,7 @@ class Collecting:
         self._waits = waits
         self._keeping = keeping
         self._tool_named = tool_named
+        self._policy = policy
 
     async def look(self, calls: Sequence[ToolCallPart]) -> tuple[Rest | None, int]:
         """How the run rests if nothing has come, and how many results were taken."""
@@ -60,6 +63,7 @@ class Collecting:
         outcome = await self._children.outcome(call, self._tool_named(call.name), step)
         if outcome is None:
             return False
+        outcome = await self._policy.after_tool(call, outcome)
         result = self._keeping.within_limit(outcome.result)
         finished = step.model_copy(update={"result": result, "raised": outcome.raised})
         await self._keeping.journal(result, finished, outcome.duration_ms)

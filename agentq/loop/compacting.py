@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from agentq.decide import Finish
     from agentq.loop.agent import Agent
     from agentq.loop.loop import Loop
+    from agentq.loop.policy import Policy
     from agentq.loop.writer import StepWriter
     from agentq.messages import Message
     from agentq.runs import RunState
@@ -57,11 +58,12 @@ class View:
 class Compacting:
     """What one iteration knows of what the model reads less of."""
 
-    def __init__(self, loop: Loop, agent: Agent, claim: Claim, writer: StepWriter) -> None:
+    def __init__(self, loop: Loop, agent: Agent, claim: Claim, writer: StepWriter, policy: Policy) -> None:
         self._loop = loop
         self._agent = agent
         self._claim = claim
         self._writer = writer
+        self._policy = policy
         # What was done in this iteration, and does not stand in the transcript yet.
         self._pending = journaled_record(claim.journal, claim.run.run_id)
         # Messages are left out because no model could sum them up; if the next call fails too, none are.
@@ -179,7 +181,7 @@ class Compacting:
             run_id=run.run_id,
         )
         builder = ReplyBuilder()
-        stream = provider.stream(request)
+        stream = provider.stream(await self._policy.before_model(request))
         try:
             async for given in stream:
                 chunk = storable(given)

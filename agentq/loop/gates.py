@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agentq.loop.waits import needs_approval
+from agentq.messages import ToolCallPart
 from agentq.steps import APPROVAL, Wait, arguments_hash, read_approval
 from agentq.tools.execution import AskFirst, CallOutcome, bound_or_outcome, check_call, refused
 
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from agentq.loop.contexts import Contexts
     from agentq.loop.durable import Parts
     from agentq.loop.interrupts import Interrupts
+    from agentq.loop.policy import Policy
     from agentq.loop.waits import Waits
-    from agentq.messages import ToolCallPart
     from agentq.steps import Approval
     from agentq.tools.function import Tool
 
@@ -39,13 +40,24 @@ class Gates:
     """The gates of one iteration."""
 
     def __init__(
-        self, interrupts: Interrupts, contexts: Contexts, admission: Admission, waits: Waits, parts: Parts
+        self,
+        interrupts: Interrupts,
+        contexts: Contexts,
+        admission: Admission,
+        waits: Waits,
+        parts: Parts,
+        policy: Policy,
     ) -> None:
         self._interrupts = interrupts
         self._contexts = contexts
         self._admission = admission
         self._waits = waits
         self._parts = parts
+        self._policy = policy
+
+    def concern(self, tool: Tool) -> bool:
+        """Whether a call of the tool has anything to pass."""
+        return tool.behaviour.is_gated or self._policy.has("before_tool")
 
     async def ask(
         self, plan: PlannedCall, tool: Tool, flag: threading.Event, *, was_begun: bool
@@ -62,6 +74,11 @@ class Gates:
             return refused(call, _denied(call, approval))
         if approval is not None and approval.arguments is not None:
             call = call.model_copy(update={"arguments": approval.arguments})
+        if self._policy.has("before_tool"):
+            asked_hooks = await self._interrupts.run(self._policy.before_tool(call), "none", flag)
+            if not isinstance(asked_hooks, ToolCallPart):
+                return asked_hooks
+            call = asked_hooks
         passed = Passed(call)
         is_allowed = was_begun or approval is not None
         if behaves.has_checks:

@@ -8,13 +8,9 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from agentq import _json
 from agentq.decide import Ask, Await, CallModel, Failure, Finish, Hold, RunCalls, Settle, View, decide
 from agentq.errors import (
-    AgentQError,
-    ContextError,
     LeaseLost,
-    ProviderError,
     RunNotFound,
     StoreCorrupted,
     StoreUnavailable,
@@ -24,6 +20,7 @@ from agentq.loop.answering import question_about
 from agentq.loop.asking import Asking
 from agentq.loop.briefing import Briefing
 from agentq.loop.calls import Calls
+from agentq.loop.failing import failure_of
 from agentq.loop.finishing import TimesToLive, commit_of, turn_events
 from agentq.loop.interrupts import Interrupt, Interrupts
 from agentq.loop.limiting import Limiting, resting_at
@@ -31,7 +28,7 @@ from agentq.loop.losses import Losses, report_loss
 from agentq.loop.toolbox import NO_TOOLS, Toolbox
 from agentq.loop.waking import wake_or_leave
 from agentq.loop.writer import StepWriter, patiently
-from agentq.messages import Message, NoteKind, ReasoningPart, StopReason, Usage, encode_message
+from agentq.messages import Message, ReasoningPart, StopReason, Usage, encode_message
 from agentq.runs import LIMIT, TIMER, Question, Status
 from agentq.steps import REPLY, Steps, read_steps
 from agentq.stores.base import Rest, StepRecord
@@ -45,8 +42,6 @@ if TYPE_CHECKING:
     from agentq.stores.base import Claim, EventBatch, Lease
 
 logger = logging.getLogger(__name__)
-# What a provider asks for beyond this is a mistake in a unit.
-_LONGEST_WAIT_S = 86_400.0
 OutcomeKind = Literal["committed", "released", "lost", "failed_to_store"]
 
 
@@ -96,7 +91,8 @@ class Iteration:
         self._reply = steps.reply
         self._reply_is_journaled = steps.reply is not None
         self._toolbox = agent.toolbox(claim.run)
-        self._briefing = Briefing(loop, agent, claim, self._writer, self._interrupts)
+        self._policy = loop.policy(agent, claim.run, self._writer)
+        self._briefing = Briefing(loop, agent, claim, self._writer, self._interrupts, self._policy)
         self._calls = Calls(
             claim.run,
             agent,
@@ -106,6 +102,7 @@ class Iteration:
             self._writer,
             self._interrupts,
             loop,
+            self._policy,
         )
 
     def _read_steps(self) -> Steps:
@@ -242,6 +239,8 @@ class Iteration:
             self._partial = None
             if self._reply is None:
                 await self._writer.void_reply("restarted")
+        else:
+            self._partial = await self._policy.left(self._partial)
 
     # --- the model
 
@@ -252,21 +251,13 @@ class Iteration:
         if toolbox.problem is not None:
             self._failure = Failure(toolbox.problem)
             return
-        asking = Asking(self._loop, self._agent, self._calls, self._briefing, self._run, self._writer)
+        asking = Asking(self._loop, self._agent, self._calls, self._briefing, self._run, self._writer, self._policy)
         try:
             reply = await self._interrupts.run(asking.reply(), "none")
         except (LeaseLost, RunNotFound, StoreUnavailable):
             raise  # no fault of the turn
-        except ProviderError as error:
-            self._failure = Failure(_json.storable(str(error)), error.retryable, _wait_ms(error))
-        except ContextError as error:
-            logger.warning("run %s: %s", self._run.run_id, error, exc_info=error, extra={"run_id": self._run.run_id})
-            self._failure = Failure(_json.storable(str(error)), kind=NoteKind.CONTEXT_ERROR)
-        except AgentQError as error:
-            self._failure = Failure(_json.storable(str(error)), retryable=False)
-        except Exception as error:
-            logger.exception("provider of run %s raised", self._run.run_id, extra={"run_id": self._run.run_id})
-            self._failure = Failure(_json.storable(f"{type(error).__name__}: {error}"))
+        except Exception as error:  # noqa: BLE001 - a provider of a user may raise anything
+            self._failure = failure_of(error, self._run.run_id)
         else:
             if reply is None:
                 self._partial = asking.partial()
@@ -330,6 +321,8 @@ class Iteration:
             await wake_or_leave(loop, committed.next_run_id, commit.delay_ms)
         if committed.parent_run_id is not None:
             await wake_or_leave(loop, committed.parent_run_id)
+        if committed.status is finish.status:
+            await self._policy.ended(finish.status, commit.closing)
         return self._outcome("committed", committed.status, finish.reason)
 
     async def _release(self) -> Outcome:
@@ -384,12 +377,6 @@ class Iteration:
             self._claim.lease,
             self._calls.had_effects,
         )
-
-
-def _wait_ms(error: ProviderError) -> int | None:
-    """How long the provider asked to wait; what is no length of time counts as not asked."""
-    wait_s = error.retry_after_s
-    return int(min(wait_s, _LONGEST_WAIT_S) * 1000) if wait_s is not None and 0 <= wait_s < math.inf else None
 
 
 def _has_a_time(rest: Rest) -> bool:

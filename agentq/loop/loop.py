@@ -13,7 +13,9 @@ from agentq.loop.compacting import journaled_record, keep_record
 from agentq.loop.files import Files
 from agentq.loop.finishing import TimesToLive, commit_of, turn_events
 from agentq.loop.holding import carry_out
+from agentq.loop.hooks import checked_hooks
 from agentq.loop.iteration import Iteration, Outcome
+from agentq.loop.policy import Policy
 from agentq.loop.records import Records
 from agentq.loop.resting import Resting
 from agentq.providers.registry import resolve
@@ -23,11 +25,14 @@ from agentq.stores._memory_shared import MemoryShared
 from agentq.stores.base import Claim, EventBatch, Store, Wakeup
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from agentq.executors.base import Executor
     from agentq.loop.agent import Agent
+    from agentq.loop.hooks import Hooks
+    from agentq.loop.writer import StepWriter
     from agentq.providers.base import Provider
+    from agentq.runs import RunState
     from agentq.settings import Settings
     from agentq.stores.values import Shared
 
@@ -46,6 +51,7 @@ class Loop:
         resolve_model: Callable[[str], tuple[Provider, str]] = resolve,
         secret: Callable[[str], str | None] = variable,
         can_be_told: bool = True,
+        hooks: Sequence[Hooks] = (),
     ) -> None:
         self.agents = agents
         self.store = store
@@ -56,6 +62,7 @@ class Loop:
         self.secret = secret
         # Whether anybody outside can say something to a run: decide on a call, answer, signal.
         self.can_be_told = can_be_told
+        self._hooks = tuple(hooks)
         # A store without such shares nothing with other workers.
         self.shared: Shared = getattr(store, "shared", None) or MemoryShared(self.clock.now_ms)
         self.files = Files(store)
@@ -70,6 +77,10 @@ class Loop:
 
     def budgets(self, agent: Agent) -> Limits:
         return agent.budgets(self.settings.max_recoveries)
+
+    def policy(self, agent: Agent, run: RunState, writer: StepWriter) -> Policy:
+        """The hooks that are asked about a run: those of its agent, then those of the app, which have the last word."""
+        return Policy((*checked_hooks(agent.hooks), *self._hooks), run, writer)
 
     def begin(self, claim: Claim) -> Iteration:
         """The iteration of a claimed run. Raises KeyError when the run's agent is not here: claim by `agents`."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from agentq.loop.contexts import Contexts
     from agentq.loop.interrupts import Interrupts
     from agentq.loop.keeping import Keeping
+    from agentq.loop.policy import Policy
     from agentq.loop.writer import StepWriter
     from agentq.messages import ToolCallPart
     from agentq.settings import Settings
@@ -32,6 +33,7 @@ class Settling:
         keeping: Keeping,
         writer: StepWriter,
         settings: Settings,
+        policy: Policy,
     ) -> None:
         self._steps = steps
         self._interrupts = interrupts
@@ -39,6 +41,7 @@ class Settling:
         self._keeping = keeping
         self._writer = writer
         self._settings = settings
+        self._policy = policy
 
     async def settle(self, call: ToolCallPart, tool: Tool | None) -> None:
         """Journal what became of a call, as far as anybody knows. None is a tool that is not there any more."""
@@ -47,10 +50,14 @@ class Settling:
             await self._keeping.give_up(call, step)
             return
         flag = threading.Event()
+        asked = await self._policy.before_tool(call)
+        # As it was made: with the arguments that hooks gave it.
+        call = call if isinstance(asked, CallOutcome) else asked
         await self._contexts.prepare(tool)
         context = self._contexts.of(call, tool, step.attempt, flag)
         found = await self._interrupts.run(reconcile_call(tool, call, context, self._settings), "none", flag)
         if isinstance(found, CallOutcome):
+            found = await self._policy.after_tool(call, found)
             result = self._keeping.within_limit(found.result)
             finished = step.model_copy(update={"result": result})
             await self._keeping.journal(result, finished, found.duration_ms, contents=found.contents)

@@ -124,9 +124,12 @@ class ThreadPool:
 
 pool = ThreadPool()
 """The threads of all synchronous tools of this process."""
+hook_pool = ThreadPool()
+"""Those of synchronous hooks, which must not have to wait until a tool has ended."""
 
 if hasattr(os, "register_at_fork"):  # not on Windows
     os.register_at_fork(after_in_child=pool.forget)
+    os.register_at_fork(after_in_child=hook_pool.forget)
 
 
 def set_thread_limit(limit: int) -> None:

@@ -33,6 +33,7 @@ from agentq.events.model import (
     RunReleased,
     RunStarted,
     TextDelta,
+    TextRedacted,
     ToolCalled,
     ToolFailed,
     ToolFinished,
@@ -254,6 +255,15 @@ CASES: dict[str, tuple[list[Event], str]] = {
     "another model is asked": (
         [ModelReplaced(model="openai:gpt-6-sol", by="mock", reason="openai answered 503")],
         "! asking mock in place of openai:gpt-6-sol: openai answered 503\n",
+    ),
+    "a hook changed what was streamed": (
+        [
+            TextDelta(text="4711"),
+            AttemptReset(first=1, last=1, reason="redacted"),
+            TextRedacted(turn=1),
+            ReplyCompleted(turn=1, text="[number]"),
+        ],
+        "4711\n↺ a hook changed the reply; this is what is kept:\n[number]\n",
     ),
     "passages were found": (
         [

@@ -36,11 +36,11 @@ from agentq.events.model import RunAnswered, RunRetried, RunWaiting, TextDelta
 from agentq.executors.queue import QueueExecutor
 from agentq.limits import RunLimits
 from agentq.messages import user_message
-from agentq.runs import Question, Status
+from agentq.runs import CHILD, LIMIT, Question, Status
 from agentq.settings import Settings
 from agentq.stores.base import Answer, Decision, EventBatch, NewRun, Rest, Retry, Signal, StepRecord
 from agentq.stores.redis import RedisStore
-from agentq.stores.values import BreakerRule
+from agentq.stores.values import SCOPES, BreakerRule, Change, Scope, apply, owner_of
 from agentq.testing._contract import commit_of, reply_message
 from tests._redis_server import RedisServer
 from tests.helpers import LUA
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
     from agentq._redis.scripts import Script
     from agentq.runs import RunState
-    from agentq.stores.base import Claim
+    from agentq.stores.base import Claim, Committed
 
 # These count, or follow the clock: sent again they may write again. What they answer must mean the same.
 MOVES_ON = {
@@ -65,6 +65,7 @@ SCRIPTS = tuple(sorted(path.stem for path in LUA.glob("[!_]*.lua")))
 _LEASE_MS = 60_000
 _OPEN = 6
 _TRIES = 50
+_NOTHING = [[], 0, [], b""]
 _FLUSH_EVERY = 40
 _FILE = hashlib.sha256(b"content").hexdigest()
 # The whole data set but for times to live, as one digest. Made by the server: it would be much to send.
@@ -113,7 +114,9 @@ class Losing:
         before = await self._digest(script.name)
         again = await _outcome(self._run(script, about=about, **values))
         self.lost[script.name] += 1
-        if script.name not in MOVES_ON:
+        took_nothing = script.name == "claim" and first == ("answered", _NOTHING)
+        # A claim that took nothing is not remembered; meanwhile a run may be due.
+        if not took_nothing and script.name not in MOVES_ON:
             if _meaning(script.name, again) != _meaning(script.name, first):
                 raise Violation(f"{script.name} answered {first!r}, and when it was sent again {again!r}")
             if await self._digest(script.name) != before:
@@ -128,9 +131,16 @@ class Losing:
 
 
 def _meaning(name: str, outcome: tuple[str, Any]) -> tuple[str, Any]:
-    """What an answer means to who gets it: that a run which one has made was there already is no news."""
-    kind, value = outcome
-    return (kind, [value[0], value[2]]) if name == "create" and kind == "answered" else outcome
+    """What an answer means to who gets it.
+
+    That a run which one has made was there already is no news, and a breaker says how long it is still open.
+    """
+    match name, outcome:
+        case "create", ("answered", value):
+            return "answered", [value[0], value[2]]
+        case "breaker", ("answered", value):
+            return "answered", value[0] > 0
+    return outcome
 
 
 async def _outcome(call: Coroutine[Any, Any, Any]) -> tuple[str, Any]:
@@ -151,6 +161,8 @@ class World:
     held: dict[str, tuple[Claim, int]] = field(default_factory=dict)
     ended: list[str] = field(default_factory=list)
     paused: set[str] = field(default_factory=set)
+    children: dict[str, list[str]] = field(default_factory=dict)
+    values: dict[tuple[Scope, str], dict[str, bytes]] = field(default_factory=dict)
     made: int = 0
     effects: int = 0
 
@@ -166,23 +178,32 @@ class World:
         await do()
 
     async def create(self) -> None:
+        await self._create(self.dice.choice([None, *self.held]))
+
+    async def _create(self, parent: str | None) -> str | None:
+        """A new run; None where its parent starts nothing more."""
         self.made += 1
-        parent = self.dice.choice([None, *self.held])
         new = NewRun(
             new_run_id() if parent is None else child_run_id(f"{parent}.1.{self.made}"),
             "shop",
             (user_message(f"prompt {self.made}"),),
-            session_id=self.dice.choice((None, None, "s1", "s2")),
+            session_id=self.dice.choice((None, None, "s1", "s2")) if parent is None else None,
             idempotency_key=self.dice.choice((None, f"k{self.made}")),
             delay_ms=self.dice.choice((0, 0, 0, 1)),
             files={_FILE: b"content"} if self.dice.random() < 0.2 else {},
+            user_id=self.dice.choice((None, "u1")),
             parent_run_id=parent,
         )
         try:
             created = await self.store.create(new, wake=self.wake)
         except CancelRequested:
-            return  # its parent starts nothing more
+            return None
         self.open_runs.append(created.run_id)
+        if parent is not None:
+            self.children.setdefault(parent, []).append(created.run_id)
+            if (await self.store.read(parent)).is_cancel_requested:
+                raise Violation(f"run {created.run_id} started, and {parent} above it was cancelled")
+        return created.run_id
 
     async def claim(self, run_id: str) -> bool:
         for claim in await self.store.claim([run_id], owner="w", claim_id=new_token(), lease_ms=_LEASE_MS):
@@ -201,12 +222,20 @@ class World:
             for run_id in self.dice.sample(self.open_runs, len(self.open_runs)):
                 state = await self.store.read(run_id)
                 if state.status is Status.WAITING:
-                    await self._answer(state)
+                    await self._answer_question(state)
                 if await self.claim(run_id):
                     break
             else:
                 await self.create()
         raise Violation(f"of {len(self.open_runs)} runs none can be claimed")
+
+    async def _answer_question(self, state: RunState) -> None:
+        """Answer a person's question; a run that waits for another one is woken by its end, and by nothing else."""
+        asked = state.question
+        if asked is None or asked.kind != CHILD:
+            await self._answer(state)
+        elif (await self.store.read(asked.run_id or "")).status.is_final:
+            raise Violation(f"run {state.run_id} waits for run {asked.run_id}, which has ended")
 
     async def _take_wakeups(self) -> None:
         taken = await self.store.claim_wakeups(
@@ -234,15 +263,48 @@ class World:
     async def do_journal(self) -> None:
         run_id = await self.hold()
         claim, number = self.held[run_id]
-        files = {_FILE: b"content"} if self.dice.random() < 0.2 else {}
-        is_effect = self.dice.random() < 0.5
-        records = [StepRecord(f"{run_id}.1.{number}", b'{"a":1}', starts_effect=is_effect, files=files)]
+        if self.dice.random() < 0.1:
+            await self.store.cancel(run_id)
+        changes = self._changes(claim)
+        files = {_FILE: b"content"} if self.dice.random() < 0.3 else {}
+        record = StepRecord(
+            f"{run_id}.1.{number}",
+            b'{"a":1}',
+            starts_effect=self.dice.random() < 0.5,
+            changes=changes,
+            files=files,
+        )
         events = tuple(TextDelta(text="x") for _ in range(self.dice.randint(0, 3)))
         try:
-            await self.store.journal(claim.lease, records, EventBatch(number + 1, events))
+            await self.store.journal(claim.lease, [record], EventBatch(number + 1, events))
         except CancelRequested:
-            return  # the commit that comes sooner or later ends it
-        self.held[run_id] = claim, number + 1
+            changes = ()  # the commit that comes sooner or later ends it
+        else:
+            self.held[run_id] = claim, number + 1
+            if files and await self.store.file(run_id, _FILE) != b"content":
+                raise Violation(f"a file of run {run_id} is not there")
+        await self._check_values(claim.run, changes)
+
+    def _changes(self, claim: Claim) -> tuple[Change, ...]:
+        """New values of a run, its session and its user, some of which take a name away."""
+        if self.dice.random() < 0.4:
+            return ()
+        self.made += 1
+        number = str(self.made).encode()
+        scopes = [scope for scope in SCOPES if owner_of(scope, claim.run) is not None]
+        return tuple(
+            Change(self.dice.choice(scopes), self.dice.choice("abc"), self.dice.choice((None, number, number)))
+            for _ in range(self.dice.randint(1, 4))
+        )
+
+    async def _check_values(self, run: RunState, changes: Sequence[Change]) -> None:
+        """Every value is the one that was written last, and none that was refused is there."""
+        for scope in SCOPES:
+            if (of := owner_of(scope, run)) is not None:
+                expected = self.values.setdefault((scope, of), {})
+                apply(expected, [change for change in changes if change.scope == scope])
+                if (found := dict(await self.store.values(scope, of))) != expected:
+                    raise Violation(f"the values of {scope} {of} are {found}, and should be {expected}")
 
     async def do_decide(self) -> None:
         run_id = await self.hold()
@@ -276,8 +338,8 @@ class World:
     async def do_commit(self) -> None:
         await self._commit(self.dice.choice((Status.QUEUED, Status.COMPLETED, Status.COMPLETED, Status.FAILED)))
 
-    async def _commit(self, status: Status) -> str:
-        run_id = await self.hold()
+    async def _commit(self, status: Status, run_id: str | None = None) -> str:
+        run_id = run_id or await self.hold()
         claim, number = self.held[run_id]
         state = await self.store.read(run_id)
         if state.is_cancel_requested:
@@ -289,13 +351,39 @@ class World:
             batch=EventBatch(number + 1, (TextDelta(text="y"),)),
             signals_seen=state.signals - (self.dice.random() < 0.1),
             delay_ms=self.dice.choice((0, 0, 1)) if status is Status.QUEUED else 0,
+            changes=self._changes(claim),
         )
         committed = await self.store.commit(claim.lease, commit, wake=self.wake)
         del self.held[run_id]
+        if status.is_final and committed.status is Status.QUEUED and state.signals == commit.signals_seen:
+            raise Violation(f"run {run_id} did not end, and nobody had sent a signal")
+        await self._check_values(claim.run, commit.changes)
         if committed.status.is_final:
             self.open_runs.remove(run_id)
             self.ended.append(run_id)
+            await self._check_family(run_id, committed)
         return run_id
+
+    async def _check_below(self, run_id: str) -> None:
+        for child_id in self.children.get(run_id, ()):
+            child = await self.store.read(child_id)
+            if child.status.is_final:
+                continue  # below it a run may have been opened again since
+            if not child.is_cancel_requested:
+                raise Violation(f"run {child_id} goes on, and the one above it, {run_id}, does not")
+            await self._check_below(child_id)
+
+    async def _check_family(self, run_id: str, committed: Committed) -> None:
+        """Runs below one that has ended are asked to stop, and the one above it does not wait any more."""
+        await self._check_below(run_id)
+        parent_id = (await self.store.read(run_id)).parent_run_id
+        if parent_id is None:
+            return
+        parent = await self.store.read(parent_id)
+        if parent.question is not None and parent.question.kind == CHILD:
+            raise Violation(f"run {parent_id} waits although run {run_id} below it has ended")
+        if committed.parent_run_id is not None:
+            raise Violation(f"run {parent_id} was to be woken by the script")
 
     async def do_release(self) -> None:
         await self._release(rests=self.dice.random() < 0.3)
@@ -306,14 +394,31 @@ class World:
         question = Question(call_id=f"{run_id}.1.0", tool="charge", text="Did it happen?")
         waiting = RunWaiting(call_id=question.call_id, name="charge", text=question.text)
         rest = Rest((question,), claim.run.signals, (waiting,)) if rests else None
+        child_id = None
+        if rests and self.dice.random() < 0.3:
+            await self._create(run_id)
+        if rests and (others := [child for child in self.children.get(run_id, ()) if child in self.open_runs]):
+            child_id = self.dice.choice(others)
+            if self.dice.random() < 0.6 and (child_id in self.held or await self.claim(child_id)):
+                # It ends while its parent goes to rest.
+                await self._commit(Status.COMPLETED, child_id)
+            asked = Question(call_id=question.call_id, tool="ask", text="it waits", kind=CHILD, run_id=child_id)
+            rest = Rest((asked,), claim.run.signals, within_ms=self.dice.choice((0, _LEASE_MS)))
+        elif rests and self.dice.random() < 0.2:
+            limited = Question(call_id=question.call_id, tool="look", text="not so often", kind=LIMIT)
+            rest = Rest((limited,), claim.run.signals, within_ms=1)
         await self.store.release(claim.lease, EventBatch(number + 1), wake=self.wake, rest=rest)
+        if child_id is not None and child_id not in self.open_runs:
+            state = await self.store.read(run_id)
+            if state.status is Status.WAITING:
+                raise Violation(f"run {run_id} went to rest, and run {child_id} below it had ended")
         return run_id
 
     async def do_answer(self) -> None:
         run_id = await self._release(rests=True)
         state = await self.store.read(run_id)
         if state.status is Status.WAITING:
-            await self._answer(state)
+            await self._answer_question(state)
 
     async def _answer(self, state: RunState) -> None:
         told = RunAnswered(call_id=f"{state.run_id}.1.0", name="charge", answer="unknown")
@@ -322,7 +427,11 @@ class World:
 
     async def do_cancel(self) -> None:
         run_id = self.dice.choice(self.open_runs)
+        if self.dice.random() < 0.3 and (child_id := await self._create(run_id)) is not None:
+            await self._create(child_id)
         await self.store.cancel(run_id, reason="enough")
+        await self._check_below(run_id)
+        await self._create(run_id)
         if run_id not in self.held and await self.claim(run_id):
             claim, _ = self.held.pop(run_id)
             commit = commit_of(claim, Status.CANCELLED, signals_seen=claim.run.signals)
@@ -406,6 +515,8 @@ class World:
         lines = [each async for each in export_archive(store, reader, Selection()) if isinstance(each, bytes)]
         await store.pipeline.execute("FLUSHALL")
         self.ended.clear()
+        # An archive holds no values.
+        self.values.clear()
         self.effects = 0
         terms = Terms(Settings(), None, {})
         found = [

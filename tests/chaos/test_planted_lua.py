@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from redis.exceptions import ResponseError
 
+from agentq._ids import child_run_id
 from agentq._redis import scripts
-from agentq.errors import AgentQError, LeaseLost
+from agentq.errors import AgentQError, CancelRequested, LeaseLost
+from agentq.runs import CHILD, Question, Status
 from agentq.settings import Settings
 from agentq.stores import _effects
-from agentq.testing._contract import batch, claimed, running
+from agentq.stores.base import Rest, StepRecord
+from agentq.stores.values import Change
+from agentq.testing._contract import batch, claimed, commit_of, new_run, reply_message, running
 from agentq.wiring import redis_parts
 from tests.chaos.lost_replies import Violation, lose_replies
 from tests.helpers import LUA
@@ -58,6 +63,39 @@ async def _living(redis_url: str) -> None:
         await parts.aclose()
 
 
+async def _refused(redis_url: str) -> None:
+    """A call with an effect is announced after the cancel, and what comes along with it changes a value."""
+    parts = redis_parts(Settings(redis_url=redis_url))
+    try:
+        held = await running(parts.store)
+        await parts.store.cancel(held.lease.run_id)
+        step = StepRecord("c", b"{}", starts_effect=True, changes=(Change("run", "n", b"1"),))
+        with contextlib.suppress(CancelRequested):
+            await parts.store.journal(held.lease, [step], batch(1))
+        if await parts.store.values("run", held.lease.run_id):
+            raise Violation("a step that was refused changed a value")
+    finally:
+        await parts.aclose()
+
+
+async def _ends_first(redis_url: str) -> None:
+    """A run ends between the moment in which another one looks at it and that in which this one goes to rest."""
+    parts = redis_parts(Settings(redis_url=redis_url))
+    try:
+        above = await running(parts.store)
+        run_id = above.lease.run_id
+        below = child_run_id(f"{run_id}.1.0")
+        await parts.store.create(new_run(run_id=below, parent_run_id=run_id))
+        child = await claimed(parts.store, below)
+        await parts.store.commit(child.lease, commit_of(child, Status.COMPLETED, reply_message("16")))
+        question = Question(call_id="c", tool="ask", text="it waits", kind=CHILD, run_id=below)
+        rest = Rest((question,), above.run.signals)
+        if (await parts.store.release(above.lease, batch(1), rest=rest)).status is Status.WAITING:
+            raise Violation("a run waits for one that has ended")
+    finally:
+        await parts.aclose()
+
+
 @dataclass(frozen=True)
 class LuaFault:
     """`old` becomes `new` in `file`; `search` is what has to find it."""
@@ -69,6 +107,7 @@ class LuaFault:
     search: Callable[[str], Awaitable[None]] = _lost_replies
 
 
+_CHANGES_FIRST = "change_values(ARGV[1], run, changes, ARGV[7]) if ARGV[5] == '1' and state.cancel then"
 PLANTED = (
     LuaFault("no check of the fence", "_fence", "if not holds(state, fence, owner) then", "if false then", _zombie),
     LuaFault("live leases are taken", "claim", "number(state.lease_until) <= now", "true", _living),
@@ -83,6 +122,16 @@ PLANTED = (
     LuaFault("a tool's write is not recorded", "effect", "if record then", "if false then"),
     LuaFault("a retry is not recognised", "retry", "if retried == fence then", "if false then"),
     LuaFault("an answer is not recognised", "answer", "if answered == given then", "if false then"),
+    LuaFault("the end of a child does not wake its parent", "_finish", "not waits_for_child(state[2])", "true"),
+    LuaFault(
+        "the end of a child is no signal", "_finish", "redis.call('HINCRBY', parent, 'signals', 1)", "", _ends_first
+    ),
+    LuaFault("a cancel stops at the first generation", "_cancel", "above[#above + 1] = child", ""),
+    LuaFault("the end of a parent leaves its children", "commit", "cancel_children(", "-- cancel_children("),
+    LuaFault("a cancelled run starts another one", "create", " or above[2] then", " then"),
+    LuaFault(
+        "a refused step changes values", "journal", "if ARGV[5] == '1' and state.cancel then", _CHANGES_FIRST, _refused
+    ),
     LuaFault("an import stages twice", "stage", "if counts == ARGV[1] then", "if false then"),
 )
 
@@ -121,7 +170,7 @@ async def test_a_planted_fault_is_found(fault: LuaFault, plant: Callable[[LuaFau
         await fault.search(redis_url)
 
 
-@pytest.mark.parametrize("search", [_lost_replies, _zombie, _living])
+@pytest.mark.parametrize("search", [_lost_replies, _zombie, _living, _refused, _ends_first])
 async def test_without_a_fault_nothing_is_found(search: Any, redis_url: str):
     await search(redis_url)
 

@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from agentq.errors import InvalidInput, ToolError
 from agentq.mcp._errors import ServerAway, ServerGone
@@ -101,7 +102,10 @@ class MCPServer:
             raise InvalidInput("MCP servers need the extra: pip install 'agentq-redis[mcp]'", field="name")
 
     def __repr__(self) -> str:
-        return f"<MCPServer {self.name} {self._url or ' '.join(self._command or ())}>"
+        # Neither what comes with an address nor the arguments of a program: keys stand there.
+        where = self._command[0] if self._command is not None else self._url or ""
+        address = urlsplit(where)
+        return f"<MCPServer {self.name} {address.hostname or ''}{address.path}>"
 
     async def tools_for(self, run: RunState) -> Sequence[Tool]:
         """The server's tools, as it last listed them. Raises `ServerAway`."""
@@ -125,8 +129,10 @@ class MCPServer:
         if self._pid != os.getpid():
             _inherited.append(self._places)
             self._pid, self._places = os.getpid(), {}
-        for loop in [loop for loop in self._places if loop.is_closed()]:
-            del self._places[loop]
+        # A copy: the loops of other threads have their places here, too.
+        for loop in tuple(self._places):
+            if loop.is_closed():
+                self._places.pop(loop, None)
         return self._places
 
     async def _session(self) -> Session:
@@ -206,7 +212,8 @@ class MCPServer:
         from agentq.mcp._results import text_of, value_of
 
         async def progress(done: float, total: float | None, message: str | None) -> None:
-            ctx.progress(message or "", done / total if total else None)
+            # What a server says of itself may be more than all.
+            ctx.progress(message or "", min(max(done / total, 0.0), 1.0) if total else None)
 
         try:
             result = await self._sent(name, arguments, effect, progress)

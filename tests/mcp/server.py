@@ -82,6 +82,7 @@ async def wait_none() -> str:
 async def slow(ctx: Context) -> str:
     """Say how far it is."""
     await ctx.report_progress(1, 4, "a quarter")
+    await ctx.report_progress(5, 4, "more than all")
     return "done"
 
 

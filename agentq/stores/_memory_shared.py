@@ -13,22 +13,29 @@ if TYPE_CHECKING:
     from agentq.stores.values import BreakerRule
 
 
+_FEW = 100
+
+
 class MemoryShared:
     """A dictionary that forgets."""
 
     def __init__(self, now_ms: Callable[[], int]) -> None:
         self._now_ms = now_ms
         self._held: dict[str, tuple[int, bytes]] = {}
+        # When there are so many values, those whose time is over are taken away.
+        self._many = _FEW
         self._rates = Rates()
         self._breakers: dict[str, _Breaker] = {}
 
     async def get(self, key: str) -> bytes | None:
-        self._forget()
-        return self._held[key][1] if key in self._held else None
+        until_ms, value = self._held.get(key, (0, None))
+        return value if until_ms > self._now_ms() else None
 
     async def set(self, key: str, value: bytes, *, ttl_ms: int) -> None:
-        self._forget()
         self._held[key] = (self._now_ms() + ttl_ms, value)
+        if len(self._held) >= self._many:
+            self._forget()
+            self._many = 2 * max(len(self._held), _FEW)
 
     async def delete(self, key: str) -> None:
         self._held.pop(key, None)

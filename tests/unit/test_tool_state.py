@@ -16,8 +16,9 @@ from agentq.errors import InvalidInput, RunFailed, ToolError
 from agentq.executors.local import LocalExecutor
 from agentq.loop import Loop
 from agentq.runs import Status
+from agentq.stores._memory_shared import MemoryShared
 from agentq.stores.redis import RedisStore
-from agentq.testing import ScriptedModel, call
+from agentq.testing import FakeClock, ScriptedModel, call
 from agentq.testing._contract import queued
 from agentq.tools.secrets import Secrets
 from agentq.tools.state import MAX_VALUE_BYTES, State, Values
@@ -231,6 +232,15 @@ class TestState:
 
 
 class TestCache:
+    async def test_in_memory_what_is_over_goes(self):
+        clock = FakeClock()
+        shared = MemoryShared(clock.now_ms)
+        for number in range(1000):
+            await shared.set(f"k{number}", b"1", ttl_ms=1000)
+            clock.advance(0.1)
+        assert [await shared.get("k990"), await shared.get("k991"), await shared.get("k999")] == [None, b"1", b"1"]
+        assert len(shared._held) < 250  # noqa: SLF001 - what it holds on to
+
     @pytest.mark.parametrize("is_sync", [True, False])
     async def test_workers_share_it(self, store: RedisStore, *, is_sync: bool):
         asked: list[int] = []

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agentq.context.tokens import estimate_tokens
-from agentq.loop.compacting import Compacting, View, overhead_of
+from agentq.loop.compacting import Compacting, View, journaled_record, keep_record, overhead_of
 from agentq.loop.remembering import Remembering
-from agentq.loop.retrieving import Retrieving
+from agentq.loop.retrieving import Retrieving, journaled_passages, keep_passages
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,3 +76,9 @@ class Briefing:
     async def changes(self, finish: Finish) -> tuple[Change, ...]:
         """What the end of the iteration changes in the memory. Raises `StoreUnavailable`."""
         return await self._remembering.changes(finish)
+
+
+def keep_journaled(finish: Finish, claim: Claim, *, journal_stays: bool) -> Finish:
+    """As `Briefing.kept`, where nobody goes on with the iteration and its agent is not known: by the journal alone."""
+    record = journaled_record(claim.journal, claim.run.run_id)
+    return keep_passages(keep_record(finish, record, journal_stays=journal_stays), journaled_passages(claim))

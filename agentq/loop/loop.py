@@ -8,8 +8,8 @@ from agentq import _ids
 from agentq._clock import Clock, SystemClock
 from agentq._turns import part_of
 from agentq.decide import Finish, Limits, View, decide
+from agentq.loop.briefing import keep_journaled
 from agentq.loop.coalescing import Coalescing
-from agentq.loop.compacting import journaled_record, keep_record
 from agentq.loop.files import Files
 from agentq.loop.finishing import TimesToLive, commit_of, turn_events
 from agentq.loop.holding import carry_out
@@ -119,8 +119,7 @@ async def settle_cancelled(
     finish = decide(view)
     if not isinstance(finish, Finish):
         raise TypeError(f"run {claim.run.run_id} is not to be cancelled")
-    record = journaled_record(claim.journal, claim.run.run_id)
-    finish = keep_record(finish, record, journal_stays=bool(steps.calls))
+    finish = keep_journaled(finish, claim, journal_stays=bool(steps.calls))
     told = frozenset(name for name, step in steps.calls.items() if step.result is not None)
     events = turn_events(finish, claim.run, told=told, max_error_retries=0, duration_ms=0)
     ttl = TimesToLive(claim.run.ttl_ms, agent_ttl_ms or {}, settings)

@@ -43,7 +43,7 @@ class Retrieving:
         self._writer = writer
         self._clock = clock
         # What was found in this iteration and stands in the journal, but not yet in the transcript.
-        self._pending = _journaled(claim)
+        self._pending = journaled_passages(claim)
         self._text = ""
 
     async def find(self, run: RunState) -> None:
@@ -108,13 +108,19 @@ class Retrieving:
 
     def kept(self, finish: Finish) -> Finish:
         """The end of the iteration, with what was found before the reply that has read it."""
-        # A commit that appends nothing leaves the journal as it is, for whoever goes on.
-        if self._pending is None or not finish.messages:
-            return finish
-        return replace(finish, messages=(self._pending, *finish.messages))
+        return keep_passages(finish, self._pending)
 
 
-def _journaled(claim: Claim) -> Message | None:
+def keep_passages(finish: Finish, record: Message | None) -> Finish:
+    """The end of an iteration with the record of what was found in it."""
+    # A commit that appends nothing leaves the journal as it is, for whoever goes on.
+    if record is None or not finish.messages:
+        return finish
+    return replace(finish, messages=(record, *finish.messages))
+
+
+def journaled_passages(claim: Claim) -> Message | None:
+    """The record of what the iteration in flight has found, if any."""
     if RETRIEVED not in claim.journal:
         return None
     try:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from agentq import Agent, AgentQ, InvalidInput, Passage, Retrieval, Section, Settings, tool
+from agentq.client_async import AsyncClient
 from agentq.context.retrieval import as_text
 from agentq.errors import ProviderError
 from agentq.events.model import ContextRetrieved
@@ -17,6 +18,7 @@ from agentq.runs import Status
 from agentq.testing import ScriptedModel
 from agentq.testing._contract import events_of
 from agentq.testing.models import call
+from tests.helpers import wait_until
 from tests.unit._loop import SlowModel, Stage
 
 if TYPE_CHECKING:
@@ -130,6 +132,27 @@ class TestOnce:
         assert len(shelf.asked) == 1
         assert [message.note for message in await stage.messages()] == [NoteKind.RETRIEVED, None, None, None]
         assert len(model.requests) == 2
+
+    async def test_a_run_that_a_client_ends_keeps_it_before_the_reply_that_has_read_it(self):
+        @tool(effect="once")
+        async def pay() -> str:
+            """Pay."""
+            await asyncio.Event().wait()
+            return "paid"
+
+        stage = Stage(ScriptedModel([call("pay")]), pay, retriever=Shelf(REFUNDS))
+        iteration, task = await stage.begin()
+        await wait_until(lambda: iteration.must_not_repeat, message="the tool is entered")
+        await stage.lose_lease()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await stage.store.cancel(stage.run_id, reason="enough")
+        stage.pass_time(9.0)
+        client = AsyncClient(store=stage.store, stream=stage.store.stream)
+        await client.cancel(stage.run_id)
+        assert (await stage.read()).status is Status.CANCELLED
+        found, reply, result = await stage.messages()
+        assert (found.note, reply.role, result.role) == (NoteKind.RETRIEVED, Role.ASSISTANT, Role.TOOL)
 
     async def test_a_failed_turn_keeps_it(self):
         shelf = Shelf(REFUNDS)

@@ -146,7 +146,7 @@ class _Export:
             async for item in self.session(state.session_id):
                 yield item
         try:
-            head = RunRecord.of(state, request_hash)
+            head = RunRecord.of(state, request_hash, await self._reader.values("run", run_id))
         except StoreCorrupted as error:
             yield LeftOut(run_id, "broken", str(error))
             return

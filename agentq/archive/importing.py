@@ -210,7 +210,9 @@ class _Archive:
         state, request_hash = await self._reader.state(unit.head.run_id)
         if not state.status.is_final:
             return f"it is {state.status}"
-        found = RunRecord.of(state, request_hash)
+        # An archive that holds none may be older than they are.
+        values = await self._reader.values("run", unit.head.run_id) if unit.head.values else {}
+        found = RunRecord.of(state, request_hash, values)
         content = UnitDigest()
         content.add(encode(found))
         async for part in self._reader.parts_of_run(found):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from agentq._redis.keys import Keys
     from agentq._redis.pipeline import Pipeline
     from agentq.runs import RunState
+    from agentq.stores.values import Scope
 
 # A message or an event may have a megabyte.
 _MESSAGES = 50
@@ -46,7 +47,15 @@ class ArchiveReader:
     async def session(self, session_id: str) -> tuple[SessionRecord, int]:
         """A session and how many messages it has now. Raises `SessionNotFound`."""
         state = await read_session(self._pipeline, self._keys, session_id)
-        return SessionRecord.of(state), state.message_count
+        return SessionRecord.of(state, await self.values("session", session_id)), state.message_count
+
+    async def values(self, scope: Scope, of: str) -> dict[str, Any]:
+        """What tools keep for a run or a session, by name. Raises `StoreCorrupted`."""
+        raw: Mapping[bytes, bytes] = await self._pipeline.execute("HGETALL", self._keys.values(scope, of))
+        try:
+            return {name.decode(): _json.loads(raw[name]) for name in sorted(raw)}
+        except ValueError as error:
+            raise StoreCorrupted(f"a value that is kept for {scope} {of} cannot be read: {error}") from error
 
     async def session_ids(self, user_id: str | None = None) -> AsyncIterator[str]:
         """Every session, or every one of a user, in no order; one may come twice."""

@@ -7,7 +7,7 @@ and an `end` with their counts; then a trailer, so that a file which was cut is 
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -15,6 +15,9 @@ from agentq import _json
 from agentq.errors import InvalidInput, StoreCorrupted
 from agentq.limits import limits_of
 from agentq.runs import PROMPT_EXCERPT, SCHEMA_VERSION, RunState, SessionState, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 # Grows when a reader of the last version would get it wrong.
 FORMAT = 1
@@ -31,6 +34,9 @@ _Id = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\
 _Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Count = Annotated[int, Field(ge=0, le=2**53)]
 _Outcome = Literal["completed", "failed", "cancelled"]
+_Values = dict[Annotated[str, Field(min_length=1, max_length=1000)], Any]
+# What a record of a run holds beside its state.
+_NOT_OF_STATE = ("type", "request_hash", "values")
 
 
 class _Record(BaseModel):
@@ -49,7 +55,7 @@ class Header(_Record):
 
 
 class SessionRecord(_Record):
-    """A session; the messages that its ended runs left and its files follow."""
+    """A session, and what tools keep for it; the messages that its ended runs left and its files follow."""
 
     type: Literal["session"] = "session"
     session_id: _Id
@@ -57,13 +63,14 @@ class SessionRecord(_Record):
     run_count: _Count
     created_ms: _Count
     used_ms: _Count
+    values: _Values = {}
 
     @classmethod
-    def of(cls, state: SessionState) -> SessionRecord:
+    def of(cls, state: SessionState, values: Mapping[str, Any]) -> SessionRecord:
         """Raises `StoreCorrupted`."""
-        values = {name: getattr(state, name) for name in cls.model_fields if name != "type"}
+        fields = {name: getattr(state, name) for name in cls.model_fields if name not in ("type", "values")}
         try:
-            return cls.model_validate(values)
+            return cls.model_validate({**fields, "values": dict(values)})
         except ValidationError as error:
             raise StoreCorrupted(f"session {state.session_id!r} cannot be exported: {error}") from error
 
@@ -71,7 +78,8 @@ class SessionRecord(_Record):
 class RunRecord(_Record):
     """A run that has ended: the fields of `RunState` under their names; its messages, events and files follow.
 
-    `request_hash` tells whether a repeated idempotency key comes with the same input.
+    `values` are what its tools have kept. `request_hash` tells whether a repeated idempotency key comes with the same
+    input.
     """
 
     type: Literal["run"] = "run"
@@ -115,22 +123,23 @@ class RunRecord(_Record):
     progressed_ms: _Count = 0
     counted: _Count = 0
     retried_usage: dict[str, _Count | _Id] = {}
+    values: _Values = {}
 
     @classmethod
-    def of(cls, state: RunState, request_hash: str) -> RunRecord:
+    def of(cls, state: RunState, request_hash: str, values: Mapping[str, Any]) -> RunRecord:
         """Raises `StoreCorrupted`."""
-        values = {name: getattr(state, name) for name in cls.model_fields if name not in ("type", "request_hash")}
-        values |= {"status": str(state.status), "request_hash": request_hash}
-        values["limits"] = state.limits.given() if state.limits else None
+        fields = {name: getattr(state, name) for name in cls.model_fields if name not in _NOT_OF_STATE}
+        fields |= {"status": str(state.status), "request_hash": request_hash, "values": dict(values)}
+        fields["limits"] = state.limits.given() if state.limits else None
         try:
-            return cls.model_validate(values)
+            return cls.model_validate(fields)
         except ValidationError as error:
             raise StoreCorrupted(f"run {state.run_id} cannot be exported: {error}") from error
 
     @property
     def state(self) -> RunState:
-        values = {name: getattr(self, name) for name in type(self).model_fields if name not in ("type", "request_hash")}
-        return RunState(**{**values, "status": Status(self.status), "limits": limits_of(self.limits or {})})
+        fields = {name: getattr(self, name) for name in type(self).model_fields if name not in _NOT_OF_STATE}
+        return RunState(**{**fields, "status": Status(self.status), "limits": limits_of(self.limits or {})})
 
 
 class MessageRecord(_Record):

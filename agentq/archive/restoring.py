@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from agentq import _json
 from agentq._ids import new_token
 from agentq._redis.scripts import Script, script
 from agentq.errors import StoreUnavailable
 from agentq.stores._records import fields_of_ended_run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from agentq._redis.keys import Keys
     from agentq._redis.pipeline import Pipeline
@@ -62,6 +63,7 @@ class Restorer:
             counts=" ".join(str(count) for count in staged.counts),
             token=staged.token,
             fields=fields_of_ended_run(run.state, run.request_hash),
+            values=_stored(run.values),
         )
         return _was_restored(restored, f"run {run.run_id}")
 
@@ -90,6 +92,7 @@ class Restorer:
             counts=f"{staged.counts[0]} {staged.counts[2]}",
             token=staged.token,
             fields=[str(item) for pair in fields.items() for item in pair],
+            values=_stored(session.values),
         )
         return _was_restored(restored, f"session {session_id!r}")
 
@@ -152,6 +155,11 @@ class Staged:
         self._empty()
         if any(self.counts):
             await self._restorer.pipeline.execute("UNLINK", *self.keys)
+
+
+def _stored(values: Mapping[str, Any]) -> list[str | bytes]:
+    """Names and values in turn, as tools keep them."""
+    return [item for name, value in values.items() for item in (name, _json.dumps(value))]
 
 
 def _was_restored(answer: int, what: str) -> bool:

@@ -14,13 +14,15 @@ from agentq._ids import new_run_id
 from agentq.archive.exporting import Selection, export_archive
 from agentq.archive.records import RunRecord, SessionRecord, canonical, decode, encode
 from agentq.errors import SessionNotFound
-from agentq.messages import user_message
+from agentq.events.model import RunCompleted
+from agentq.messages import Usage, user_message
 from agentq.runs import FINAL, RunState, SessionState, Status
 from agentq.stores._records import fields_of_ended_run, run_of_hash
 from agentq.stores.base import EventBatch, NewRun
 from agentq.stores.filters import RunFilter, SessionFilter
+from agentq.stores.values import SCOPES, Change
 from agentq.testing._contract import commit_of, completed, deltas_of, events_of, new_run, reply_message, texts
-from tests.stores.archive_parts import Place, outcomes, units
+from tests.stores.archive_parts import Place, edited, outcomes, units
 from tests.stores.retention_parts import DIGEST, DRAWN, DRAWN_DIGEST, ENDINGS, FILE, SETTINGS, every_ending, strays
 
 if TYPE_CHECKING:
@@ -51,6 +53,31 @@ async def test_what_is_exported_again_after_an_import_is_the_same(here: Place, t
     again = await there.lines()
     assert units(again) == units(lines)
     assert again[-1] == lines[-1]
+
+
+async def test_what_tools_keep_for_a_run_and_its_session_comes_along(here: Place, there: Place):
+    run_id = await here.deployment.enqueue("answers", session_id="s1")
+    claim = await here.deployment.take(run_id)
+    kept = tuple(Change(scope, f"{scope} {number}", b'{"a":null}') for scope in SCOPES for number in range(1200))
+    closing = (RunCompleted(output="", usage=Usage(), iterations=1),)
+    await here.store.commit(claim.lease, commit_of(claim, Status.COMPLETED, closing=closing, changes=kept))
+    lines = await here.lines()
+    await there.imported(lines)
+    assert await there.store.values("run", run_id) == await here.store.values("run", run_id) != {}
+    assert await there.store.values("session", "s1") == await here.store.values("session", "s1") != {}
+    # A user is neither: what is kept for one belongs to runs that are not in the archive, too.
+    assert await there.store.values("user", "u1") == {}
+    for key in (there.keys.values("run", run_id), there.keys.values("session", "s1")):
+        assert await there.command("PTTL", key) > 0
+    assert {each.outcome for each in await there.imported(lines)} == {"known"}
+    await there.store.pipeline.execute("HSET", there.store.keys.values("run", run_id), "run 0", "1")
+    assert {(each.kind, each.outcome) for each in await there.imported(lines)} == {
+        ("run", "conflict"),
+        ("session", "known"),
+    }
+    # An archive of an earlier version holds none.
+    older = [edited(line, values=None, sha256=None) for line in lines]
+    assert {each.outcome for each in await there.imported(older)} == {"known"}
 
 
 async def test_an_imported_run_is_read_followed_listed_and_found_by_its_key_like_the_original(
@@ -317,9 +344,15 @@ STATES = st.builds(
 )
 
 
-@given(STATES, TEXT)
-def test_the_state_of_a_run_goes_through_its_line_and_its_hash(state: RunState, request_hash: str):
-    record = RunRecord.of(state, request_hash)
+VALUES = st.dictionaries(TEXT.filter(bool), st.none() | COUNTS | TEXT | st.lists(st.none() | TEXT), max_size=3)
+
+
+@given(STATES, TEXT, VALUES)
+def test_the_state_of_a_run_goes_through_its_line_and_its_hash(
+    state: RunState, request_hash: str, values: dict[str, Any]
+):
+    record = RunRecord.of(state, request_hash, values)
+    assert record.values == values
     line = encode(record)
     assert canonical(line) == line
     assert decode(line, 1) == record
@@ -329,8 +362,9 @@ def test_the_state_of_a_run_goes_through_its_line_and_its_hash(state: RunState, 
     assert run_of_hash(state.run_id, flat) == record.state == state
 
 
-@given(st.builds(SessionState, session_id=IDS.filter(bool), user_id=IDS, run_count=COUNTS, created_ms=COUNTS))
-def test_the_state_of_a_session_goes_through_its_line(state: SessionState):
-    record = SessionRecord.of(state)
+@given(st.builds(SessionState, session_id=IDS.filter(bool), user_id=IDS, run_count=COUNTS, created_ms=COUNTS), VALUES)
+def test_the_state_of_a_session_goes_through_its_line(state: SessionState, values: dict[str, Any]):
+    record = SessionRecord.of(state, values)
+    assert record.values == values
     assert decode(encode(record), 1) == record
     assert (record.session_id, record.user_id, record.run_count) == (state.session_id, state.user_id, state.run_count)

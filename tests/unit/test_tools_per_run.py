@@ -131,7 +131,7 @@ async def test_a_run_in_process_takes_them_too():
 @pytest.mark.parametrize("tools", [None, (), ("look", "shop")])
 def test_an_archive_and_a_hash_give_back_the_tools(tools: tuple[str, ...] | None):
     run = RunState("01" + "A" * 24, "clerk", Status.COMPLETED, tools=tools)
-    record = RunRecord.of(run, "")
+    record = RunRecord.of(run, "", {})
     assert RunRecord.model_validate_json(record.model_dump_json()).state.tools == tools
     fields = [item if isinstance(item, bytes) else item.encode() for item in fields_of_ended_run(run, "")]
     assert run_of_hash(run.run_id, fields).tools == tools

@@ -1,7 +1,7 @@
 --[[
 Make a run of an archive, whose parts are staged, a run of this Redis that has ended, all at once.
 
-A run that is there already is left as it is. Builds listing keys, and keys of the session, from the prefix.
+A run that is there already is left as it is. Builds listing keys, and keys of the session and of values, from the prefix.
 
 KEYS[1]  run               run hash
 KEYS[2]  messages          transcript
@@ -18,6 +18,7 @@ ARGV[3]  ttl_ms      time to live
 ARGV[4]  counts      messages, events and files that must be staged: "2 7 0"
 ARGV[5]  token       of this import; the same again answers as before
 ARGV[6]  fields*     names and values of the run hash
+ARGV[7]  values*     names and values that its tools have kept
 
 Returns {restored}: 1, 0 when it is there already, 2 when what was staged is gone; or
   -1  IdempotencyConflict   the key belongs to another run
@@ -30,7 +31,7 @@ Returns {restored}: 1, 0 when it is there already, 2 when what was staged is gon
 -- @include finish
 
 local prefix, run, run_id = ARGV[1], KEYS[1], ARGV[2]
-local fields = lists(6, 1)
+local fields, values = lists(6, 2)
 local given = {}
 for i = 1, #fields, 2 do
   given[fields[i]] = fields[i + 1]
@@ -53,12 +54,13 @@ if counts ~= ARGV[4] then
 end
 
 -- What a run that was deleted by hand may have left.
-redis.call('DEL', KEYS[2], KEYS[3], KEYS[4], run .. ':journal')
+redis.call('DEL', KEYS[2], KEYS[3], KEYS[4], run .. ':journal', run .. ':values')
 for i = 6, 8 do
   if redis.call('EXISTS', KEYS[i]) == 1 then
     redis.call('RENAME', KEYS[i], KEYS[i - 4])
   end
 end
+call_many('HSET', run .. ':values', values)
 redis.call('HSET', run, 'restored', ARGV[5], unpack(fields))
 if KEYS[5] ~= '' then
   redis.call('SET', KEYS[5], run_id)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
         StoreUnavailable,
         ToolError,
     )
-    from agentq.limits import RunLimits
+    from agentq.limits import RunLimits, SpendLimit, Spent
     from agentq.loop import Agent
     from agentq.loop.class_agent import agent
     from agentq.loop.hooks import HookContext, Hooks, RunEnd
@@ -86,6 +86,8 @@ __all__ = [
     "SessionMemory",
     "SessionNotFound",
     "Settings",
+    "SpendLimit",
+    "Spent",
     "StoreUnavailable",
     "Tool",
     "ToolContext",
@@ -135,6 +137,8 @@ _HOMES = {
     "SessionMemory": "context.memory",
     "SessionNotFound": "errors",
     "Settings": "settings",
+    "SpendLimit": "limits",
+    "Spent": "limits",
     "StoreUnavailable": "errors",
     "Tool": "tools.function",
     "ToolContext": "tools.context",

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from agentq.events.stream import EventStream
     from agentq.executors.base import Executor
-    from agentq.limits import RunLimits
+    from agentq.limits import RunLimits, SpendLimit
     from agentq.providers.base import Provider
     from agentq.runs import RunState
     from agentq.stores.base import NewRun, Store
@@ -265,7 +265,7 @@ class AgentQ:
         finally:
             await local.aclose()
             if not has_ended:
-                await _give_up(store, new.run_id, self.settings)
+                await _give_up(store, new.run_id, self.settings, self.agent(new.agent).spend)
 
     def _turn(self, session_id: str | None) -> AbstractAsyncContextManager[object]:
         """Whoever has it may go on with the session. A store of one's own sees to that itself."""
@@ -331,7 +331,7 @@ def _is_next(run: RunState) -> bool:
     return run.status is Status.QUEUED and not run.waits_for_session
 
 
-async def _give_up(store: Store, run_id: str, settings: Settings) -> None:
+async def _give_up(store: Store, run_id: str, settings: Settings, spend: Sequence[SpendLimit]) -> None:
     """End a run that nobody carries on: its store may outlive it, and its session goes on."""
     try:
         signalled = await store.cancel(run_id, reason="whoever waited for it has gone")
@@ -341,7 +341,7 @@ async def _give_up(store: Store, run_id: str, settings: Settings) -> None:
                 [run_id], owner=f"local-{_ids.new_token()}", claim_id=_ids.new_token(), lease_ms=settings.lease_ms
             )
             for claim in claims:
-                await settle_cancelled(store, claim, settings)
+                await settle_cancelled(store, claim, settings, spend=spend)
             if claims:
                 return
     except (RunNotFound, Conflict, LeaseLost):

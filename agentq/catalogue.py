@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from agentq.errors import UnknownAgent
+from agentq.limits import SpendLimit
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -48,6 +49,11 @@ class Catalogue:
         manifests = await self._known(store, agent) or {}
         ttl_ms: Mapping[str, int] = manifests.get(agent, {}).get("ttl_ms", {})
         return ttl_ms
+
+    async def spend(self, store: Store, agent: str) -> tuple[SpendLimit, ...]:
+        """What runs of the agent may use together with others; empty where nobody has said."""
+        manifests = await self._known(store, agent) or {}
+        return tuple(SpendLimit(**each) for each in manifests.get(agent, {}).get("spend", ()))
 
     async def _known(self, store: Store, agent: str) -> Mapping[str, Any] | None:
         """All manifests, that of `agent` not older than a moment; None for a store where nobody publishes any."""

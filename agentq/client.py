@@ -13,13 +13,14 @@ from agentq.steering_sync import SteersRun, SteersRuns
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Mapping, Sequence
+    from datetime import date
 
     from agentq.attachments import Attachable
     from agentq.events.model import Event
     from agentq.events.stream import EventStream
     from agentq.executors.base import Executor
     from agentq.insight.reasons import Reason
-    from agentq.limits import RunLimits
+    from agentq.limits import RunLimits, Spent, Window
     from agentq.messages import FilePart, Message
     from agentq.results import RunResult
     from agentq.runs import RunState, SessionState, Status
@@ -204,6 +205,24 @@ class Client(SteersRuns):
     def sessions(self, *, user_id: str | None = None, offset: int = 0, limit: int = 50) -> tuple[SessionState, ...]:
         """Sessions, the one used last first; at most 1000 a page."""
         return self._portal.call(self._client.sessions, user_id=user_id, offset=offset, limit=limit)
+
+    def spent(
+        self,
+        *,
+        user_id: str | None = None,
+        session_id: str | None = None,
+        agent: str | None = None,
+        window: Window = "day",
+        day: date | None = None,
+    ) -> Spent:
+        """What runs have used together so far, of one user, one session, one agent, or all.
+
+        Only runs of agents with a `SpendLimit` for that are counted, from then on. `window` is "day" (that of UTC which
+        it is now, or `day`), "hour" or "total".
+        """
+        return self._portal.call(
+            self._client.spent, user_id=user_id, session_id=session_id, agent=agent, window=window, day=day
+        )
 
     def agents(self) -> Mapping[str, Mapping[str, Any]]:
         """The agents that workers have published within a day: name → its queue, model, limits and tools."""

@@ -8,12 +8,13 @@ import math
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from typing import Any
+from datetime import date, datetime
+from typing import Any, cast
 
 from agentq import _ids, _json
 from agentq.attachments import Attached, described
 from agentq.errors import InvalidInput, RunNotFound
-from agentq.limits import RunLimits
+from agentq.limits import WINDOW_MS, Meter, Per, RunLimits, Window
 from agentq.messages import FilePart, user_message
 from agentq.runs import SWITCHES, Status
 from agentq.settings import Settings, check_name, times_to_live
@@ -29,6 +30,7 @@ _TOOL = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 # A delay above a year is a mistake in the unit.
 _MAX_DELAY_S = 366 * 86_400
 NOTHING = Attached()
+_FIRST_DAY = date(1970, 1, 1)
 
 
 def new_run(
@@ -265,3 +267,21 @@ def checked_digest(file: FilePart | str) -> str:
     if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
         raise InvalidInput(f"file must be a file of a message, or its SHA-256 in hex, not {digest!r:.80}", field="file")
     return digest
+
+
+def checked_meter(
+    *, user_id: str | None, session_id: str | None, agent: str | None, window: Window, day: date | None
+) -> Meter:
+    """Where that is counted. Raises `InvalidInput`."""
+    named = {"user": user_id, "session": session_id, "agent": agent}
+    given = {per: of for per, of in named.items() if of is not None}
+    if len(given) > 1:
+        raise InvalidInput("spent counts for one user, one session or one agent; name one of them", field="user_id")
+    for per, of in given.items():
+        checked_name(of, field=per if per == "agent" else f"{per}_id")
+    if window not in WINDOW_MS:
+        raise InvalidInput(f"window must be {' or '.join(WINDOW_MS)}, not {window!r}", field="window")
+    if day is not None and (window != "day" or not isinstance(day, date) or isinstance(day, datetime)):
+        raise InvalidInput(f'day must be a date, and goes with window="day", not {day!r}', field="day")
+    per, of = next(iter(given.items()), ("all", ""))
+    return Meter(cast("Per", per), of, window, None if day is None else (day - _FIRST_DAY).days)

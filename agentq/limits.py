@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 from agentq.errors import InvalidInput
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 OnReached = Literal["fail", "wait"]
+Per = Literal["user", "session", "agent", "all"]
+Window = Literal["hour", "day", "total"]
+# By the store's clock, from the hour and the day of UTC.
+WINDOW_MS: Mapping[Window, int] = {"hour": 3_600_000, "day": 86_400_000, "total": 0}
+# How long a count is kept after something was added to it: past windows can be asked for.
+KEPT_MS: Mapping[Window, int] = {"hour": 2 * 86_400_000, "day": 35 * 86_400_000, "total": 35 * 86_400_000}
 _NANO = 1_000_000_000
 # More than ten years is a mistake in the unit.
 _MAX_S = 10 * 366 * 86_400
@@ -61,6 +65,80 @@ def limits_of(given: Mapping[str, Any]) -> RunLimits | None:
 
 
 @dataclass(frozen=True, slots=True)
+class SpendLimit:
+    """What runs may use together, in an hour, a day or in total; without a limit they are only counted.
+
+    `per` says whose runs: those of one user, of one session, of this agent, or of all agents with such a limit. A run
+    that has no user or no session is not counted there. Hours and days are those of UTC, by the store's clock; a total
+    is forgotten when nothing was added for 35 days. What stands of `RunLimits` holds here too: it is looked at before
+    the model is asked, and counted with each commit, so it is passed by no more than the replies that are under way.
+    Raises `InvalidInput`.
+    """
+
+    per: Per = "user"
+    window: Window = "day"
+    tokens: int | None = None
+    cost_usd: float | None = None
+    iterations: int | None = None
+    on_reached: OnReached = "fail"
+
+    def __post_init__(self) -> None:
+        _check_choice(self.per, "per", get_args(Per))
+        _check_choice(self.window, "window", get_args(Window))
+        _check_amounts(self, ("tokens", "iterations"), ("cost_usd",))
+        _check_choice(self.on_reached, "on_reached", get_args(OnReached))
+
+    def meter(self, *, agent: str, user_id: str | None, session_id: str | None) -> Meter | None:
+        """Where such a run is counted."""
+        of = {"user": user_id, "session": session_id, "agent": agent, "all": ""}[self.per]
+        return None if of is None else Meter(self.per, of, self.window)
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """What is counted together. `at` is the number of a window since 1970; None is the one that the clock says."""
+
+    per: Per
+    of: str
+    window: Window
+    at: int | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.window}:{self.per}:{self.of}"
+
+    @property
+    def words(self) -> str:
+        return "all runs together" if self.per == "all" else f"{self.per} {self.of}"
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What runs have used together. `left_ms` is how long the window goes on, 0 where it is over or has no end."""
+
+    tokens: int = 0
+    cost_nanousd: int = 0
+    iterations: int = 0
+    left_ms: int = 0
+
+    @property
+    def cost_usd(self) -> float:
+        return self.cost_nanousd / _NANO
+
+    def __bool__(self) -> bool:
+        return bool(self.tokens or self.cost_nanousd or self.iterations)
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """A limit of runs together, where they are counted, and what they have used."""
+
+    limit: SpendLimit
+    meter: Meter
+    spent: Spent
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """How a run stands with its limits. Times are milliseconds; usage counts from the last retry."""
 
@@ -70,6 +148,7 @@ class Standing:
     iterations: int = 0
     wall_ms: float = 0
     idle_ms: float = 0
+    shared: tuple[Shared, ...] = ()
 
     def left_ms(self) -> float | None:
         """How long the run may go on; None where no time is limited."""
@@ -92,33 +171,62 @@ class Reached:
     allowed: float
     on_reached: OnReached = "fail"
     within_ms: int = 0
+    window: Window = "total"
 
     @property
     def text(self) -> str:
-        return f"{self.of} has reached its limit {self.limit}={_shown(self.allowed)}: {_shown(self.used)} used"
+        window = {"total": "", "hour": " an hour", "day": " a day"}[self.window]
+        return f"{self.of} has reached its limit {self.limit}={_shown(self.allowed)}{window}: {_shown(self.used)} used"
 
 
 def reached(standing: Standing, *, asks_model: bool) -> Reached | None:
     """The first limit that forbids to go on. `asks_model`: the next thing would be to ask the model."""
-    limits = standing.limits
-    if limits is None:
-        return None
+    own = _reached_by_run(standing, standing.limits, asks_model=asks_model) if standing.limits else None
+    if own is not None or not asks_model:
+        return own
+    return next((found for shared in standing.shared if (found := _reached_together(shared)) is not None), None)
+
+
+def _reached_by_run(standing: Standing, limits: RunLimits, *, asks_model: bool) -> Reached | None:
     # In the units in which they are counted, so that a timer and this agree on when time is over.
-    used: list[tuple[str, float, float | None, int]] = [
-        ("wall_s", standing.wall_ms, limits.wall_s, 1000),
-        ("no_progress_s", standing.idle_ms, limits.no_progress_s, 1000),
-    ]
+    used: list[tuple[str, float, int]] = [("wall_s", standing.wall_ms, 1000), ("no_progress_s", standing.idle_ms, 1000)]
     if asks_model:
-        used += [
-            ("tokens", standing.tokens, limits.tokens, 1),
-            ("cost_usd", standing.cost_nanousd, limits.cost_usd, _NANO),
-            ("iterations", standing.iterations, limits.iterations, 1),
-        ]
-    for name, amount, allowed, unit in used:
+        used += _amounts(standing)
+    for name, amount, unit in used:
+        allowed = getattr(limits, name)
         if allowed is not None and amount >= allowed * unit:
-            shown = amount if unit == 1 else amount / unit
-            return Reached(name, "the run", shown, allowed, limits.on_reached or "fail")
+            return Reached(name, "the run", _in(unit, amount), allowed, limits.on_reached or "fail")
     return None
+
+
+def _reached_together(shared: Shared) -> Reached | None:
+    limit = shared.limit
+    for name, amount, unit in _amounts(shared.spent):
+        allowed = getattr(limit, name)
+        if allowed is not None and amount >= allowed * unit:
+            left_ms = shared.spent.left_ms
+            used = _in(unit, amount)
+            return Reached(name, shared.meter.words, used, allowed, limit.on_reached, left_ms, limit.window)
+    return None
+
+
+def _amounts(used: Standing | Spent) -> list[tuple[str, float, int]]:
+    """Name, amount and how many of its units make one of the limit's."""
+    return [("tokens", used.tokens, 1), ("cost_usd", used.cost_nanousd, _NANO), ("iterations", used.iterations, 1)]
+
+
+def _in(unit: int, amount: float) -> float:
+    return amount if unit == 1 else amount / unit
+
+
+def checked_spend(given: Any) -> tuple[SpendLimit, ...]:
+    """What an agent was given, as limits. Raises `InvalidInput`."""
+    if isinstance(given, SpendLimit) or not isinstance(given, Sequence) or isinstance(given, str):
+        raise InvalidInput(f"spend must be a list of SpendLimit(...), not {given!r}", field="spend")
+    for each in given:
+        if not isinstance(each, SpendLimit):
+            raise InvalidInput(f"spend has {each!r}, which is no SpendLimit(...)", field="spend")
+    return tuple(given)
 
 
 def _shown(amount: float) -> str:

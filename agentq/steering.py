@@ -148,6 +148,7 @@ class Steering:
                     claim,
                     self._settings,
                     agent_ttl_ms=await self._catalogue.times_to_live(self._store, claim.run.agent),
+                    spend=await self._catalogue.spend(self._store, claim.run.agent),
                     wake=self._wakeup,
                 )
                 if self._executor is not None:

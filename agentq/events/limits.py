@@ -10,7 +10,8 @@ from agentq.events._event import Numbered
 class LimitReached(Numbered):
     """A limit of the run is reached: it ends, or waits, with `within_ms` until it may go on by itself, 0 for never.
 
-    `limit` is its name, `of` what it is a limit of; `used` and `allowed` are tokens, US dollars, iterations or seconds.
+    `limit` is its name, `of` what it is a limit of; `used` and `allowed` are tokens, US dollars, iterations or
+    seconds, in a `window` of time or in total.
     """
 
     type: Literal["limit.reached"] = "limit.reached"
@@ -20,6 +21,7 @@ class LimitReached(Numbered):
     allowed: float
     on_reached: Literal["fail", "wait"]
     within_ms: int = 0
+    window: Literal["hour", "day", "total"] = "total"
 
 
 class LimitsChanged(Numbered):

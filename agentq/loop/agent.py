@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from agentq import _json
@@ -14,7 +14,7 @@ from agentq.context.retrieval import checked_retrieval
 from agentq.context.sections import Prompt
 from agentq.decide import Limits
 from agentq.errors import InvalidInput
-from agentq.limits import RunLimits
+from agentq.limits import RunLimits, SpendLimit, checked_spend
 from agentq.loop.children import tool_of
 from agentq.loop.hooks import Hooks, checked_hooks
 from agentq.loop.remembering import MEMORY_TOOLS
@@ -56,8 +56,9 @@ class Agent:
     `max_parallel` is how many calls of one reply run at once, where they may.
     `max_iterations` counts turns that made progress, `max_error_retries` consecutive turns that failed.
     `retry_backoff_s` is the first wait after a model call failed; it doubles up to 30 s.
-    `limits` say what one run may use, where it does not say so itself.
     `hooks` are functions for policy; those of the app are asked after them.
+    `limits` say what one run may use, where it does not say so itself;
+    `spend` what runs may use together.
     `ttl_s` is how long its runs are kept when they have ended: one length, or a mapping such as `{"failed": 3600}`.
     """
 
@@ -78,6 +79,7 @@ class Agent:
     compaction: Compaction | None = None
     limits: RunLimits | None = None
     hooks: Hooks | Sequence[Hooks] = ()
+    spend: Sequence[SpendLimit] = ()
 
     def __post_init__(self) -> None:
         check_name(self.name, field="name")
@@ -96,6 +98,7 @@ class Agent:
             )
         if self.limits is not None and not isinstance(self.limits, RunLimits):
             raise InvalidInput(f"limits must be RunLimits(...), not {self.limits!r}", field="limits")
+        object.__setattr__(self, "spend", checked_spend(self.spend))
         object.__setattr__(self, "_retrieval", checked_retrieval(self.retriever))
         object.__setattr__(self, "hooks", checked_hooks(self.hooks))
         object.__setattr__(self, "_models", tuple(dict.fromkeys(models)))
@@ -261,6 +264,7 @@ class Agent:
             "max_iterations": self.max_iterations,
             "max_error_retries": self.max_error_retries,
             "ttl_ms": dict(self.ttl_ms),
+            "spend": [asdict(each) for each in self.spend],
             "tools": [manifest_of(each) for each in self.known_tools.offered],
             "toolsets": list(self._toolsets),  # type: ignore[attr-defined]  # set in _take_tools
             "tools_vary": self.tools_vary,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from agentq.context.compaction import Compaction
     from agentq.context.memory import Memory
     from agentq.context.retrieval import Retrieval, Retriever
+    from agentq.limits import RunLimits, SpendLimit
 
 C = TypeVar("C")
 # Between the words of a name in capitals: before a capital after a small letter, and before the last of several.
@@ -45,6 +46,8 @@ class AgentOptions(TypedDict, total=False):
     retriever: Retriever | Retrieval | None
     memory: Memory | None
     compaction: Compaction | None
+    limits: RunLimits | None
+    spend: Sequence[SpendLimit]
 
 
 @overload

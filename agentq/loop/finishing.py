@@ -14,6 +14,7 @@ from agentq.events.model import (
     RunFailedEvent,
     ToolFailed,
 )
+from agentq.limits import Spent
 from agentq.loop.limiting import told_of
 from agentq.messages import Message, Role, Usage
 from agentq.runs import RunState, Status
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from agentq.decide import Finish
+    from agentq.limits import Meter
     from agentq.settings import Settings
     from agentq.stores.values import Change
 
@@ -77,13 +79,15 @@ def commit_of(
     ttl: TimesToLive,
     is_journaled: bool = False,
     changes: tuple[Change, ...] = (),
+    meters: tuple[Meter, ...] = (),
 ) -> Commit:
     """The commit that a decision amounts to. `reply` is the model's, for its usage; it counts as a turn.
 
     `left` is one that stays in the journal: what it took is counted now, and not again by the commit that takes it up.
     A summary that the messages hold is counted too.
     """
-    usage = Usage(**run.usage)
+    before = Usage(**run.usage)
+    usage = before
     said = reply or left
     if said is not None and run.counted != run.turn + 1:
         usage += said.usage or Usage()
@@ -107,6 +111,12 @@ def commit_of(
         reply_in_journal=reply if is_journaled and reply in finish.messages else None,
         changes=changes,
         counted=run.turn + 1 if left is not None else 0,
+        meters=meters,
+        spent=Spent(
+            tokens=usage.total_tokens - before.total_tokens,
+            cost_nanousd=(usage.cost_nanousd or 0) - (before.cost_nanousd or 0),
+            iterations=finish.iteration - run.iteration,
+        ),
     )
 
 

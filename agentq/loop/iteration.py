@@ -141,8 +141,8 @@ class Iteration:
         """Advance the run. Returns how it ended; raises only what is a bug."""
         lease = self._claim.lease
         self._writer.emit(IterationStarted(iteration=self._run.iteration + 1, worker=lease.owner, fence=lease.fence))
-        self._limiting.start()
         try:
+            await self._limiting.start(self._loop.store, self._is_lost)
             return await self._advance()
         except (LeaseLost, RunNotFound) as error:
             self._losses.note(error)
@@ -188,7 +188,7 @@ class Iteration:
                 return await self._rest(decision.call)
             case Hold():
                 batch = self._writer.last_batch(await self._writer.leave(), ())
-                return await self._hand_back(batch, resting_at(decision.reached, self._run.signals))
+                return await self._hand_back(batch, resting_at(decision.reached, self._run))
             case _ if interrupt is not None and interrupt.hands_back:
                 return await self._release()
             case CallModel():
@@ -313,6 +313,7 @@ class Iteration:
             ttl=TimesToLive(self._run.ttl_ms, self._agent.ttl_ms, loop.settings),
             is_journaled=self._reply_is_journaled,
             changes=changes,
+            meters=self._limiting.meters,
         )
         committed = await patiently(
             lambda: loop.store.commit(lease, commit, wake=loop.wakeup), loop.clock, self._is_lost

@@ -15,6 +15,7 @@ from agentq.loop.finishing import TimesToLive, commit_of, turn_events
 from agentq.loop.holding import carry_out
 from agentq.loop.hooks import checked_hooks
 from agentq.loop.iteration import Iteration, Outcome
+from agentq.loop.limiting import metered
 from agentq.loop.policy import Policy
 from agentq.loop.records import Records
 from agentq.loop.resting import Resting
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from agentq.executors.base import Executor
+    from agentq.limits import SpendLimit
     from agentq.loop.agent import Agent
     from agentq.loop.hooks import Hooks
     from agentq.loop.writer import StepWriter
@@ -106,6 +108,7 @@ async def settle_cancelled(
     settings: Settings,
     *,
     agent_ttl_ms: Mapping[str, int] | None = None,
+    spend: Sequence[SpendLimit] = (),
     wake: Wakeup | None = None,
 ) -> list[str]:
     """Commit a claimed run as cancelled, with an explicit result for every call that the journal leaves open.
@@ -123,7 +126,10 @@ async def settle_cancelled(
     told = frozenset(name for name, step in steps.calls.items() if step.result is not None)
     events = turn_events(finish, claim.run, told=told, max_error_retries=0, duration_ms=0)
     ttl = TimesToLive(claim.run.ttl_ms, agent_ttl_ms or {}, settings)
-    commit = commit_of(finish, claim.run, claim.messages, EventBatch(1, events), reply=steps.reply, ttl=ttl)
+    meters = tuple(dict.fromkeys(meter for _, meter in metered(spend, claim.run)))
+    commit = commit_of(
+        finish, claim.run, claim.messages, EventBatch(1, events), reply=steps.reply, ttl=ttl, meters=meters
+    )
     committed = await store.commit(claim.lease, commit, wake=wake)
     to_wake = (None if committed.woken else committed.next_run_id, committed.parent_run_id)
     return [run_id for run_id in to_wake if run_id is not None]

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from agentq.events.encoding import encode_event, is_delta
 from agentq.events.model import Event, ReplyCompleted
+from agentq.limits import KEPT_MS, WINDOW_MS, Spent
 from agentq.stores.base import Renewal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from agentq.stores.base import EventBatch, Lease, Wakeup
+    from agentq.limits import Meter
+    from agentq.stores.base import Commit, EventBatch, Lease, Wakeup
     from agentq.stores.values import Change
 
 
@@ -54,3 +56,24 @@ def about(**named: str | None) -> str:
 def changes(changes: Iterable[Change]) -> list[str | bytes]:
     """Scope, name and value in turn; an empty value takes the name away."""
     return [item for change in changes for item in (change.scope, change.name, change.value or b"")]
+
+
+def spent(commit: Commit) -> list[str | int]:
+    """What a commit adds to the meters, as `_spend.lua` takes it; nothing where there is nothing to add."""
+    if not (commit.meters and commit.spent):
+        return []
+    amounts = [commit.spent.tokens, commit.spent.cost_nanousd, commit.spent.iterations]
+    return [*amounts, *(item for each in commit.meters for item in _counted(each))]
+
+
+def _counted(meter: Meter) -> tuple[str | int, ...]:
+    return meter.name, WINDOW_MS[meter.window], KEPT_MS[meter.window]
+
+
+def meters(meters: Sequence[Meter]) -> list[str | int]:
+    """Name, length of the window and its number, of each."""
+    return [item for each in meters for item in (each.name, WINDOW_MS[each.window], "" if each.at is None else each.at)]
+
+
+def spent_of(answers: Any) -> tuple[Spent, ...]:
+    return tuple(Spent(*(int(amount or 0) for amount in answer)) for answer in answers)

@@ -84,6 +84,7 @@ class Commits:
                 ranges=_arguments.ranges(commit.batch),
                 quotes=quotes,
                 changes=_arguments.changes(commit.changes),
+                spent=_arguments.spent(commit),
             )
         except LeaseLost:
             self._transcripts.drop(lease.run_id)
@@ -121,7 +122,7 @@ class Commits:
         nothing = {
             "delay_ms": 0, "session_ttl_ms": SESSION_TTL_MS, "remembers": 1, "keeps": 0, "wakeup": b"",
             "fields": (), "contents": (), "items": (), "closing": (), "ranges": (),
-            "quotes": (), "changes": (),
+            "quotes": (), "changes": (), "spent": (),
         }  # fmt: skip
         return await self._pipeline.run(
             self._script("commit"),

@@ -10,9 +10,10 @@ from agentq.messages import Message, decode_message
 from agentq.stores._memory_run import is_expired
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from agentq._clock import Clock
+    from agentq.limits import Meter, Spent
     from agentq.runs import RunState, SessionState
     from agentq.stores._memory_run import MemoryRun
     from agentq.stores._memory_sessions import MemorySessions
@@ -60,6 +61,10 @@ class MemoryReads:
     async def list_sessions(self, which: SessionFilter) -> tuple[SessionState, ...]:
         """Sessions, the one used last first."""
         return self._sessions.list(which)
+
+    async def spent(self, meters: Sequence[Meter]) -> tuple[Spent, ...]:
+        """What runs have used together; see `Store.spent`."""
+        return tuple(map(self._sessions.spending.read, meters))
 
     async def file(self, run_id: str, digest: str) -> bytes:
         """The content of a file; see `Store.file`."""

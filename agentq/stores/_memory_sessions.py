@@ -11,6 +11,7 @@ from agentq.errors import SessionConflict, SessionMovedOn, SessionNotFound
 from agentq.runs import SessionState
 from agentq.stores._memory_expiry import Expiring
 from agentq.stores._memory_shared import MemoryShared
+from agentq.stores._memory_spending import Spending
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -85,6 +86,7 @@ class MemorySessions:
         self._expiring = Expiring(self._expires_ms)
         # Nothing of a session, but what stores that see the same conversations share, too.
         self.shared = MemoryShared(now_ms)
+        self.spending = Spending(now_ms)
         # User → when their values are forgotten, and the values.
         self._users: dict[str, tuple[int, dict[str, bytes]]] = {}
 

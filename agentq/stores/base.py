@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from agentq.events.model import Event
-    from agentq.limits import RunLimits
+    from agentq.limits import Meter, RunLimits, Spent
     from agentq.messages import Message
     from agentq.runs import RunState, SessionState
     from agentq.stores.filters import RunFilter, SessionFilter
@@ -252,6 +252,10 @@ class Store(Protocol):
         They change with steps of the journal and with commits alone, so never by a stale lease, nor twice. A change of
         a scope that the run does not have is left out.
         """
+        ...
+
+    async def spent(self, meters: Sequence[Meter]) -> tuple[Spent, ...]:
+        """What commits have added to each of these, in order; nothing where none has, or where it is forgotten."""
         ...
 
     async def file(self, run_id: str, digest: str) -> bytes:

@@ -5,18 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from agentq.limits import Spent
 from agentq.messages import Role
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from agentq.events.model import Event
-    from agentq.limits import RunLimits
+    from agentq.limits import Meter, RunLimits
     from agentq.messages import Message
     from agentq.runs import Question, RunState, Status
     from agentq.stores.values import Change
 
 # People come back to a conversation after a holiday; what nobody came back to for a month is over.
+NOTHING_SPENT = Spent()
 SESSION_TTL_MS = 30 * 86_400_000
 
 
@@ -135,6 +137,7 @@ class Commit:
     ends gives its messages to its session, unless `remembers` is false; the session lives for `session_ttl_ms` after
     its last run. `reply_in_journal` is the one of the messages that the journal holds as `reply`, word for word: a
     store may take it from there. `changes` are made to values. `counted`: see `RunState`.
+    `spent` is added to the `meters`.
     """
 
     status: Status
@@ -155,6 +158,8 @@ class Commit:
     changes: tuple[Change, ...] = ()
     takes: tuple[str, ...] = ()
     counted: int = 0
+    meters: tuple[Meter, ...] = ()
+    spent: Spent = NOTHING_SPENT
 
 
 @dataclass(frozen=True, slots=True)

@@ -195,6 +195,7 @@ class MemoryStore(MemoryReads):
         run.log.write(events, at_ms=now, fold=commit.batch.fold, settle=True)
         run.messages += messages
         self._change(run, commit.changes, commit.session_ttl_ms)
+        self._sessions.spending.add(commit.meters, commit.spent)
         if messages:
             run.journal.clear()
         # A signal wants to be seen at once, whatever the iteration wanted to wait for.

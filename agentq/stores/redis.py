@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from agentq._redis.connection import Connection
     from agentq._redis.replication import Replication
     from agentq.events.model import Event
-    from agentq.limits import RunLimits
+    from agentq.limits import Meter, RunLimits, Spent
     from agentq.stores.filters import RunFilter, SessionFilter
     from agentq.stores.values import Scope
 
@@ -300,6 +300,14 @@ class RedisStore:
     async def values(self, scope: Scope, of: str) -> Mapping[str, bytes]:
         kept: Mapping[bytes, bytes] = await self.pipeline.execute("HGETALL", self.keys.values(scope, of))
         return {name.decode(): value for name, value in kept.items()}
+
+    async def spent(self, meters: Sequence[Meter]) -> tuple[Spent, ...]:
+        if not meters:
+            return ()
+        answers = await self.pipeline.run(
+            self._script("spent"), prefix=self.keys.prefix, meters=_arguments.meters(meters)
+        )
+        return _arguments.spent_of(answers)
 
     async def commit_effect(
         self,

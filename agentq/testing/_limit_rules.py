@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agentq.errors import RunNotFound
+from agentq.errors import LeaseLost, RunNotFound
 from agentq.events.limits import LimitsChanged
-from agentq.limits import RunLimits
+from agentq.limits import Meter, RunLimits, Spent
 from agentq.runs import LIMIT, Question, Status
-from agentq.stores.base import Claim, Rest, Retry, Store
+from agentq.stores.base import Claim, Commit, Rest, Retry, Store
 from agentq.testing._contract import (
     GRACE_S,
+    SHORT_LEASE_S,
+    SHORT_MS,
     PassTime,
     batch,
     claimed,
@@ -39,6 +41,19 @@ async def resting(store: Store, *, within_ms: int = 0) -> Claim:
     claim = await running(store, limits=LIMITS)
     await store.release(claim.lease, batch(1), rest=Rest((REACHED,), claim.run.signals, within_ms=within_ms))
     return claim
+
+
+OF_USER = Meter("user", "u:1 {x}", "day")
+OF_ALL = Meter("all", "", "total")
+SOME = Spent(tokens=70, cost_nanousd=2_000_000_001, iterations=1)
+
+
+def metered(claim: Claim, *, meters: tuple[Meter, ...] = (OF_USER, OF_ALL), spent: Spent = SOME) -> Commit:
+    return commit_of(claim, Status.QUEUED, reply_message("a"), meters=meters, spent=spent)
+
+
+def amounts(spent: Spent) -> tuple[int, int, int]:
+    return spent.tokens, spent.cost_nanousd, spent.iterations
 
 
 @pytest.mark.asyncio
@@ -148,3 +163,45 @@ class LimitRules:
         claim = await claimed(store, run_id)
         assert claim.run.retried_usage == usage
         assert claim.run.started_ms == claim.run.progressed_ms == claim.run.updated_ms > first.run.started_ms
+
+    async def test_commits_count_what_runs_use_together(self, store: Store) -> None:
+        assert [amounts(spent) for spent in await store.spent([OF_USER, OF_ALL])] == [(0, 0, 0), (0, 0, 0)]
+        first, second = await running(store), await running(store)
+        await store.commit(first.lease, metered(first))
+        await store.commit(second.lease, metered(second, meters=(OF_USER,)))
+        assert [amounts(spent) for spent in await store.spent([OF_USER, OF_ALL])] == [
+            (140, 4_000_000_002, 2),
+            (70, 2_000_000_001, 1),
+        ]
+        assert amounts((await store.spent([Meter("user", "u:1", "day")]))[0]) == (0, 0, 0)
+        assert await store.spent([]) == ()
+
+    async def test_a_commit_that_is_sent_again_counts_once(self, store: Store) -> None:
+        claim = await running(store)
+        for _ in range(3):
+            await store.commit(claim.lease, metered(claim))
+        assert amounts((await store.spent([OF_USER]))[0]) == amounts(SOME)
+
+    async def test_a_commit_of_a_lost_lease_counts_nothing(self, store: Store, pass_time: PassTime) -> None:
+        claim = await running(store, lease_ms=SHORT_MS)
+        await pass_time(SHORT_LEASE_S)
+        await claimed(store, claim.lease.run_id, owner="worker-2")
+        with pytest.raises(LeaseLost):
+            await store.commit(claim.lease, metered(claim))
+        assert amounts((await store.spent([OF_USER]))[0]) == (0, 0, 0)
+
+    async def test_a_window_ends_and_can_still_be_asked_for(self, store: Store, pass_time: PassTime) -> None:
+        claim = await running(store)
+        hour = Meter("agent", "calculator", "hour")
+        (before,) = await store.spent([hour])
+        assert 0 < before.left_ms <= 3_600_000
+        await store.commit(claim.lease, metered(claim, meters=(hour, OF_ALL)))
+        number = (await store.read(claim.lease.run_id)).updated_ms // 3_600_000
+        (of_then,) = await store.spent([Meter("agent", "calculator", "hour", at=number)])
+        assert amounts(of_then) == amounts(SOME)
+        (of_later,) = await store.spent([Meter("agent", "calculator", "hour", at=number + 1)])
+        assert amounts(of_later) == (0, 0, 0)
+        (of_once,) = await store.spent([Meter("agent", "calculator", "hour", at=number - 5)])
+        assert of_once.left_ms == 0
+        (total,) = await store.spent([OF_ALL])
+        assert (amounts(total), total.left_ms) == (amounts(SOME), 0)

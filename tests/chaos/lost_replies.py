@@ -34,7 +34,7 @@ from agentq.errors import AgentQError, CancelRequested, NotWaiting, SessionMoved
 from agentq.events.limits import LimitsChanged
 from agentq.events.model import RunAnswered, RunRetried, RunWaiting, TextDelta
 from agentq.executors.queue import QueueExecutor
-from agentq.limits import RunLimits
+from agentq.limits import Meter, RunLimits, Spent
 from agentq.messages import user_message
 from agentq.runs import CHILD, LIMIT, Question, Status
 from agentq.settings import Settings
@@ -60,6 +60,7 @@ MOVES_ON = {
     "epoch": "notes when it was here",
     "count_wake": "skips a number",
 }
+METER = Meter("user", "ann", "total")
 # All scripts; that none is forgotten is for the folder to say.
 SCRIPTS = tuple(sorted(path.stem for path in LUA.glob("[!_]*.lua")))
 _LEASE_MS = 60_000
@@ -352,6 +353,8 @@ class World:
             signals_seen=state.signals - (self.dice.random() < 0.1),
             delay_ms=self.dice.choice((0, 0, 1)) if status is Status.QUEUED else 0,
             changes=self._changes(claim),
+            meters=(METER,),
+            spent=Spent(tokens=7, cost_nanousd=70, iterations=1),
         )
         committed = await self.store.commit(claim.lease, commit, wake=self.wake)
         del self.held[run_id]
@@ -453,6 +456,9 @@ class World:
         for run_id in sorted(self.paused):
             await self.store.resume(run_id, wake=self.wake)
         self.paused.clear()
+
+    async def do_spent(self) -> None:
+        await self.store.spent([METER])
 
     async def do_limit(self) -> None:
         run_id = self.dice.choice(self.open_runs)

@@ -127,6 +127,8 @@ CALLS: list[tuple[str, dict[str, Any], type[AgentQError], str]] = [
     ("set_limits", {"run_id": NOWHERE, "limits": RunLimits()}, RunNotFound, GONE),
     ("set_limits", {"run_id": "RUN", "limits": {"tokens": 5}}, InvalidInput, r"limits must be RunLimits\(...\)"),
     ("set_limits", {"run_id": "RUN", "limits": RunLimits(), "by": 7}, InvalidInput, "by must be text"),
+    ("spent", {"user_id": "a", "agent": "b"}, InvalidInput, "name one of them"),
+    ("spent", {"window": "week"}, InvalidInput, "window must be hour or day or total, not 'week'"),
     ("sse", {"run_id": "not a run"}, RunNotFound, NO_ID),
     ("sse", {"run_id": NOWHERE}, RunNotFound, GONE),
     ("sse", {"run_id": "RUN", "after": "x"}, InvalidInput, "after must be the number of an event, not 'x'"),

@@ -29,6 +29,7 @@ ARGV[16]  closing*     events that hold only if the run gets this status
 ARGV[17]  ranges*      numbers of the deltas that an event of this batch replaces, "first-last"
 ARGV[18]  quotes*      texts of events, and then of closing events, that are in the contents
 ARGV[19]  changes*     scopes, names and values to keep, or empty ones to take away
+ARGV[20]  spent*       what is added to what runs use together: see _spend.lua; empty where it is counted nowhere
 
 Returns {status, number of the last event, woken, run that comes next, or empty, run that waited and is to be woken, or
 empty}, or
@@ -49,6 +50,7 @@ empty}, or
 -- @include finish
 -- @include cancel
 -- @include values
+-- @include spend
 
 local prefix, run, run_id, fence, status = ARGV[1], KEYS[1], ARGV[2], ARGV[3], ARGV[5]
 local state = read(run, 'status', 'fence', 'committed', 'outcome', 'owner', 'signals', 'queue', 'iteration', 'progressed')
@@ -63,7 +65,7 @@ end
 if not TRANSITIONS['running'][status] then
   return -3
 end
-local fields, contents, items, closing, ranges, quotes, changes = lists(13, 7)
+local fields, contents, items, closing, ranges, quotes, changes, spent = lists(13, 8)
 for i, content in ipairs(contents) do
   if string.sub(content, 1, 1) == '=' then
     contents[i] = redis.call('HGET', KEYS[3], string.sub(content, 2))
@@ -81,6 +83,7 @@ end
 local now = now_ms()
 call_many('RPUSH', KEYS[2], contents)
 change_values(prefix, run, changes, ARGV[9])
+spend(prefix, spent, now)
 if #contents > 0 then
   redis.call('DEL', KEYS[3])
 end

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from agentq.context.memory import Memory
     from agentq.context.retrieval import Retrieval, Retriever
     from agentq.limits import RunLimits, SpendLimit
+    from agentq.loop.hooks import Hooks
 
 C = TypeVar("C")
 # Between the words of a name in capitals: before a capital after a small letter, and before the last of several.
@@ -46,6 +47,7 @@ class AgentOptions(TypedDict, total=False):
     retriever: Retriever | Retrieval | None
     memory: Memory | None
     compaction: Compaction | None
+    hooks: Hooks | Sequence[Hooks]
     limits: RunLimits | None
     spend: Sequence[SpendLimit]
 

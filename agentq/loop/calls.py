@@ -353,9 +353,10 @@ class Calls:
 
     async def _take(self, plan: PlannedCall, step: CallStep, outcome: CallOutcome, *, was_begun: bool = False) -> None:
         """Keep what came of a call. `was_begun`: an earlier worker may have made it."""
-        self.made += 1
-        self._left -= 1
         outcome = await self._policy.after_tool(plan.call, outcome)
+        self.made += 1
+        # After the hook: a call beside this one must not take itself for the last while this one waits.
+        self._left -= 1
         result, contents = self._keeping.within_limit(outcome.result), outcome.contents
         if was_begun and not outcome.entered:
             # The tool is gone, takes other arguments or refuses them now: what the earlier attempt did stands.

@@ -253,7 +253,7 @@ def _call(call: ToolCallPart, said: Any) -> ToolCallPart | CallOutcome:
         return refused(call, f"{call.name} was denied: {said}" if said else f"{call.name} was denied")
     if not isinstance(said, Mapping):
         raise TypeError(f"it returned {type(said).__name__}, not arguments, a reason, False or None")
-    return call.model_copy(update={"arguments": dict(said)})
+    return call.model_copy(update={"arguments": _json.checked(dict(said), field="arguments")})
 
 
 def _result(result: ToolResultPart, said: Any) -> ToolResultPart:

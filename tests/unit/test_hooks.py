@@ -381,6 +381,30 @@ class TestTools:
         assert [result.content for result in await stage.results()] == ["a: [number]", "b: [number]"]
         assert SECRET not in stored(stage)
 
+    async def test_arguments_that_are_no_json_count_as_a_failure(self, caplog: pytest.LogCaptureFixture):
+        hooks = Hooks(before_tool=lambda ctx, asked: {"name": object()})
+        stage = stage_of(ScriptedModel([call("look_up", name="a"), "Done."]), look_up, hooks=hooks)
+        await stage.play()
+        assert [result.outcome for result in await stage.results()] == ["ok"]
+        assert "the run goes on without it: InvalidInput: arguments cannot be stored as JSON" in caplog.text
+
+    async def test_a_result_is_journaled_while_the_hook_is_asked_about_another(self):
+        asked: list[str] = []
+
+        async def wait_for_a(ctx: HookContext, call: ToolCallPart, result: ToolResultPart) -> None:
+            asked.append(call.arguments["name"])
+            if call.arguments["name"] == "a":
+                await asyncio.Event().wait()
+
+        model = ScriptedModel([[call("look_up", name="a"), call("look_up", name="b")]])
+        stage = stage_of(model, look_up, hooks=Hooks(after_tool=wait_for_a))
+        _, task = await stage.begin()
+        await wait_until(lambda: len(asked) == 2 and stage.store.writes.count("journal") > 1, message="b is kept")
+        journal = (await stage.lose_lease()).journal
+        task.cancel()
+        await asyncio.wait([task])
+        assert [name[-1] for name, value in journal.items() if b'"result"' in value] == ["1"]
+
     async def test_a_result_is_withheld_where_a_critical_hook_fails(self):
         def broken(ctx: HookContext, asked: ToolCallPart, result: ToolResultPart) -> str:
             raise ConnectionError("away")

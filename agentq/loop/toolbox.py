@@ -48,6 +48,8 @@ class Toolbox:
 NO_TOOLS = Toolbox(())
 # Those that may hold something open, by identity: one that a function of the run made is in no agent's list.
 _asked_sources: dict[int, ToolSource] = {}
+# No deployment has so many. Whoever makes one for each run has a session, and perhaps a process, left over each time.
+_TOO_MANY = 100
 
 
 async def close_sources() -> None:
@@ -58,6 +60,17 @@ async def close_sources() -> None:
             await close()
         except Exception:
             logger.exception("%s could not be closed", source.name)
+
+
+def _remember(source: ToolSource) -> None:
+    if id(source) not in _asked_sources:
+        _asked_sources[id(source)] = source
+        if len(_asked_sources) == _TOO_MANY:
+            logger.warning(
+                "%d sources of tools are open, the last one is %s: make each once, and not in a function of the run",
+                _TOO_MANY,
+                source.name,
+            )
 
 
 async def find_tools(parts: Sequence[Offered | Unasked], run: RunState) -> Toolbox:
@@ -112,7 +125,7 @@ async def _ask(each: Unasked, run: RunState) -> tuple[list[Offered], list[str]]:
     source = each.source
     if isinstance(source, ToolSource):
         if hasattr(source, "aclose"):
-            _asked_sources[id(source)] = source
+            _remember(source)
         given: Any = await source.tools_for(run)
     elif is_async(source):
         given = await source(run)

@@ -168,7 +168,7 @@ class ToolContext:
             raise InvalidInput("question is empty", field="question")
         if timeout is not None and not 0 < timeout <= _LONGEST_S:
             raise InvalidInput(f"timeout must be seconds above 0, not {timeout!r}", field="timeout")
-        given = await self._rest("input", question, within_s=timeout, schema=schema)
+        given = await self._rest("input", self.secrets.redact(question), within_s=timeout, schema=schema)
         if given.expired:
             raise TimeoutError(f"nobody answered within {timeout:g} s")
         return given.value

@@ -367,6 +367,18 @@ class TestSecrets:
         assert "403 for [secret PAY_KEY]" in results_of(result.messages)[0][1]
         assert SECRET not in everything
 
+    async def test_nor_in_a_question_to_a_person(self, monkeypatch: pytest.MonkeyPatch):
+        @tool(effect="once", secrets=["AGENT_TEST_KEY"])
+        async def pay(ctx: ToolContext) -> str:
+            """Pay."""
+            return str(await ctx.ask(f"May I use {ctx.secrets['AGENT_TEST_KEY']}?"))
+
+        monkeypatch.setenv("AGENT_TEST_KEY", SECRET)
+        stage = Stage(ScriptedModel([call("pay"), "Done."]), pay)
+        await stage.advance()
+        (question,) = (await stage.read()).questions
+        assert question.text == "May I use [secret AGENT_TEST_KEY]?"
+
     @pytest.mark.parametrize("gives", [OSError("the vault is shut"), 7])
     async def test_whoever_cannot_give_one_fails_the_call_and_not_the_run(
         self, caplog: pytest.LogCaptureFixture, gives: Any

@@ -10,7 +10,7 @@ import pytest
 
 from agentq import _ids
 from agentq.errors import InvalidInput
-from agentq.loop import Agent
+from agentq.loop import Agent, toolbox
 from agentq.runs import RunState, Status
 from agentq.testing import ScriptedModel, call
 from agentq.tools.function import Tool, tool
@@ -132,6 +132,20 @@ async def test_a_toolset_may_be_a_function_of_the_run_and_may_hold_sources():
     toolbox = await Agent("calculator", tools=tools).find_tools(RUN)
     assert toolbox.names == ("look", "x_look", "x_buy")
     assert [each.toolsets for each in toolbox.offered] == [(), ("late",), ("late", "crm")]
+
+
+async def test_whoever_makes_a_source_for_each_run_is_warned_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    class Open(Source):
+        async def aclose(self) -> None:
+            """Nothing is open."""
+
+    monkeypatch.setattr(toolbox, "_asked_sources", {})
+    kept = Open("kept", [])
+    for number in range(120):
+        await names_of([kept, Open(f"s{number}", [])])
+    assert caplog.text.count("make each once, and not in a function of the run") == 1
 
 
 async def test_sources_are_asked_at_once():

@@ -16,6 +16,7 @@ from agentq.loop import iteration
 from agentq.loop.calls import Calls
 from agentq.runs import Status
 from agentq.stores import _memory_moves, _memory_run, memory
+from agentq.stores._memory_cancels import Cancels
 from agentq.stores.memory import MemoryStore
 from agentq.worker.sweeper import Sweeper
 
@@ -161,6 +162,51 @@ def _sessions_are_not_in_line(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(MemoryStore, "_may_start", lambda self, run: True)
 
 
+def _end_of_child_wakes_nobody(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(memory, "tell_of_end", lambda parent, now: None)
+
+
+def _cancel_stops_at_the_first_generation(patch: pytest.MonkeyPatch) -> None:
+    def ask_below(self: Any, run: Any, reason: str, now: int) -> None:
+        for child in filter(None, map(self._find, run.children)):
+            if not child.state.status.is_final:
+                self.ask(child, reason, now)
+
+    patch.setattr(Cancels, "ask_below", ask_below)
+
+
+def _children_outlive_their_parent(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Cancels, "ask_below", lambda self, run, reason, now: None)
+
+
+def _child_is_created_twice(patch: pytest.MonkeyPatch) -> None:
+    async def create(self: Any, new: Any, **named: Any) -> Any:
+        if new.parent_run_id is not None and self._runs.pop(new.run_id, None) is not None:
+            self._runs[new.parent_run_id].children.remove(new.run_id)
+        return await _create(self, new, **named)
+
+    _create = MemoryStore.create
+    patch.setattr(MemoryStore, "create", create)
+
+
+def _refused_step_changes_state(patch: pytest.MonkeyPatch) -> None:
+    async def journal(self: Any, lease: Lease, records: Any, *arguments: Any, **named: Any) -> Any:
+        self._change(self._runs[lease.run_id], [change for record in records for change in record.changes], 1_000)
+        return await _journal(self, lease, records, *arguments, **named)
+
+    _journal = MemoryStore.journal
+    patch.setattr(MemoryStore, "journal", journal)
+
+
+def _state_is_lost_with_the_worker(patch: pytest.MonkeyPatch) -> None:
+    async def journal(self: Any, lease: Lease, records: Any, *arguments: Any, **named: Any) -> Any:
+        bare = [dataclasses.replace(record, changes=()) for record in records]
+        return await _journal(self, lease, bare, *arguments, **named)
+
+    _journal = MemoryStore.journal
+    patch.setattr(MemoryStore, "journal", journal)
+
+
 PLANTED = (
     Fault("no fence check", _no_fence_check, "was taken"),
     Fault("fence does not grow", _fence_does_not_grow, "was given after fence"),
@@ -177,5 +223,11 @@ PLANTED = (
         "was asked again although its reply was journaled",
     ),
     Fault("sessions are not in line", _sessions_are_not_in_line, "before its turn in its session"),
+    Fault("the end of a child does not wake its parent", _end_of_child_wakes_nobody, "to wake the run that started it"),
+    Fault("a cancel stops at the first generation", _cancel_stops_at_the_first_generation, "cancel"),
+    Fault("children outlive their parent", _children_outlive_their_parent, "cancel"),
+    Fault("a child is created twice", _child_is_created_twice, "was stored twice"),
+    Fault("a step that was refused changes state", _refused_step_changes_state, "keeps a count of"),
+    Fault("state is not stored with its step", _state_is_lost_with_the_worker, "keeps a count of"),
     Fault("the tail is not read again", _tail_is_not_read_again, "viewers are left"),
 )

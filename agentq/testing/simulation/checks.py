@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from agentq._ids import child_run_id
 from agentq.events.model import AttemptReset, Gap, ReasoningDelta, TextDelta
 from agentq.messages import Role, unanswered_calls
 from agentq.runs import Status
-from agentq.testing.simulation.plans import EFFECTS, Line, line_of
+from agentq.testing.simulation.plans import ASK, COUNTS, EFFECTS, Line, line_of, said_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -41,12 +42,24 @@ async def wrong_at_the_end(
             for viewer in watched:
                 await viewer.come_back()
         found += _events(known, run, events, messages, watched)
+        found += _count(known.run_id, await store.values("run", known.run_id), (known,))
         wrong += [f"run {known.run_id} ({run.status}): {what}" for what in found]
     for session_id, members in ledger.remembered.items():
         expected = [message for known in members for message in await store.messages(known.run_id)]
         if list(await store.session_messages(session_id)) != expected:
             wrong.append(f"session {session_id} does not hold what its runs said, one after the other")
+    for session_id in sorted({known.new.session_id or "" for known in ledger.runs.values()} - {""}):
+        of_session = [known for known in ledger.runs.values() if known.new.session_id == session_id]
+        wrong += _count(session_id, await store.values("session", session_id), of_session)
     return wrong
+
+
+def _count(of: str, values: Mapping[str, bytes], members: Sequence[Known]) -> Iterator[str]:
+    """That what calls changed was changed once for each of them, and not by those that failed or were not journaled."""
+    results = [step.result for known in members for step in known.finished.values()]
+    made = sum(each is not None and (each.name, each.outcome) == (COUNTS, "ok") for each in results)
+    if (counted := int(values.get(COUNTS, 0))) != made:
+        yield f"{of} keeps a count of {counted}, after {made} calls"
 
 
 def _state(known: Known, run: RunState, plan: Plan, message_count: int, *, may_be_cut: bool) -> Iterator[str]:
@@ -78,10 +91,10 @@ def _transcript(
     if len({call.call_id for call in calls}) != len(calls):
         yield "a call id stands twice in the transcript"
     for result in results.values():
-        yield from _result(known, run, result)
+        yield from _answer(known, run, result) if result.name == ASK else _result(known, run, result)
     if missing := [call_id for call_id in known.finished if call_id not in results and run.status is Status.COMPLETED]:
         yield f"finished calls whose results are not in the transcript: {missing}"
-    outcomes: dict[int, str] = {call.arguments.get("number", 0): results[call.call_id].outcome for call in calls}
+    outcomes: dict[int | str, str] = {said_by(call): results[call.call_id].outcome for call in calls}
     lines, expected = [line_of(message) for message in messages], plan.lines(outcomes)
     if lines != expected and not (may_be_cut and _is_beginning(lines, expected)):
         yield f"its transcript is {lines}, and should be {expected}"
@@ -121,6 +134,21 @@ def _result(known: Known, run: RunState, result: ToolResultPart) -> Iterator[str
                 yield f"{call_id} was cancelled in a run that was not"
             if effect == "once" and known.entered[call_id] > known.did_not_happen[call_id]:
                 yield f"{call_id} was entered, may have happened, and is said to have been cancelled before"
+
+
+def _answer(known: Known, run: RunState, result: ToolResultPart) -> Iterator[str]:
+    """That a result is what the run came to which the call has started."""
+    run_id = child_run_id(result.call_id)
+    child = next((each for each in known.children if each.run_id == run_id), None)
+    if child is None:
+        if run.status is not Status.CANCELLED:
+            yield f"{result.call_id} has started no run"
+        return
+    expected = {Status.COMPLETED: "ok", Status.FAILED: "error", Status.CANCELLED: "cancelled"}[child.status]
+    if result.outcome != expected and (run.status, result.outcome) != (Status.CANCELLED, "cancelled"):
+        yield f"{result.call_id} came to {result.outcome}, and run {run_id} has {child.status}"
+    if result.outcome == "ok" and result.content != child.last_text:
+        yield f"{result.call_id} says {result.content!r}, and run {run_id} said {child.last_text!r}"
 
 
 def _events(

@@ -66,7 +66,7 @@ CALM = Chances(*[0.0] * len(fields(Chances)))
 @dataclass(slots=True)
 class Figures:
     """Counts of one world or of many. `iterations` are commits, `takeovers` claims of runs whose worker had lost them,
-    `questions` runs that waited for a person.
+    `children` are runs that others started, `questions` runs that waited for a person.
 
     `late_starts` are tools with an effect that were announced before a cancel and entered after it had returned.
     """
@@ -75,6 +75,7 @@ class Figures:
     steps: int = 0
     virtual_s: float = 0.0
     runs: int = 0
+    children: int = 0
     iterations: int = 0
     calls: int = 0
     tools: int = 0

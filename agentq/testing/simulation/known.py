@@ -37,6 +37,7 @@ class Known:
     handed_back: list[int] = field(default_factory=list)
     commits: dict[int, Committed] = field(default_factory=dict)
     message_count: int = 0
+    last_text: str = ""
     reply_is_journaled: bool = False
     journaled_text: str = ""
     announced: dict[str, CallStep] = field(default_factory=dict)
@@ -48,6 +49,8 @@ class Known:
     entered_at: dict[str, int] = field(default_factory=dict)
     returned: dict[str, list[str]] = field(default_factory=dict)
     unwritten: dict[str, tuple[int, Effect]] = field(default_factory=dict)
+    children: list[Known] = field(default_factory=list)
+    waits_for_child: bool = False
     cancelled_ms: int | None = None
     cancel_has_returned: bool = False
     has_entered: bool = False
@@ -56,3 +59,7 @@ class Known:
     @property
     def is_running(self) -> bool:
         return self.status is Status.RUNNING
+
+    @property
+    def is_waiting_for_child(self) -> bool:
+        return self.waits_for_child and self.status is Status.WAITING

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from agentq.errors import AgentQError, LeaseLost
-from agentq.runs import SUSPECT_RECOVERIES, Status
+from agentq.runs import CHILD, SUSPECT_RECOVERIES, Status
 from agentq.steps import read_steps
 from agentq.testing.simulation.known import Known
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         NewRun,
         Released,
         Renewal,
+        Rest,
         Retry,
         StepRecord,
     )
@@ -49,6 +50,11 @@ class Ledger:
     @property
     def open_runs(self) -> tuple[Known, ...]:
         return tuple(known for known in self.runs.values() if not known.status.is_final)
+
+    def with_all_above(self, run_id: str) -> tuple[str, ...]:
+        """The run, the one that started it, and so on."""
+        above = self.runs[run_id].new.parent_run_id
+        return (run_id,) if above is None else (run_id, *self.with_all_above(above))
 
     def is_suspect(self, run_id: str) -> bool:
         """Whether a claim of the run would be one of a run that lost its workers again and again."""
@@ -77,18 +83,29 @@ class Ledger:
             case "commit":
                 self._committed(arguments[0], arguments[1], answer)
             case "release":
-                self._released(arguments[0], answer)
+                self._released(arguments[0], named.get("rest"), answer)
             case "answer":
                 self._answered(self.runs[arguments[0]], arguments[1])
             case "retry":
                 self._retried(self.runs[arguments[0]], arguments[1])
             case "cancel":
                 known = self.runs[arguments[0]]
-                if known.cancelled_ms is None and not known.status.is_final:
-                    known.cancelled_ms = self.now_ms()
-                    # Also one that waits for an answer goes on, to end.
-                    known.status = known.status if known.is_running else Status.QUEUED
-                    self.figures.cancels += 1
+                self._cancelled(known)
+                self._cancelled_below(known)
+
+    def _cancelled(self, known: Known) -> None:
+        if known.cancelled_ms is None and not known.status.is_final:
+            known.cancelled_ms = self.now_ms()
+            # Also one that waits for an answer goes on, to end.
+            known.status = known.status if known.is_running else Status.QUEUED
+            self.figures.cancels += 1
+
+    def _cancelled_below(self, known: Known) -> None:
+        """Who is cancelled or ends takes along what it has started."""
+        for child in known.children:
+            if not child.status.is_final:
+                self._cancelled(child)
+                self._cancelled_below(child)
 
     def saw_refused(self, name: str, arguments: tuple[Any, ...], error: AgentQError) -> None:
         """Whoever holds a run may write, and a command that was carried out says so when it comes again."""
@@ -119,10 +136,20 @@ class Ledger:
         known = Known(new.run_id, new, self.now_ms() + new.delay_ms)
         known.message_count = len(new.messages)
         self.runs[new.run_id] = known
+        if new.parent_run_id is not None:
+            self._started_by(self.runs[new.parent_run_id], known)
         if not new.delay_ms:
             self._enter(known)
         self.figures.runs += 1
         self.on_created(new.run_id)
+
+    def _started_by(self, parent: Known, child: Known) -> None:
+        if parent.status.is_final or parent.cancelled_ms is not None:
+            self.wrong(parent, f"it has {parent.status} or was cancelled, and run {child.run_id} was started for it")
+        if any(other.new.prompt == child.new.prompt for other in parent.children):
+            self.wrong(parent, f"one of its calls started a second run {child.run_id}")
+        parent.children.append(child)
+        self.figures.children += 1
 
     def before_claim(self, run_ids: Sequence[str]) -> None:
         """A run that was delayed takes its place in its session when it is first asked for after that."""
@@ -250,6 +277,8 @@ class Ledger:
         known = self._holds(lease, "a commit")
         known.commits[lease.fence] = answer
         known.message_count += len(commit.messages)
+        if commit.messages:
+            known.last_text = commit.messages[-1].text
         if answer.status.is_final and answer.status is not Status.CANCELLED and known.cancelled_ms is not None:
             self.wrong(known, f"it has {answer.status} although it was cancelled before")
         known.status = answer.status
@@ -257,16 +286,33 @@ class Ledger:
         if commit.messages:
             known.reply_is_journaled, known.journaled_text = False, ""
         self.figures.iterations += 1
+        if answer.status.is_final:
+            self._cancelled_below(known)
+        self._told_parent(known, answer)
         if answer.status.is_final and known.new.session_id is not None and self._is_live(known):
             self.remembered.setdefault(known.new.session_id, []).append(known)
 
-    def _released(self, lease: Lease, answer: Released) -> None:
+    def _told_parent(self, known: Known, answer: Committed) -> None:
+        """The end of a run is what the run that started it waits for."""
+        parent = self.runs.get(known.new.parent_run_id or "")
+        is_awaited = answer.status.is_final and parent is not None and parent.is_waiting_for_child
+        if (answer.parent_run_id is not None) != is_awaited:
+            self.wrong(known, f"its end was {'' if is_awaited else 'not '}to wake the run that started it")
+        elif is_awaited and parent is not None:
+            parent.status = Status.QUEUED
+
+    def _released(self, lease: Lease, rest: Rest | None, answer: Released) -> None:
         if lease.fence in self.runs[lease.run_id].handed_back:
             return
         known = self._holds(lease, "a release")
         known.status = answer.status
         known.handed_back.append(lease.fence)
-        if answer.status is Status.WAITING:
+        known.waits_for_child = rest is not None and any(question.kind == CHILD for question in rest.questions)
+        if known.is_waiting_for_child and rest is not None:
+            for question in rest.questions:
+                if self.runs[question.run_id or ""].status.is_final:
+                    self.wrong(known, f"it waits for run {question.run_id}, which has ended")
+        elif answer.status is Status.WAITING:
             self.figures.questions += 1
             self.on_waiting(known.run_id)
         else:

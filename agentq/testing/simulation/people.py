@@ -17,6 +17,7 @@ from agentq.errors import (
     RunFailed,
     StoreUnavailable,
 )
+from agentq.runs import CHILD
 from agentq.testing.simulation.workers import SimulatedExecutor
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ class SimulatedClient:
         while True:
             try:
                 question = (await self._client.read(run_id)).question
-                if question is None:
+                if question is None or question.kind == CHILD:
                     return
                 found = self._effects.truth(run_id, question.call_id)
                 await self._client.answer(run_id, found, call_id=question.call_id)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import AsyncIterator, Sequence
 
+    from agentq.messages import ToolCallPart
     from agentq.providers.base import Chunk, ModelRequest
     from agentq.steps import Effect
     from agentq.testing.simulation.effects import Effects
@@ -29,6 +30,11 @@ EFFECTS: dict[str, Effect] = {"look": "none", "book": "idempotent", "charge": "o
 _HAS_HOOK, _ASKS = "wire", "sign"
 # A name that the model makes up.
 _UNKNOWN = "dream"
+# A tool that counts how often it was made, in what its run and its session keep.
+COUNTS = "book"
+# Another agent, whose run has a plan of its own; how likely it is for a call of a run that has so many above it.
+ASK, HELPER = "ask", "helper"
+_ASKS_FOR_HELP = (0.1, 0.35)
 _FAILURES = ("busy", "cut", "refused")
 
 Failure = Literal["busy", "cut", "refused", "dead"]
@@ -37,11 +43,21 @@ Line = tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True)
 class PlannedCall:
-    """A call; its number is unique in its run and stands in its arguments."""
+    """A call; its number is unique in its run and stands in its arguments. `asks` is the plan of what it starts."""
 
     name: str
     number: int
-    raises: bool
+    raises: bool = False
+    asks: Plan | None = None
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        return {"number": self.number} if self.asks is None else {"prompt": self.asks.prompt}
+
+    @property
+    def said(self) -> int | str:
+        """What tells the call from others of its run."""
+        return self.number if self.asks is None else self.asks.prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +73,7 @@ class PlannedTurn:
 class Plan:
     """The turns of one run, the last of which ends it."""
 
-    number: int
+    number: int | str
     turns: tuple[PlannedTurn, ...]
 
     @property
@@ -65,10 +81,20 @@ class Plan:
         return f"plan {self.number}"
 
     @property
+    def below(self) -> tuple[Plan, ...]:
+        """The plans of runs that this one starts."""
+        return tuple(call.asks for turn in self.turns for call in turn.calls if call.asks is not None)
+
+    @property
+    def all(self) -> tuple[Plan, ...]:
+        """This one, and all that are below it."""
+        return (self, *(plan for child in self.below for plan in child.all))
+
+    @property
     def ends(self) -> Status:
         return Status.FAILED if self.turns[-1].fails == "dead" else Status.COMPLETED
 
-    def lines(self, outcomes: dict[int, str]) -> list[Line]:
+    def lines(self, outcomes: dict[int | str, str]) -> list[Line]:
         """The transcript that the run has in the end, without results; `outcomes` says how each call came out."""
         lines: list[Line] = [("user", self.prompt)]
         for turn in self.turns:
@@ -76,10 +102,10 @@ class Plan:
                 if turn.fails != "dead":
                     lines.append(("note", NoteKind.REFUSED if turn.fails == "refused" else NoteKind.PROVIDER_ERROR))
                 continue
-            lines.append(("assistant", turn.text, tuple((call.name, call.number) for call in turn.calls)))
+            lines.append(("assistant", turn.text, tuple((call.name, call.said) for call in turn.calls)))
             if turn.calls:
                 lines.append(("results", tuple(call.name for call in turn.calls)))
-            if any(call.raises and outcomes.get(call.number) == "error" for call in turn.calls):
+            if any((call.raises or call.asks) and outcomes.get(call.said) == "error" for call in turn.calls):
                 lines.append(("note", NoteKind.TOOL_ERROR))
         return lines
 
@@ -93,7 +119,7 @@ def line_of(message: Message) -> Line:
         case Role.USER:
             return ("user", message.text)
         case Role.ASSISTANT:
-            calls = tuple((part.name, part.arguments.get("number")) for part in message.tool_calls)
+            calls = tuple((part.name, said_by(part)) for part in message.tool_calls)
             return ("assistant", message.text, calls)
         case Role.TOOL:
             return ("results", tuple(result.name for result in message.tool_results))
@@ -101,8 +127,14 @@ def line_of(message: Message) -> Line:
             return ("note", message.note)
 
 
-def draw_plan(number: int, numbers: random.Random) -> Plan:
-    """A plan of up to six turns."""
+def said_by(part: ToolCallPart) -> int | str:
+    """See `PlannedCall.said`."""
+    said: int | str = part.arguments.get("number") or part.arguments.get("prompt") or 0
+    return said
+
+
+def draw_plan(number: int | str, numbers: random.Random, depth: int = 0) -> Plan:
+    """A plan of up to six turns, and of the runs that it starts."""
     turns: list[PlannedTurn] = []
     calls = 0
     for index in range(numbers.randint(0, 4)):
@@ -113,6 +145,10 @@ def draw_plan(number: int, numbers: random.Random) -> Plan:
         planned = []
         for _ in range(numbers.choice((1, 1, 2, 3, 5))):
             calls += 1
+            if depth < len(_ASKS_FOR_HELP) and numbers.random() < _ASKS_FOR_HELP[depth]:
+                asks = draw_plan(f"{number}-{calls}", numbers, depth + 1)
+                planned.append(PlannedCall(ASK, calls, asks=asks))
+                continue
             name = _UNKNOWN if numbers.random() < 0.03 else numbers.choice(tuple(EFFECTS))
             planned.append(PlannedCall(name, calls, raises=name != _UNKNOWN and numbers.random() < 0.1))
         turns.append(PlannedTurn(text if numbers.random() < 0.6 else "", tuple(planned)))
@@ -121,7 +157,7 @@ def draw_plan(number: int, numbers: random.Random) -> Plan:
     return Plan(number, tuple(turns))
 
 
-def _text(number: int, turn: int, numbers: random.Random) -> str:
+def _text(number: int | str, turn: int, numbers: random.Random) -> str:
     return "".join(f"{number}.{turn}.{word} " for word in range(numbers.randint(1, 8)))
 
 
@@ -136,7 +172,7 @@ def _reply(turn: PlannedTurn) -> Reply:
         case "refused":
             return Message(role=Role.ASSISTANT, parts=(TextPart(text=turn.text),), stop_reason=StopReason.REFUSAL)
         case None:
-            calls = [call(planned.name, number=planned.number) for planned in turn.calls]
+            calls = [call(planned.name, **planned.arguments) for planned in turn.calls]
             return [turn.text, *calls] if turn.text else calls
 
 
@@ -173,9 +209,15 @@ def simulated_tools(
         await asyncio.sleep(numbers.uniform(0, 0.1))
         return effects.truth(ctx.run_id, ctx.call_id)
 
+    def count(ctx: ToolContext) -> None:
+        for kept in (ctx.state, ctx.state.session) if ctx.session_id is not None else (ctx.state,):
+            kept[COUNTS] = kept.get(COUNTS, 0) + 1
+
     def made(name: str, effect: Effect) -> Tool[..., Any]:
         async def work(number: int, ctx: ToolContext) -> str:
             effects.entered(ctx, name, effect)
+            if name == COUNTS:
+                count(ctx)
             try:
                 if numbers.random() < 0.3:
                     await ctx.progress(f"{name} {number}")

@@ -20,7 +20,7 @@ from agentq.testing.simulation.faults import Chances, Fates, Figures
 from agentq.testing.simulation.ledger import Ledger
 from agentq.testing.simulation.network import Network
 from agentq.testing.simulation.people import SimulatedClient, Viewer
-from agentq.testing.simulation.plans import SimulatedModel, draw_plan, simulated_tools
+from agentq.testing.simulation.plans import ASK, HELPER, SimulatedModel, draw_plan, simulated_tools
 from agentq.testing.simulation.scheduling import Process, SimulatedLoop, SimulationStuck
 from agentq.testing.simulation.seeding import VirtualClock, heard_errors, numbers_of, seeded
 from agentq.testing.simulation.server import Server, Wakeups
@@ -128,13 +128,17 @@ class World:
         server = Server(self._store, self._ledger, Wakeups(loop, self._fates, self.figures, self._ledger))
         self._network = Network(loop, server, self._fates, self.figures, self.note, longest_pause_s=3 * lease_s)
         plans = [draw_plan(number, numbers) for number in range(1, numbers.randint(10, 24))]
+        self._asked = plans
+        plans = [each for plan in plans for each in plan.all]
         self._plans = {plan.prompt: plan for plan in plans}
         self._chaos_s = numbers.uniform(10, 40)
         self._effects = Effects(self._ledger)
         tools = simulated_tools(plans, self._ledger, self._effects, numbers_of(seed, "tools"), longest_s=1.5 * lease_s)
         model = SimulatedModel(plans, self._effects, numbers_of(seed, "model"), longest_s=0.5 * lease_s)
-        agent = Agent("agent", tools=tools, retry_backoff_s=0.5)
-        self._crew = Crew({"agent": agent}, model, self._settings, numbers.choice((1, 4, 100)))
+        helper = Agent(HELPER, tools=tools, retry_backoff_s=0.5)
+        tools = [*tools, helper.as_tool(ASK, description="Ask for help.")]
+        agents = {name: Agent(name, tools=tools, retry_backoff_s=0.5) for name in ("agent", HELPER)}
+        self._crew = Crew(agents, model, self._settings, numbers.choice((1, 4, 100)))
         self._workers: list[SimulatedWorker] = []
         self._workers_made = 0
         self._is_closing = False
@@ -147,7 +151,7 @@ class World:
     def _make_clients(self) -> list[SimulatedClient]:
         numbers, count = self._numbers, self._numbers.randint(1, 3)
         sessions = [f"session-{number}" for number in range(numbers.randint(1, 4))]
-        plans = list(self._plans.values())
+        plans = self._asked
         return [self._make_client(f"client-{index + 1}", plans[index::count], sessions) for index in range(count)]
 
     def _make_client(self, name: str, plans: Sequence[Plan], sessions: Sequence[str]) -> SimulatedClient:
@@ -283,7 +287,7 @@ class World:
     def _all_have_ended(self) -> bool:
         left = self._ledger.open_runs
         for known in left:
-            if known.status is Status.WAITING:
+            if known.status is Status.WAITING and not known.waits_for_child:
                 self._begin(self._operator, self._operator.answer(known.run_id))
         return not left
 
@@ -331,10 +335,11 @@ class World:
         task.add_done_callback(ended)
 
     def _maybe_cancel(self, run_id: str) -> None:
-        """Now and then somebody cancels a run at the very moment in which an effect is announced."""
-        if self._numbers.random() < _CANCELS:
+        """Now and then somebody cancels a run, or one above it, at the very moment in which an effect is announced."""
+        above = self._ledger.with_all_above(run_id)
+        if self._numbers.random() < _CANCELS * len(above):
             client = self._numbers.choice(self._clients)
-            self._begin(client, client.cancel(run_id))
+            self._begin(client, client.cancel(self._numbers.choice(above)))
 
     def _maybe_answer(self, run_id: str) -> None:
         if self._numbers.random() < _ANSWERS:

@@ -109,6 +109,18 @@ class Pause:
     at_ms: int = 0
 
 
+# What can be paused as a whole: everything, the runs of an agent, the runs of a queue.
+EVERYTHING = "all"
+
+
+def agent_scope(agent: str) -> str:
+    return f"agent:{agent}"
+
+
+def queue_scope(queue: str) -> str:
+    return f"queue:{queue}"
+
+
 @dataclass(frozen=True, slots=True)
 class RunState:
     """What is known of a run. Times are milliseconds since 1970 by the store's clock, 0 where not yet.
@@ -188,6 +200,13 @@ class RunState:
     @property
     def is_cancel_requested(self) -> bool:
         return self.cancel_reason is not None
+
+
+def pausing_scope(run: RunState, pauses: Mapping[str, Pause]) -> str | None:
+    """The scope by which the run is kept from going on, if there is one."""
+    return next(
+        (scope for scope in (EVERYTHING, agent_scope(run.agent), queue_scope(run.queue)) if scope in pauses), None
+    )
 
 
 # So many recoveries without a commit in between make a run a suspect: it is worked on alone. Agrees with claim.lua.

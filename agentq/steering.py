@@ -21,13 +21,17 @@ from agentq.events.model import RunRetried
 from agentq.intake import checked_id, checked_remark
 from agentq.limits import RunLimits
 from agentq.messages import Message, NoteKind, Role, note_message
-from agentq.runs import CALL_OUTCOME, RunState, Status
+from agentq.runs import CALL_OUTCOME, EVERYTHING, RunState, Status, agent_scope, queue_scope
+from agentq.settings import check_name
 from agentq.stores.base import Retry, Store
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from agentq.catalogue import Catalogue
     from agentq.events.stream import EventStream
     from agentq.executors.base import Executor
+    from agentq.runs import Pause
     from agentq.settings import Settings
     from agentq.stores.base import Released, Wakeup
 
@@ -112,6 +116,19 @@ class Steering:
         by = checked_remark(by, field="by")
         return await self._woken(run_id, await self._store.resume(checked_id(run_id), by=by, wake=self._wakeup))
 
+    async def pause_all(self, agent: str | None, queue: str | None, *, reason: str, by: str) -> Pause:
+        """See `AsyncClient.pause_all`."""
+        scope, reason = _scope(agent, queue), checked_remark(reason, field="reason")
+        return await self._store.pause_all(scope, reason=reason, by=checked_remark(by, field="by"))
+
+    async def resume_all(self, agent: str | None, queue: str | None) -> None:
+        """See `AsyncClient.resume_all`."""
+        await self._store.resume_all(_scope(agent, queue))
+
+    async def pauses(self) -> Mapping[str, Pause]:
+        """See `AsyncClient.pauses`."""
+        return await self._store.pauses()
+
     @property
     def _wakeup(self) -> Wakeup | None:
         return getattr(self._executor, "wakeup", None)
@@ -156,6 +173,18 @@ class Steering:
                         await self._executor.schedule_next_iteration(other)
             except LeaseLost:
                 _log.info("another worker took the cancelled run over and ends it", extra={"run_id": run_id})
+
+
+def _scope(agent: str | None, queue: str | None) -> str:
+    if agent is not None and queue is not None:
+        raise InvalidInput("name an agent or a queue, not both", field="queue")
+    if agent is not None:
+        check_name(agent, field="agent")
+        return agent_scope(agent)
+    if queue is not None:
+        check_name(queue, field="queue")
+        return queue_scope(queue)
+    return EVERYTHING
 
 
 def _note_for(run: RunState, messages: tuple[Message, ...]) -> tuple[Message, ...]:

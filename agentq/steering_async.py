@@ -6,8 +6,10 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from agentq.limits import RunLimits
-    from agentq.runs import Status
+    from agentq.runs import Pause, Status
     from agentq.steering import Steering
 
 
@@ -37,6 +39,24 @@ class SteersRuns:
     async def resume(self, run_id: str, *, by: str = "") -> Status:
         """Let a paused run go on, next in line; returns its status. One that is not paused stays as it is."""
         return await self._steering().resume(run_id, by=by)
+
+    async def pause_all(
+        self, *, agent: str | None = None, queue: str | None = None, reason: str = "", by: str = ""
+    ) -> Pause:
+        """Keep the runs of an agent or a queue from going on, without either all runs; returns the pause that stands.
+
+        Iterations that are under way end. Runs stay `queued`, and `why` says who paused what. It holds until
+        `resume_all`, whatever restarts. Again: the first pause stands.
+        """
+        return await self._steering().pause_all(agent, queue, reason=reason, by=by)
+
+    async def resume_all(self, *, agent: str | None = None, queue: str | None = None) -> None:
+        """Let go on what `pause_all` paused. Workers notice within a second. Again: no effect."""
+        await self._steering().resume_all(agent, queue)
+
+    async def pauses(self) -> Mapping[str, Pause]:
+        """What is paused as a whole, by scope: `all`, `agent:NAME`, `queue:NAME`."""
+        return await self._steering().pauses()
 
     async def answer(self, run_id: str, answer: Any, *, call_id: str | None = None, by: str = "") -> Status:
         """Say what became of a call that a `waiting` run asks about, and let the run go on; returns its status.

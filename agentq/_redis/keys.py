@@ -96,6 +96,15 @@ class Keys:
         """The runs that wait for a worker with this agent."""
         return f"{self.prefix}:unserved:{agent}"
 
+    @property
+    def paused(self) -> str:
+        """What is paused as a whole."""
+        return f"{self.prefix}:paused"
+
+    def parked(self, scope: str) -> str:
+        """The runs that wait until what is paused as a whole is resumed."""
+        return f"{self.prefix}:parked:{scope}"
+
     def batch(self, owner: str) -> str:
         return f"{self.prefix}:worker:{owner}:batch"
 

@@ -62,7 +62,7 @@ def _cells(queue: QueueInfo) -> list[str]:
     foreign = f" ({queue.foreign} foreign)" if queue.foreign else ""
     return [
         one_line(queue.name),
-        str(queue.waiting),
+        f"{queue.waiting} (paused)" if queue.pause else str(queue.waiting),
         "-" if queue.oldest_ms is None else age(time.time() * 1000 - queue.oldest_ms),
         f"{queue.failed}{foreign}",
         workers,

@@ -61,6 +61,7 @@ def stats_document(stats: Stats) -> dict[str, Any]:
 def _facts(stats: Stats) -> Iterator[tuple[str, str]]:
     from agentq.cli._output import age, count, duration
     from agentq.insight.checks import megabytes
+    from agentq.insight.pauses import in_words, paused_by
     from agentq.insight.why import is_sweep_late
 
     open_runs = ("queued", "running", "waiting", "paused")
@@ -79,6 +80,8 @@ def _facts(stats: Stats) -> Iterator[tuple[str, str]]:
         "queues",
         " · ".join(_queue(queue.name, queue.waiting, len(queue.workers)) for queue in stats.queues) or "none",
     )
+    for scope, pause in stats.pauses.items():
+        yield "paused", paused_by(pause, stats.now_ms, in_words(scope))
     if stats.memory:
         limit = f"of {megabytes(stats.memory.limit)}" if stats.memory.limit else "without a limit"
         yield "memory", f"{megabytes(stats.memory.used)} {limit}, {stats.memory.policy}"

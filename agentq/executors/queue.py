@@ -144,5 +144,7 @@ class QueueExecutor:
     def source(self, queues: tuple[str, ...] = (DEFAULT_QUEUE,)) -> WakeupSource:
         """Where a worker of these queues finds its wake-ups."""
         return WakeupSource(
-            tuple(f"{Queue.redis_queue_namespace_prefix}{queue}" for queue in queues), Job.redis_job_namespace_prefix
+            tuple(f"{Queue.redis_queue_namespace_prefix}{queue}" for queue in queues),
+            Job.redis_job_namespace_prefix,
+            queues,
         )

@@ -98,6 +98,7 @@ class Insight:
             queue=await self._served(run),
             behind=await self._found(live),
             behind_id=live,
+            pauses=await self._store.pauses(),
         )
 
     async def _live(self, run: RunState) -> str | None:
@@ -113,7 +114,7 @@ class Insight:
             run = await self._store.read(run_id)
         except NotFound:
             return None
-        return Snapshot(run, self._clock.now_ms(), await self._served(run))
+        return Snapshot(run, self._clock.now_ms(), await self._served(run), pauses=await self._store.pauses())
 
     async def _served(self, run: RunState) -> QueueFacts | None:
         """The workers of its queue, where the executor names them."""

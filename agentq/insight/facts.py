@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from agentq.runs import RunState
+    from agentq.runs import Pause, RunState
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class QueueInfo:
     """One queue. `oldest_ms` is when the wake-up at its head was made, None when it is empty or cannot be told.
 
     `failed` counts RQ's failed jobs of the queue; of those, `foreign` are no wake-ups of agentq (at most 1000 are
-    looked at).
+    looked at). `pause`: nothing is taken from it, since it, or everything, is paused.
     """
 
     name: str
@@ -60,6 +60,7 @@ class QueueInfo:
     workers: tuple[str, ...] = ()
     failed: int = 0
     foreign: int = 0
+    pause: Pause | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,7 @@ class Stats:
     memory: MemoryInfo | None = None
     kept_bytes: int | None = None
     kept_of: int = 0
+    pauses: Mapping[str, Pause] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +158,8 @@ class Snapshot:
     """Everything that `explain` judges by. `queue` and `sweep` are None where the executor or the store cannot tell.
 
     `behind` is the live run of the session where the run waits for it, `line_ahead` how many wait before it in line;
-    `behind_id` is there too when that run is gone. `refused` are commands that Redis did not allow.
+    `behind_id` is there too when that run is gone. `pauses` is what is paused as a whole. `refused` are commands that
+    Redis did not allow.
     """
 
     run: RunState
@@ -167,5 +170,6 @@ class Snapshot:
     behind_id: str | None = None
     line_ahead: int | None = None
     expires_ms: int | None = None
+    pauses: Mapping[str, Pause] = field(default_factory=dict)
     history: ServerHistory = ServerHistory()
     refused: tuple[str, ...] = ()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from agentq._words import duration
 from agentq.insight.phrases import short
 from agentq.insight.reasons import Code, Reason, reason_of
-from agentq.runs import Status
+from agentq.runs import EVERYTHING, Status
 
 if TYPE_CHECKING:
     from agentq.insight.facts import Snapshot
@@ -23,6 +23,24 @@ def paused(seen: Snapshot) -> Reason:
     details: dict[str, Any] = {"by": pause.by, "reason": pause.reason, "paused_ms": pause.at_ms}
     notes = ("it stands in line of its session",) if run.waits_for_session else ()
     return reason_of(seen, Code.PAUSED, paused_by(pause, seen.now_ms), fix, *notes, **details)
+
+
+def paused_with(seen: Snapshot, scope: str) -> Reason:
+    """The reason of a run whose agent or queue is paused, or everything."""
+    pause = seen.pauses[scope]
+    details: dict[str, Any] = {"scope": scope, "by": pause.by, "reason": pause.reason, "paused_ms": pause.at_ms}
+    fix = f"agentq resume {option_of(scope)} lets it go on"
+    return reason_of(seen, Code.PAUSED, paused_by(pause, seen.now_ms, in_words(scope)), fix, **details)
+
+
+def in_words(scope: str) -> str:
+    """`agent shop`, `queue slow`, `everything`."""
+    return "everything" if scope == EVERYTHING else scope.replace(":", " ", 1)
+
+
+def option_of(scope: str) -> str:
+    """How the command line names the scope."""
+    return "--all" if scope == EVERYTHING else "--" + scope.replace(":", " ", 1)
 
 
 def paused_by(pause: Pause, now_ms: int, what: str = "it") -> str:

@@ -22,13 +22,14 @@ from agentq import _ids
 from agentq._redis.pipeline import Pipeline
 from agentq.errors import RunNotFound, StoreCorrupted
 from agentq.insight.facts import Place, QueueFacts, QueueInfo, ServerHistory, Snapshot, SweepFacts, WorkerInfo
+from agentq.runs import EVERYTHING, queue_scope
 from agentq.stores._epochs import read_losses
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterable, Sequence
+    from collections.abc import Awaitable, Iterable, Mapping, Sequence
 
     from agentq.executors.queue import QueueExecutor
-    from agentq.runs import RunState
+    from agentq.runs import Pause, RunState
 
 T = TypeVar("T")
 
@@ -86,11 +87,12 @@ class RedisReader:
         """The surroundings of a run whose state was read before, with its state now."""
         refused: list[str] = []
         # One write to Redis for all: what is read fits together but for what happens within a moment.
-        state, now, ttl, losses, queue, sweep, session = await asyncio.gather(
+        state, now, ttl, losses, pauses, queue, sweep, session = await asyncio.gather(
             self._store.read(run.run_id),
             self._runs.execute("TIME"),
             self._runs.execute("PTTL", self._keys.run(run.run_id)),
             read_losses(self._runs, self._keys),
+            self._store.pauses(),
             _allowed(self._queue_facts(run), refused),
             _allowed(self._sweep_facts(run), refused),
             _allowed(self._session(run), refused),
@@ -105,6 +107,7 @@ class RedisReader:
             behind_id=live if state.waits_for_session else None,
             line_ahead=line_ahead,
             expires_ms=now_ms + ttl if ttl > 0 else None,
+            pauses=pauses,
             history=ServerHistory(losses.number, losses.since_ms, losses.lost_ms),
             refused=tuple(refused),
         )
@@ -168,12 +171,14 @@ class RedisReader:
 
     async def queues(self) -> tuple[QueueInfo, ...]:
         """The queues that something was put on, and those that a worker serves, by name."""
-        known, workers = await asyncio.gather(self._rq.execute("SMEMBERS", Queue.redis_queues_keys), self.workers())
+        known, workers, pauses = await asyncio.gather(
+            self._rq.execute("SMEMBERS", Queue.redis_queues_keys), self.workers(), self._store.pauses()
+        )
         names = {key.decode().removeprefix(Queue.redis_queue_namespace_prefix) for key in known}
         names |= {queue for worker in workers for queue in worker.queues}
-        return tuple(await asyncio.gather(*[self._queue(name, workers) for name in sorted(names)]))
+        return tuple(await asyncio.gather(*[self._queue(name, workers, pauses) for name in sorted(names)]))
 
-    async def _queue(self, name: str, workers: Iterable[WorkerInfo]) -> QueueInfo:
+    async def _queue(self, name: str, workers: Iterable[WorkerInfo], pauses: Mapping[str, Pause]) -> QueueInfo:
         failed_key = FailedJobRegistry.key_template.format(name)
         # RQ takes expired ones out only when somebody looks.
         now: bytes = (await self._rq.execute("TIME"))[0]
@@ -190,6 +195,7 @@ class RedisReader:
             workers=tuple(worker.name for worker in workers if name in worker.queues),
             failed=failed,
             foreign=sum(_ids.run_of_job(job_id.decode(errors="replace")) is None for job_id in latest),
+            pause=pauses.get(EVERYTHING) or pauses.get(queue_scope(name)),
         )
 
     async def _made_ms(self, job_id: str) -> int | None:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from agentq._words import age, count, duration
 from agentq.insight.past import past
-from agentq.insight.pauses import will_pause
+from agentq.insight.pauses import paused_with, will_pause
 from agentq.insight.phrases import names, short, wakeups
 from agentq.insight.reasons import Code, Reason, reason_of
 from agentq.insight.resting import resting
-from agentq.runs import SCHEMA_VERSION, Phase, Status
+from agentq.runs import SCHEMA_VERSION, Phase, Status, pausing_scope
 from agentq.settings import DEFAULT_QUEUE
 
 if TYPE_CHECKING:
@@ -181,6 +181,8 @@ def _delayed(seen: Snapshot) -> Reason:
 def _blocked(seen: Snapshot) -> Reason | None:
     """What keeps every worker of its queue from taking it."""
     queue, run = seen.queue, seen.run
+    if (scope := pausing_scope(run, seen.pauses)) is not None:
+        return paused_with(seen, scope)
     if queue is None:
         return None
     where = f"queue {run.queue}"

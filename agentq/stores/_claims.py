@@ -26,10 +26,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class WakeupSource:
-    """Where wake-ups wait: RQ lists in order of urgency, and the prefix of RQ's job hashes."""
+    """Where wake-ups wait: RQ lists in order of urgency, the prefix of RQ's job hashes, and the names of the queues."""
 
     queue_keys: tuple[str, ...]
     job_prefix: str
+    queues: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +38,14 @@ class ClaimedWakeups:
     """What was claimed, how many wake-ups were taken off the lists, and the job ids that are not ours.
 
     `suspect` is a run that lost its worker again and again: the caller is to claim it alone, by name, once it is idle.
+    `paused` are the lists from which nothing is taken, since their queue, or everything, is paused.
     """
 
     claims: tuple[Claim, ...]
     popped: int
     foreign: tuple[str, ...]
     suspect: str | None = None
+    paused: tuple[str, ...] = ()
 
 
 class Claims:
@@ -75,7 +78,7 @@ class Claims:
         is_idle: bool = True,
     ) -> ClaimedWakeups:
         """Claim runs by name, then those of up to `count` wake-ups of the queues."""
-        claims, popped, foreign, suspect = await self._pipeline.run(
+        claims, popped, foreign, suspect, paused = await self._pipeline.run(
             self._script("claim"),
             batch=self._keys.batch(owner),
             queues=source.queue_keys,
@@ -89,6 +92,7 @@ class Claims:
             idle=int(is_idle),
             agents=agents or (),
             run_ids=run_ids,
+            names=source.queues,
         )
         readable = [await self._readable(owner, claim) for claim in claims]
         return ClaimedWakeups(
@@ -96,6 +100,7 @@ class Claims:
             popped,
             tuple(job_id.decode(errors="backslashreplace") for job_id in foreign),
             suspect.decode() or None,
+            tuple(source.queue_keys[number] for number in paused),
         )
 
     async def _readable(self, owner: str, answer: list[Any]) -> Claim | None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from agentq._clock import Clock
     from agentq.limits import Meter, Spent
-    from agentq.runs import RunState, SessionState
+    from agentq.runs import Pause, RunState, SessionState
     from agentq.stores._memory_run import MemoryRun
     from agentq.stores._memory_sessions import MemorySessions
     from agentq.stores.data import Signal
@@ -27,6 +27,7 @@ class MemoryReads:
 
     _clock: Clock
     _runs: dict[str, MemoryRun]
+    _pauses: dict[str, Pause]
     _sessions: MemorySessions
 
     async def read(self, run_id: str) -> RunState:
@@ -49,6 +50,10 @@ class MemoryReads:
         """Runs, newest first."""
         runs = (run for run_id in sorted(self._runs, reverse=True) if (run := self._known(run_id)))
         return tuple(islice((run.snapshot() for run in runs if which.matches(run.state)), which.limit))
+
+    async def pauses(self) -> Mapping[str, Pause]:
+        """What is paused as a whole, by scope."""
+        return dict(self._pauses)
 
     async def session(self, session_id: str) -> SessionState:
         """The state of a session."""

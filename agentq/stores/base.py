@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from agentq.events.model import Event
     from agentq.limits import Meter, RunLimits, Spent
     from agentq.messages import Message
-    from agentq.runs import RunState, SessionState
+    from agentq.runs import Pause, RunState, SessionState
     from agentq.stores.filters import RunFilter, SessionFilter
     from agentq.stores.values import Scope
 
@@ -210,6 +210,21 @@ class Store(Protocol):
 
     async def resume(self, run_id: str, *, by: str = "", wake: Wakeup | None = None) -> Released:
         """Let a run go on that was paused, next in line. One that is not paused stays as it is."""
+        ...
+
+    async def pause_all(self, scope: str, *, reason: str = "", by: str = "") -> Pause:
+        """Pause everything (`all`), an agent (`agent:NAME`) or a queue (`queue:NAME`); returns the pause that stands.
+
+        Iterations that are under way go on; nobody claims more, unless it was cancelled. Again: the first pause stands.
+        """
+        ...
+
+    async def resume_all(self, scope: str) -> None:
+        """Let what was paused as a whole go on; sweeps wake it. Again: no effect."""
+        ...
+
+    async def pauses(self) -> Mapping[str, Pause]:
+        """What is paused as a whole, by scope."""
         ...
 
     async def sweep(

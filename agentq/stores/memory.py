@@ -12,7 +12,7 @@ from agentq._clock import Clock, SystemClock
 from agentq.errors import CancelRequested, IdempotencyConflict, RunAlreadyFinished
 from agentq.events.memory import LoggedRun, MemoryEventStream
 from agentq.messages import encode_message
-from agentq.runs import Phase, Status
+from agentq.runs import Pause, Phase, Status, pausing_scope
 from agentq.stores._checks import check_answered, check_commit
 from agentq.stores._memory_cancels import Cancels
 from agentq.stores._memory_expiry import Expiring
@@ -20,19 +20,12 @@ from agentq.stores._memory_moves import (
     abandon,
     add_child,
     check_retry,
-    decide,
-    give_answer,
     go_on,
-    keep_signal,
-    pause,
     release,
     reopen,
-    resume,
-    set_limits,
     take,
     tell_of_end,
 )
-from agentq.stores._memory_reads import MemoryReads
 from agentq.stores._memory_run import (
     GRACE_MS,
     MemoryRun,
@@ -45,15 +38,14 @@ from agentq.stores._memory_run import (
     new_memory_run,
 )
 from agentq.stores._memory_sessions import MemorySession, MemorySessions
+from agentq.stores._memory_signals import MemorySignals
 from agentq.stores.base import (
     SESSION_TTL_MS,
-    Answer,
     Appended,
     Claim,
     Commit,
     Committed,
     Created,
-    Decision,
     EventBatch,
     Lease,
     NewRun,
@@ -61,7 +53,6 @@ from agentq.stores.base import (
     Renewal,
     Rest,
     Retry,
-    Signal,
     Signalled,
     StepRecord,
     Sweep,
@@ -72,9 +63,6 @@ from agentq.stores.values import Change, apply
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from agentq.events.model import Event
-    from agentq.limits import RunLimits
-
 
 @dataclass(frozen=True, slots=True)
 class _ClaimBatch:
@@ -82,7 +70,7 @@ class _ClaimBatch:
     until_ms: int
 
 
-class MemoryStore(MemoryReads):
+class MemoryStore(MemorySignals):
     """The reference `Store`. It wakes nobody: `wake` is ignored and `woken` is always False.
 
     `stream` is its `EventStream`. Stores that share `sessions` see the same conversations, and no runs of each other.
@@ -96,6 +84,7 @@ class MemoryStore(MemoryReads):
         self._expiring = Expiring(lambda run_id: run.expires_ms if (run := self._runs.get(run_id)) else None)
         self._keys: dict[str, str] = {}
         self._claims: dict[tuple[str, str], _ClaimBatch] = {}
+        self._pauses: dict[str, Pause] = {}
         self._cancels = Cancels(self._known)
         self.stream = MemoryEventStream(self._logged)
 
@@ -139,6 +128,7 @@ class MemoryStore(MemoryReads):
                 if run
                 and is_claimable(run.state, now)
                 and (agents is None or run.state.agent in agents)
+                and not self._is_paused(run)
                 and self._may_start(run)
             )
             if not leases:
@@ -242,18 +232,6 @@ class MemoryStore(MemoryReads):
         """Hand the run back; see `Store.release`."""
         return release(self._find(lease.run_id), lease, batch, rest, self._clock.now_ms())
 
-    async def answer(self, run_id: str, answer: Answer, *, wake: Wakeup | None = None) -> Released:
-        """Journal what a waiting run waited for; see `Store.answer`."""
-        return give_answer(self._find(run_id), answer, self._clock.now_ms())
-
-    async def decide(self, run_id: str, decision: Decision, *, wake: Wakeup | None = None) -> Released:
-        """Journal what a person decided; see `Store.decide`."""
-        return decide(self._find(run_id), decision, self._clock.now_ms())
-
-    async def signal(self, run_id: str, signal: Signal, *, wake: Wakeup | None = None) -> Released:
-        """Keep a signal; see `Store.signal`."""
-        return keep_signal(self._find(run_id), signal, self._clock.now_ms())
-
     async def retry(self, run_id: str, retry: Retry, *, wake: Wakeup | None = None) -> Released:
         """Queue an ended run again; see `Store.retry`."""
         run = self._find(run_id)
@@ -268,12 +246,6 @@ class MemoryStore(MemoryReads):
             self._enter(run, run.session)
         return released
 
-    async def set_limits(
-        self, run_id: str, limits: RunLimits, events: Sequence[Event] = (), *, wake: Wakeup | None = None
-    ) -> Released:
-        """Give a run limits of its own; see `Store.set_limits`."""
-        return set_limits(self._find(run_id), limits, events, self._clock.now_ms())
-
     async def cancel(self, run_id: str, *, reason: str = "") -> Signalled:
         """Ask to cancel; see `Store.cancel`."""
         run = self._find(run_id)
@@ -283,14 +255,6 @@ class MemoryStore(MemoryReads):
         self._cancels.ask(run, reason, now)
         self._cancels.ask_below(run, "its parent was cancelled", now)
         return Signalled(run.state.status, held=run.is_held(now))
-
-    async def pause(self, run_id: str, *, reason: str = "", by: str = "") -> Signalled:
-        """Pause a run; see `Store.pause`."""
-        return pause(self._find(run_id), reason, by, self._clock.now_ms())
-
-    async def resume(self, run_id: str, *, by: str = "", wake: Wakeup | None = None) -> Released:
-        """Let a run go on; see `Store.resume`."""
-        return resume(self._find(run_id), by, self._clock.now_ms())
 
     def watch_cancels(self, owner: str) -> AsyncIterator[str]:
         """Yield the ids of runs that are cancelled while `owner` holds them, from the first `anext` on, without end."""
@@ -314,8 +278,10 @@ class MemoryStore(MemoryReads):
                 go_on(run, now)
             elif run.is_running and run.state.pause is not None:
                 abandon(run, now)
+            is_kept = self._is_paused(run)
             if run.state.status is not Status.PAUSED:
                 run.due_ms = now + GRACE_MS
+            if run.state.status is not Status.PAUSED and not is_kept:
                 to_wake.append(run.state.run_id)
         return Sweep(to_wake=tuple(to_wake), pruned=pruned)
 
@@ -328,6 +294,9 @@ class MemoryStore(MemoryReads):
             values = self._sessions.values_of_user(run.state.user_id)
             apply(values, of_user)
             self._sessions.keep_for_user(run.state.user_id, values, user_ttl_ms)
+
+    def _is_paused(self, run: MemoryRun) -> bool:
+        return not run.state.is_cancel_requested and pausing_scope(run.state, self._pauses) is not None
 
     def _enter(self, run: MemoryRun, session: MemorySession) -> None:
         """Have the run take its place in its session."""

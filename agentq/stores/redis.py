@@ -12,7 +12,7 @@ from agentq._redis.scripts import Script, script
 from agentq.errors import FileNotStored, RunNotFound
 from agentq.events.model import RunQueued
 from agentq.messages import Message, decode_message, encode_message
-from agentq.runs import RunState, SessionState, Status
+from agentq.runs import Pause, RunState, SessionState, Status
 from agentq.stores import _arguments, _quotes
 from agentq.stores._checks import check_answered
 from agentq.stores._claims import ClaimedWakeups, Claims, WakeupSource
@@ -21,6 +21,7 @@ from agentq.stores._effects import write_effect
 from agentq.stores._epochs import Epoch, Epochs
 from agentq.stores._listing import list_runs
 from agentq.stores._manifests import Manifests
+from agentq.stores._pauses import Pauses
 from agentq.stores._records import fields_of_new_run, run_of_hash
 from agentq.stores._retention import Retention
 from agentq.stores._sessions import list_sessions, read_session, read_session_messages
@@ -85,6 +86,7 @@ class RedisStore:
         self.pipeline = Pipeline(connection, replication)
         self._script = scripts
         self._manifests = Manifests(self.pipeline, self.keys, scripts)
+        self._pauses = Pauses(self.pipeline, self.keys, scripts)
         self._signals = Signals(self.pipeline, self.keys, scripts)
         self._epoch = Epochs(self.pipeline, self.keys, scripts)
         self._transcripts = Transcripts()
@@ -241,6 +243,15 @@ class RedisStore:
 
     async def resume(self, run_id: str, *, by: str = "", wake: Wakeup | None = None) -> Released:
         return await self._signals.resume(run_id, by, wake)
+
+    async def pause_all(self, scope: str, *, reason: str = "", by: str = "") -> Pause:
+        return await self._pauses.pause(scope, reason, by)
+
+    async def resume_all(self, scope: str) -> None:
+        await self._pauses.resume(scope)
+
+    async def pauses(self) -> Mapping[str, Pause]:
+        return await self._pauses.read()
 
     async def sweep(
         self, *, lease_ms: int, wake: Wakeup | None = None, limit: int = 100, agents: Sequence[str] = ()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agentq.errors import CancelRequested, RunAlreadyFinished, RunNotFound
-from agentq.runs import Pause, Status
+from agentq.runs import EVERYTHING, Pause, Status, agent_scope, queue_scope
 from agentq.stores.base import StepRecord
 from agentq.testing._contract import (
     GRACE_S,
@@ -192,3 +192,67 @@ class PauseRules:
         assert await try_claim(store, behind, last) == ()
         await store.resume(behind)
         assert len((await claimed(store, behind)).history) == 2
+
+    @pytest.mark.parametrize("scope", [EVERYTHING, agent_scope("shop"), queue_scope("slow")])
+    async def test_what_is_paused_as_a_whole_is_not_claimed_until_it_is_resumed(
+        self, store: Store, pass_time: PassTime, scope: str
+    ) -> None:
+        kept = await queued(store, agent="shop", queue="slow")
+        other = await queued(store)
+        pause = await store.pause_all(scope, reason="look", by="ada")
+        assert (pause.reason, pause.by) == ("look", "ada")
+        assert await store.pauses() == {scope: pause}
+        claims = await try_claim(store, kept, other)
+        assert [claim.lease.run_id for claim in claims] == ([] if scope == EVERYTHING else [other])
+        assert (await store.read(kept)).status is Status.QUEUED
+        await pass_time(2 * GRACE_S)
+        assert kept not in (await store.sweep(lease_ms=LEASE_MS)).to_wake
+        assert await try_claim(store, kept) == ()
+        await store.resume_all(scope)
+        assert await store.pauses() == {}
+        await pass_time(GRACE_S)
+        assert kept in (await store.sweep(lease_ms=LEASE_MS)).to_wake
+        assert len(await try_claim(store, kept)) == 1
+
+    async def test_pausing_as_a_whole_again_keeps_the_first_word(self, store: Store) -> None:
+        first = await store.pause_all(EVERYTHING, reason="one")
+        assert await store.pause_all(EVERYTHING, reason="two") == first
+        await store.resume_all(EVERYTHING)
+        await store.resume_all(EVERYTHING)
+        assert (await store.pause_all(EVERYTHING, reason="two")).reason == "two"
+
+    async def test_what_is_paused_twice_waits_for_both(self, store: Store, pass_time: PassTime) -> None:
+        run_id = await queued(store, agent="shop", queue="slow")
+        await store.pause_all(agent_scope("shop"))
+        await store.pause_all(queue_scope("slow"))
+        assert await try_claim(store, run_id) == ()
+        await store.resume_all(agent_scope("shop"))
+        await pass_time(GRACE_S)
+        assert run_id not in (await store.sweep(lease_ms=LEASE_MS)).to_wake
+        assert await try_claim(store, run_id) == ()
+        await store.resume_all(queue_scope("slow"))
+        await pass_time(GRACE_S)
+        assert run_id in (await store.sweep(lease_ms=LEASE_MS)).to_wake
+
+    async def test_who_holds_a_run_of_what_is_paused_goes_on_to_the_end_of_the_iteration(self, store: Store) -> None:
+        claim = await running(store)
+        await store.pause_all(EVERYTHING)
+        committed = await store.commit(claim.lease, commit_of(claim, Status.QUEUED, reply_message("x")))
+        assert committed.status is Status.QUEUED
+        assert await try_claim(store, claim.lease.run_id) == ()
+
+    async def test_a_run_of_what_is_paused_can_be_cancelled(self, store: Store) -> None:
+        run_id = await queued(store)
+        await store.pause_all(EVERYTHING)
+        assert await try_claim(store, run_id) == ()
+        await store.cancel(run_id)
+        claim = await claimed(store, run_id)
+        assert (await store.commit(claim.lease, commit_of(claim, Status.CANCELLED))).status is Status.CANCELLED
+
+    async def test_nobody_recovers_a_run_of_what_is_paused(self, store: Store, pass_time: PassTime) -> None:
+        claim = await running(store, lease_ms=SHORT_MS)
+        await store.pause_all(EVERYTHING)
+        await pass_time(SHORT_LEASE_S)
+        assert await try_claim(store, claim.lease.run_id) == ()
+        await store.resume_all(EVERYTHING)
+        assert (await claimed(store, claim.lease.run_id)).run.recoveries == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agentq.errors import RunNotFound
-from agentq.runs import Status
+from agentq.runs import Status, pausing_scope
 
 if TYPE_CHECKING:
     from agentq.loop import Outcome
@@ -44,6 +44,7 @@ class Burst:
 
     async def _is_queued(self, run_id: str) -> bool:
         try:
-            return (await self._store.read(run_id)).status is Status.QUEUED
+            run = await self._store.read(run_id)
+            return run.status is Status.QUEUED and pausing_scope(run, await self._store.pauses()) is None
         except RunNotFound:
             return False

@@ -30,7 +30,8 @@ _BATCH = 64
 _LOOK_ANYWAY_S = 5.0
 _BURST_LOOK_S = 0.25
 _AFTER_BUG_S = 1.0
-
+# How soon the worker sees that a queue is paused no more.
+_PAUSED_LOOK_S = 0.5
 # How soon the worker sees that it is idle, when it waits for that.
 _IDLE_LOOK_S = 0.1
 
@@ -107,6 +108,7 @@ class ClaimLoop:
         self._claim_id = _ids.new_token()
         self._suspect: str | None = None
         self._is_alone = False
+        self._paused: tuple[str, ...] = ()
         self._extra = {"worker": slots.worker}
 
     async def run(self) -> None:
@@ -141,9 +143,11 @@ class ClaimLoop:
             if not may_wait:
                 if await self._burst_is_over():
                     return
-                self._doorbell.arm()
-            await self._nudge.wait(pause_s)
-            may_wait = may_wait or self._doorbell.has_rung() or time.monotonic() - looked_at > _LOOK_ANYWAY_S
+                self._doorbell.arm(without=self._paused)
+            # That something was resumed rings no bell.
+            look_s = _PAUSED_LOOK_S if self._paused else _LOOK_ANYWAY_S
+            await self._nudge.wait(min(pause_s, look_s))
+            may_wait = may_wait or self._doorbell.has_rung() or time.monotonic() - looked_at > look_s
 
     async def _claim(self) -> bool:
         """Claim once; whether more wake-ups may wait. After a lost reply the same claim is asked for again."""
@@ -167,6 +171,7 @@ class ClaimLoop:
         for claim in claimed.claims:
             self._slots.start(claim)
         self._suspect = claimed.suspect
+        self._paused = claimed.paused
         self._is_alone = suspect is not None or any(is_suspect(claim.run) for claim in claimed.claims)
         if self._suspect is not None:
             logger.warning(

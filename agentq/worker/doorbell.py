@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from redis.exceptions import RedisError, ResponseError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     import redis.asyncio
 
@@ -73,10 +73,13 @@ class Doorbell:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def arm(self) -> None:
-        """Ring as soon as a list is not empty, be it at once."""
-        for armed in self._armed.values():
-            armed.set()
+    def arm(self, *, without: Collection[str] = ()) -> None:
+        """Ring as soon as a list is not empty, be it at once; not for those of `without`."""
+        for key, armed in self._armed.items():
+            if key in without:
+                armed.clear()
+            else:
+                armed.set()
 
     def has_rung(self) -> bool:
         """Whether it rang since this was last asked."""

@@ -43,6 +43,7 @@ from agentq.stores.redis import RedisStore
 from agentq.stores.values import SCOPES, BreakerRule, Change, Scope, apply, owner_of
 from agentq.testing._contract import commit_of, reply_message
 from tests._redis_server import RedisServer
+from tests.chaos.lost_steering import Steered
 from tests.helpers import LUA
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ async def _outcome(call: Coroutine[Any, Any, Any]) -> tuple[str, Any]:
 
 
 @dataclass
-class World:
+class World(Steered):
     """A few runs at a time, and everything that can be done to them."""
 
     store: RedisStore
@@ -214,9 +215,10 @@ class World:
     async def hold(self) -> str:
         """A run that is held; made and claimed if there is none."""
         if not self.held:
-            await self._take_wakeups()
-        if not self.held and self.paused:
-            await self.do_resume()
+            await self.take_wakeups()
+        if not self.held:
+            await self.resume()
+            await self.resume_all()
         for _ in range(_TRIES):
             if self.held:
                 return self.dice.choice(sorted(self.held))
@@ -238,7 +240,7 @@ class World:
         elif (await self.store.read(asked.run_id or "")).status.is_final:
             raise Violation(f"run {state.run_id} waits for run {asked.run_id}, which has ended")
 
-    async def _take_wakeups(self) -> None:
+    async def take_wakeups(self) -> None:
         taken = await self.store.claim_wakeups(
             self.executor.source(), owner="w", claim_id=new_token(), lease_ms=_LEASE_MS, count=2
         )
@@ -441,21 +443,6 @@ class World:
             await self.store.commit(claim.lease, commit, wake=self.wake)
             self.open_runs.remove(run_id)
             self.ended.append(run_id)
-
-    async def do_pause(self) -> None:
-        run_id = self.dice.choice(self.open_runs)
-        try:
-            await self.store.pause(run_id, reason="wait")
-        except CancelRequested:
-            return
-        self.paused.add(run_id)
-
-    async def do_resume(self) -> None:
-        if not self.paused:
-            await self.do_pause()
-        for run_id in sorted(self.paused):
-            await self.store.resume(run_id, wake=self.wake)
-        self.paused.clear()
 
     async def do_spent(self) -> None:
         await self.store.spent([METER])

@@ -106,6 +106,7 @@ def test_every_key_that_is_built_is_on_the_page():
             "cancels": "W",
             "sessions": "USER",
             "unserved": "<agent>",
+            "parked": "SCOPE",
             "user": "U",
             "breaker": "KEY",
         }.get(name, "R")

@@ -129,6 +129,12 @@ CALLS: list[tuple[str, dict[str, Any], type[AgentQError], str]] = [
     ("set_limits", {"run_id": "RUN", "limits": RunLimits(), "by": 7}, InvalidInput, "by must be text"),
     ("spent", {"user_id": "a", "agent": "b"}, InvalidInput, "name one of them"),
     ("spent", {"window": "week"}, InvalidInput, "window must be hour or day or total, not 'week'"),
+    ("pause_all", {"agent": "a", "queue": "q"}, InvalidInput, "name an agent or a queue, not both"),
+    ("pause_all", {"agent": "a b"}, InvalidInput, "agent 'a b' is not a name"),
+    ("pause_all", {"queue": 7}, InvalidInput, "queue"),
+    ("pause_all", {"reason": 7}, InvalidInput, "reason must be text"),
+    ("pause_all", {"by": "x" * 1001}, InvalidInput, "by must be text of at most 1000"),
+    ("resume_all", {"agent": "a", "queue": "q"}, InvalidInput, "name an agent or a queue, not both"),
     ("sse", {"run_id": "not a run"}, RunNotFound, NO_ID),
     ("sse", {"run_id": NOWHERE}, RunNotFound, GONE),
     ("sse", {"run_id": "RUN", "after": "x"}, InvalidInput, "after must be the number of an event, not 'x'"),
@@ -150,7 +156,7 @@ CALLS: list[tuple[str, dict[str, Any], type[AgentQError], str]] = [
     ("sessions", {"offset": -1}, InvalidInput, "offset must not be negative nor above"),
 ]
 # They take nothing that could be wrong.
-SAFE = {"aclose", "agents"}
+SAFE = {"aclose", "agents", "pauses"}
 
 
 class Wakes:

@@ -165,3 +165,27 @@ def test_a_run_that_is_held_is_paused_later_and_one_that_has_ended_is_not(
     done = invoke("pause", prepared(redis_url, failed))
     assert done.exit_code == 6
     assert "has already ended" in done.stderr
+
+
+@pytest.mark.parametrize("target", [("--agent", "shop"), ("--queue", "default"), ("--all",)])
+def test_what_is_paused_as_a_whole_is_said_everywhere(
+    redis_url: str, invoke: Callable[..., Result], target: tuple[str, ...]
+):
+    async def enqueued(store: RedisStore) -> str:
+        return await queued(store, agent="shop")
+
+    run_id = prepared(redis_url, enqueued)
+    paused = invoke("pause", *target, "--reason", "it orders twice", "--by", "ada")
+    assert paused.exit_code == 0
+    assert "no other begins" in paused.stdout
+    assert json.loads(invoke("--json", "pause", *target).stdout)["pause"]["by"] == "ada"
+    why = " ".join(invoke("why", run_id).stdout.split())
+    assert "ada paused" in why
+    assert "it orders twice" in why
+    assert f"agentq resume {' '.join(target)}" in why
+    assert "ada paused" in " ".join(invoke("stats").stdout.split())
+    assert json.loads(invoke("--json", "stats").stdout)["pauses"]
+    assert invoke("resume", *target).exit_code == 0
+    assert json.loads(invoke("--json", "resume", *target).stdout)["pause"] is None
+    assert "paused" not in invoke("why", run_id).stdout
+    assert not json.loads(invoke("--json", "stats").stdout)["pauses"]

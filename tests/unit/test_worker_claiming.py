@@ -15,7 +15,7 @@ from tests.helpers import wait_until
 from tests.unit._worker import ScriptedLoop, claim, slots
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Collection, Sequence
 
     import pytest
 
@@ -36,6 +36,8 @@ class Queue:
         self.named_runs: list[str] = []
         self.fence = 0
         self.nudge = Nudge()
+        self.is_paused = False
+        self.not_watched: list[tuple[str, ...]] = []
         self._armed = False
         self._rung = False
 
@@ -50,6 +52,8 @@ class Queue:
         await asyncio.sleep(0)
         if self.errors:
             raise self.errors.pop(0)
+        if self.is_paused:
+            return ClaimedWakeups((), 0, (), None, ("list",))
         taken, self.waiting = self.waiting[:count], self.waiting[count:]
         foreign, self.foreign = self.foreign, ()
         self.fence += 1
@@ -72,9 +76,10 @@ class Queue:
         self.waiting.append(run_id)
         self._ring()
 
-    def arm(self) -> None:
-        self._armed = True
-        if self.waiting:
+    def arm(self, *, without: Collection[str] = ()) -> None:
+        self.not_watched.append(tuple(without))
+        self._armed = "list" not in without
+        if self.waiting and self._armed:
             self._ring()
 
     def has_rung(self) -> bool:
@@ -262,3 +267,16 @@ async def test_nothing_is_claimed_before_or_beside_a_suspect(caplog: pytest.LogC
         assert queue.waiting == ["R2"]
         running.loop.begun[1].finish()
         await wait_until(lambda: running.begun == ["R1", "bad", "R2"])
+
+
+async def test_a_queue_that_is_paused_is_not_listened_to_until_it_is_resumed():
+    queue = Queue("R1")
+    queue.is_paused = True
+    async with claiming(queue) as running:
+        await wait_until(lambda: queue.not_watched)
+        await settle()
+        # Else its wake-ups would ring the bell without end.
+        assert queue.not_watched[0] == ("list",)
+        assert len(queue.asked) == 1
+        queue.is_paused = False
+        await wait_until(lambda: running.begun == ["R1"])

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -308,3 +309,23 @@ async def test_a_worker_whose_task_is_cancelled_leaves_no_task_and_its_runs_are_
     async with working(app):
         assert (await run.result(20)).output == "put passed"
     assert "run.recovered" in [event.type async for event in run.events(live=False)]
+
+
+async def test_an_agent_that_is_paused_takes_no_new_iteration_until_it_is_resumed(
+    redis_url: str, gate: Gate, client: AsyncClient
+):
+    gate.open.set()
+    targets: tuple[dict[str, str], ...] = ({"agent": "echo"}, {"queue": "default"}, {})
+    for target in targets:
+        await client.pause_all(**target, reason="look")
+        async with working(app_at(redis_url, gate)):
+            run = await client.enqueue("echo", "say hello")
+            reason = await wait_until(partial(_paused, client, run.id))
+            assert "look" in reason
+            await client.resume_all(**target)
+            assert (await run.result(20)).output == "hello"
+
+
+async def _paused(client: AsyncClient, run_id: str) -> str:
+    reason = await client.why(run_id)
+    return reason.text if reason.code == "paused" else ""

@@ -33,10 +33,13 @@ end
 
 -- Every script that makes a run final calls this. Returns the id of the run of its session that may go on now, or nil.
 local function finish(prefix, run, run_id, now, ttl, session_ttl, remembers)
-  local of = redis.call('HMGET', run, 'agent', 'session')
+  local of = redis.call('HMGET', run, 'agent', 'session', 'parked')
   redis.call('HSET', run, 'finished', int(now))
   redis.call('ZREM', prefix .. ':due', run_id)
   redis.call('ZREM', prefix .. ':unserved:' .. of[1], run_id)
+  if of[3] then
+    redis.call('ZREM', prefix .. ':parked:' .. of[3], run_id)
+  end
   expire(prefix, run, run_id, now, ttl)
   return of[2] and leave(prefix, of[2], run, run_id, now, session_ttl, remembers) or nil
 end

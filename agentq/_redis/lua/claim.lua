@@ -5,7 +5,8 @@ Run ids are discovered here, so their keys and those of sessions are built from 
 queued, due and not behind another run of its session, or running with an expired lease. A wake-up that cannot be claimed is dropped: whoever holds the run wakes it next, and
 the due times catch the rest. A run that lost its worker twice without a commit in between may be what kills them: a wake-up
 of it is claimed alone, by a worker that has nothing else in flight. Runs of agents that this worker has not wait in <prefix>:unserved:<agent> until a worker
-that serves the agent sweeps.
+that serves the agent sweeps. What is paused is not taken: wake-ups of a paused queue stay in line, and runs that are
+paused otherwise are parked. A run that was cancelled is taken all the same, so that it ends.
 
 KEYS[1]    batch       the last batch of this owner: claim id, leases, foreign jobs
 KEYS[2..]  queues      RQ lists of job ids, most urgent first
@@ -20,10 +21,12 @@ ARGV[7]  version      newest schema version that the worker reads
 ARGV[8]  idle         1 when the worker has nothing in flight
 ARGV[9]  agents*      names of the agents that the worker has; empty for all
 ARGV[10]  run_ids*    runs to claim by name
+ARGV[11]  names*      names of the queues
 
-Returns {claims, popped, foreign, suspect}: suspect is the run that the worker is to claim by name once it is idle, or
+Returns {claims, popped, foreign, suspect, paused}: suspect is the run that the worker is to claim by name once it is idle, or
 empty; claims are {run id, run hash, journal, messages, first message index, messages of the
-session before this run}, the last empty where the first index is not 0; foreign the job ids that are not wake-ups of ours.
+session before this run}, the last empty where the first index is not 0; foreign the job ids that are not wake-ups of ours; paused the numbers of the queues that
+are paused, from which nothing is taken.
 ]]
 -- @include clock
 -- @include lists
@@ -32,6 +35,7 @@ session before this run}, the last empty where the first index is not 0; foreign
 -- @include lease
 -- @include session
 -- @include abandoned
+-- @include pauses
 
 -- A run that only a newer worker can read is looked at again after this long.
 local NEWER_MS = 10000
@@ -43,8 +47,9 @@ local SUSPECT = 2
 local ID_LENGTH = 300
 
 local prefix, owner, lease_ms = ARGV[1], ARGV[2], tonumber(ARGV[4])
-local names, run_ids = lists(9, 2)
+local names, run_ids, queues = lists(9, 3)
 local now = now_ms()
+local pauses = all_pauses(prefix)
 local agents = {}
 for _, name in ipairs(names) do
   agents[name] = true
@@ -77,7 +82,7 @@ end
 local function take(run_id, is_named)
   local run = key_of(run_id)
   local state = read(run, 'status', 'lease_until', 'agent', 'not_before', 'cancel', 'version', 'owner', 'fence', 'length',
-    'session', 'history', 'behind', 'recoveries', 'pause', 'started', 'progressed')
+    'session', 'history', 'behind', 'recoveries', 'pause', 'queue', 'started', 'progressed')
   if has_waited(state, now) then
     state.status, state.not_before = requeue(prefix, run, run_id), '0'
   end
@@ -90,7 +95,11 @@ local function take(run_id, is_named)
     rest_abandoned(prefix, run, run_id, now)
     return nil
   end
-  if number(state.version) > tonumber(ARGV[7]) then
+  local scope = not cancelled and scope_of(pauses, state.agent, state.queue)
+  if scope then
+    park(prefix, run, run_id, scope, now)
+    return nil
+  elseif number(state.version) > tonumber(ARGV[7]) then
     redis.call('ZADD', prefix .. ':due', int(now + NEWER_MS), run_id)
     redis.call('HSET', run, 'woken', '0')
     return nil
@@ -138,6 +147,13 @@ local function take(run_id, is_named)
   return fence, number(state.length) + number(state.history)
 end
 
+local paused, is_kept = {}, {}
+for i = 1, #KEYS - 1 do
+  if is_paused(pauses, 'all') or is_paused(pauses, 'queue:' .. (queues[i] or '')) then
+    paused[#paused + 1], is_kept[i] = i - 1, true
+  end
+end
+
 local stored = redis.call('GET', KEYS[1])
 batch = stored and cjson.decode(stored)
 if not batch or batch.id ~= ARGV[3] then
@@ -154,7 +170,7 @@ if not batch or batch.id ~= ARGV[3] then
     try(run_id, true)
   end
   for i = 2, #KEYS do
-    while batch.popped < tonumber(ARGV[5]) and messages < MESSAGES and not batch.full do
+    while not is_kept[i - 1] and batch.popped < tonumber(ARGV[5]) and messages < MESSAGES and not batch.full do
       local job_id = redis.call('LPOP', KEYS[i])
       if not job_id then
         break
@@ -181,4 +197,4 @@ for _, lease in ipairs(batch.taken) do
     claims[#claims + 1] = read_claim(lease[1])
   end
 end
-return {claims, batch.popped, batch.foreign, batch.suspect}
+return {claims, batch.popped, batch.foreign, batch.suspect, paused}

@@ -17,6 +17,8 @@ ARGV[4]  limit       how many runs to wake at most
 ARGV[5]  spacing_ms  least time between two passes
 ARGV[6]  agents*     agents that the caller serves
 
+Runs of what is paused as a whole are parked in place of being woken.
+
 Returns {woken run ids, run ids that the caller has to wake, how many were pruned}.
 ]]
 -- @include clock
@@ -28,6 +30,7 @@ Returns {woken run ids, run ids that the caller has to wake, how many were prune
 -- @include session
 -- @include finish
 -- @include abandoned
+-- @include pauses
 
 -- Runs behind a long queue are only looked at, so a pass looks at more runs than it wakes.
 local LOOKS = 1000
@@ -48,6 +51,7 @@ if now - last > tonumber(ARGV[2]) / 2 then
 end
 
 local shape = template ~= '' and cjson.decode(template)
+local pauses = all_pauses(prefix)
 local heads = {}
 -- The run at the head of a queue and when its wake-up was written. A head that is not ours, or is not the newest wake-up
 -- of its run, tells nothing and will be popped soon: it counts as old, so that everybody waits for that.
@@ -112,7 +116,7 @@ end
 
 local function look(run_id, is_served)
   local run = prefix .. ':{' .. run_id .. '}'
-  local state = read(run, 'status', 'lease_until', 'not_before', 'woken', 'front', 'queue', 'behind', 'cancel', 'pause')
+  local state = read(run, 'status', 'lease_until', 'not_before', 'woken', 'front', 'queue', 'behind', 'cancel', 'pause', 'agent')
   if not state.status then
     redis.call('ZREM', KEYS[1], run_id)
     local next_id = forget(prefix, run, run_id, now)
@@ -139,7 +143,12 @@ local function look(run_id, is_served)
   elseif state.status == 'running' and state.pause and not state.cancel then
     rest_abandoned(prefix, run, run_id, now)
   else
-    ring(run_id, run, state)
+    local scope = not state.cancel and scope_of(pauses, state.agent, state.queue)
+    if scope then
+      park(prefix, run, run_id, scope, now)
+    else
+      ring(run_id, run, state)
+    end
   end
 end
 
@@ -147,6 +156,20 @@ local function is_full()
   return #woken + #to_wake >= limit
 end
 
+-- What was resumed goes first, and whoever sweeps wakes it.
+for scope, pause in pairs(pauses) do
+  local parked = prefix .. ':parked:' .. scope
+  while pause == '' and not is_full() do
+    local run_id = redis.call('ZPOPMIN', parked)[1]
+    if not run_id then
+      redis.call('HDEL', prefix .. ':paused', scope)
+      break
+    end
+    if redis.call('HDEL', prefix .. ':{' .. run_id .. '}', 'parked') == 1 then
+      look(run_id, true)
+    end
+  end
+end
 local due = is_soon and {} or redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', int(now), 'LIMIT', 0, LOOKS)
 for _, run_id in ipairs(due) do
   if is_full() then

@@ -1,0 +1,54 @@
+"""What is sent into runs of the in-memory store from outside, but for what touches sessions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agentq.runs import Pause
+from agentq.stores._memory_moves import decide, give_answer, keep_signal, pause, resume, set_limits
+from agentq.stores._memory_reads import MemoryReads
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agentq.events.model import Event
+    from agentq.limits import RunLimits
+    from agentq.stores.base import Answer, Decision, Released, Signal, Signalled, Wakeup
+
+
+class MemorySignals(MemoryReads):
+    """The part of `MemoryStore` that answers and pauses runs."""
+
+    async def answer(self, run_id: str, answer: Answer, *, wake: Wakeup | None = None) -> Released:
+        """Journal what a waiting run waited for; see `Store.answer`."""
+        return give_answer(self._find(run_id), answer, self._clock.now_ms())
+
+    async def decide(self, run_id: str, decision: Decision, *, wake: Wakeup | None = None) -> Released:
+        """Journal what a person decided; see `Store.decide`."""
+        return decide(self._find(run_id), decision, self._clock.now_ms())
+
+    async def signal(self, run_id: str, signal: Signal, *, wake: Wakeup | None = None) -> Released:
+        """Keep a signal; see `Store.signal`."""
+        return keep_signal(self._find(run_id), signal, self._clock.now_ms())
+
+    async def set_limits(
+        self, run_id: str, limits: RunLimits, events: Sequence[Event] = (), *, wake: Wakeup | None = None
+    ) -> Released:
+        """Give a run limits of its own; see `Store.set_limits`."""
+        return set_limits(self._find(run_id), limits, events, self._clock.now_ms())
+
+    async def pause(self, run_id: str, *, reason: str = "", by: str = "") -> Signalled:
+        """Pause a run; see `Store.pause`."""
+        return pause(self._find(run_id), reason, by, self._clock.now_ms())
+
+    async def resume(self, run_id: str, *, by: str = "", wake: Wakeup | None = None) -> Released:
+        """Let a run go on; see `Store.resume`."""
+        return resume(self._find(run_id), by, self._clock.now_ms())
+
+    async def pause_all(self, scope: str, *, reason: str = "", by: str = "") -> Pause:
+        """Pause an agent, a queue or everything; see `Store.pause_all`."""
+        return self._pauses.setdefault(scope, Pause(reason, by, self._clock.now_ms()))
+
+    async def resume_all(self, scope: str) -> None:
+        """Let it go on; see `Store.resume_all`."""
+        self._pauses.pop(scope, None)

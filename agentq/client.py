@@ -110,6 +110,16 @@ class Client(SteersRuns):
         )
         return Run(self, run.id, run.agent)
 
+    def follow_up(
+        self, run_id: str, text: str, *, files: Sequence[Attachable] = (), idempotency_key: str | None = None
+    ) -> Run:
+        """Enqueue the next run of a run's session, of the same agent, user and model; it sees what was said.
+
+        Raises `InvalidInput` for a run without a session.
+        """
+        run = self._portal.call(self._client.follow_up, run_id, text, files=files, idempotency_key=idempotency_key)
+        return Run(self, run.id, run.agent)
+
     def get(self, run_id: str) -> Run:
         """A handle on a run that exists."""
         return Run(self, run_id, self._portal.call(self._client.get, run_id).agent)

@@ -56,7 +56,7 @@ class _Parts:
     aclose: Callable[[], Awaitable[None]] | None = None
 
 
-class AsyncClient(SteersRuns):
+class AsyncClient(SteersRuns["AsyncRun"]):
     """Enqueues runs and reads what becomes of them.
 
     Without `store`, `stream` and `executor` it works over Redis at `redis_url`, else REDIS_URL, and connects at the

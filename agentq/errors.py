@@ -17,6 +17,7 @@
     │   ├── AlreadyDecided
     │   ├── NotFinished
     │   ├── SessionMovedOn
+    │   ├── InboxFull
     │   └── RunAlreadyFinished
     ├── LeaseError                 a worker's right to write
     │   ├── LeaseLost
@@ -124,6 +125,10 @@ class NotFinished(Conflict):
 
 class SessionMovedOn(Conflict):
     """A later run of the session has started; enqueue the prompt again instead."""
+
+
+class InboxFull(Conflict):
+    """So many messages wait for the run that it takes no more; wait until it has seen them."""
 
 
 class RunAlreadyFinished(Conflict):

@@ -55,7 +55,7 @@ def new_run(
     check_name(agent, field="agent")
     if queue is not None:
         check_name(queue, field="queue")
-    _check_prompt(prompt, settings.max_value_bytes)
+    check_words(prompt, settings.max_value_bytes)
     texts = {"session_id": session_id, "user_id": user_id, "idempotency_key": idempotency_key, "model": model}
     for field, text in texts.items():
         if text is not None:
@@ -136,20 +136,21 @@ def _checked_without(without: Any) -> tuple[str, ...]:
     return tuple(sorted(set(without)))
 
 
-def _check_prompt(prompt: str, max_bytes: int) -> None:
+def check_words(prompt: str, max_bytes: int, *, field: str = "prompt") -> None:
+    """What a person says to the agent. Raises `InvalidInput`."""
     if not isinstance(prompt, str):
-        raise InvalidInput(f"prompt must be text, not {type(prompt).__name__}", field="prompt")
+        raise InvalidInput(f"{field} must be text, not {type(prompt).__name__}", field=field)
     if not prompt.strip():
-        raise InvalidInput("prompt is empty; say what the agent should do", field="prompt")
+        raise InvalidInput(f"{field} is empty; say what the agent should do", field=field)
     try:
         size = len(prompt.encode())
     except UnicodeEncodeError as error:
         raise InvalidInput(
-            f"prompt is not valid Unicode at character {error.start}: half of a surrogate pair; "
+            f"{field} is not valid Unicode at character {error.start}: half of a surrogate pair; "
             "decode its source with errors='replace'",
-            field="prompt",
+            field=field,
         ) from error
-    _check_size(size, max_bytes, "prompt", "attach large data as a file")
+    _check_size(size, max_bytes, field, "attach large data as a file")
 
 
 def _check_size(size: int, max_bytes: int, field: str, fix: str) -> None:

@@ -7,6 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from agentq import _ids, results
+from agentq.attachments import read_files
 from agentq.errors import (
     CancelRequested,
     IllegalTransition,
@@ -17,17 +18,18 @@ from agentq.errors import (
     ToolError,
 )
 from agentq.events.limits import LimitsChanged
-from agentq.events.model import RunRetried
-from agentq.intake import checked_id, checked_remark
+from agentq.events.model import RunRetried, RunSteered
+from agentq.intake import NOTHING, check_words, checked_id, checked_remark
 from agentq.limits import RunLimits
-from agentq.messages import Message, NoteKind, Role, note_message
+from agentq.messages import Message, NoteKind, Role, note_message, user_message
 from agentq.runs import CALL_OUTCOME, EVERYTHING, RunState, Status, agent_scope, queue_scope
 from agentq.settings import check_name
-from agentq.stores.base import Retry, Store
+from agentq.stores.base import Retry, Steer, Store
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from agentq.attachments import Attachable
     from agentq.catalogue import Catalogue
     from agentq.events.stream import EventStream
     from agentq.executors.base import Executor
@@ -102,6 +104,21 @@ class Steering:
         messages = await self._store.messages(run_id)
         retry = Retry(run.fence, _note_for(run, messages), (RunRetried(retries=run.retries + 1),))
         return await self._woken(run_id, await self._store.retry(run_id, retry, wake=self._wakeup))
+
+    async def steer(self, run_id: str, text: str, files: Sequence[Attachable], *, by: str) -> Status:
+        """See `AsyncClient.steer`."""
+        run_id, by = checked_id(run_id), checked_remark(by, field="by")
+        check_words(text, self._settings.max_value_bytes, field="text")
+        attached = await asyncio.to_thread(read_files, files, self._settings) if files else NOTHING
+        message = user_message(text, attached.parts)
+        steer = Steer(_ids.new_token(), message, (RunSteered(text=text, by=by),), attached.contents)
+        try:
+            return await self._store.steer(run_id, steer)
+        except (RunAlreadyFinished, CancelRequested) as error:
+            run = await self._store.read(run_id)
+            what = f"has {run.status}" if run.status.is_final else "was cancelled, and is about to end"
+            hint = "follow_up starts the next run of its session" if run.session_id else "enqueue another run"
+            raise RunAlreadyFinished(f"run {run_id} {what}, so it reads no more; {hint}") from error
 
     async def pause(self, run_id: str, *, reason: str, by: str) -> Status:
         """See `AsyncClient.pause`."""

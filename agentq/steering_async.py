@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from agentq.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+    from agentq.attachments import Attachable
     from agentq.limits import RunLimits
-    from agentq.runs import Pause, Status
+    from agentq.runs import Pause, RunState, Status
     from agentq.steering import Steering
 
+# The handle that enqueueing gives.
+R = TypeVar("R")
 
-class SteersRuns:
+
+class SteersRuns(Generic[R]):
     """The part of `AsyncClient` that changes runs which are there."""
+
+    enqueue: Callable[..., Awaitable[R]]
+
+    @abstractmethod
+    async def read(self, run_id: str) -> RunState: ...
 
     @abstractmethod
     def _steering(self) -> Steering: ...
@@ -26,6 +37,35 @@ class SteersRuns:
         Raises `RunAlreadyFinished` when the run has completed or failed. Again: no effect.
         """
         return await self._steering().cancel(run_id, reason=reason, wait=wait)
+
+    async def steer(self, run_id: str, text: str, *, files: Sequence[Attachable] = (), by: str = "") -> Status:
+        """Send a message into a run that goes on; returns its status. The next iteration reads it.
+
+        An iteration that is under way is not stopped, and an answer that it gives does not end the run: the agent reads
+        the message, and answers again. Its iterations count anew. Raises `RunAlreadyFinished`; then `follow_up` helps.
+        """
+        return await self._steering().steer(run_id, text, files, by=by)
+
+    async def follow_up(
+        self, run_id: str, text: str, *, files: Sequence[Attachable] = (), idempotency_key: str | None = None
+    ) -> R:
+        """Enqueue the next run of a run's session, of the same agent, user and model; it sees what was said.
+
+        Raises `InvalidInput` for a run without a session.
+        """
+        run = await self.read(run_id)
+        if run.session_id is None:
+            raise InvalidInput(f"run {run_id} has no session to go on with; enqueue it with session_id", field="run_id")
+        return await self.enqueue(
+            run.agent,
+            text,
+            session_id=run.session_id,
+            user_id=run.user_id,
+            queue=run.queue,
+            model=run.model,
+            files=files,
+            idempotency_key=idempotency_key,
+        )
 
     async def pause(self, run_id: str, *, reason: str = "", by: str = "") -> Status:
         """Keep the run from starting another iteration until it is resumed; returns its status.
@@ -89,12 +129,16 @@ class SteersRun:
 
     __slots__ = ()
 
-    _client: SteersRuns
+    _client: SteersRuns[Any]
     id: str
 
     async def cancel(self, *, reason: str = "", wait: float = 0.0) -> Status:
         """See `AsyncClient.cancel`."""
         return await self._client.cancel(self.id, reason=reason, wait=wait)
+
+    async def steer(self, text: str, *, files: Sequence[Attachable] = (), by: str = "") -> Status:
+        """See `AsyncClient.steer`."""
+        return await self._client.steer(self.id, text, files=files, by=by)
 
     async def pause(self, *, reason: str = "", by: str = "") -> Status:
         """See `AsyncClient.pause`."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from agentq._portal import Portal
+    from agentq.attachments import Attachable
     from agentq.limits import RunLimits
     from agentq.runs import Pause, Status
     from agentq.steering_async import SteersRuns as Asynchronous
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 class SteersRuns:
     """The part of `Client` that changes runs which are there."""
 
-    _client: Asynchronous
+    _client: Asynchronous[Any]
     _portal: Portal
 
     def cancel(self, run_id: str, *, reason: str = "", wait: float = 0.0) -> Status:
@@ -26,6 +27,14 @@ class SteersRuns:
         Raises `RunAlreadyFinished` when the run has completed or failed. Again: no effect.
         """
         return self._portal.call(self._client.cancel, run_id, reason=reason, wait=wait)
+
+    def steer(self, run_id: str, text: str, *, files: Sequence[Attachable] = (), by: str = "") -> Status:
+        """Send a message into a run that goes on; returns its status. The next iteration reads it.
+
+        An iteration that is under way is not stopped, and an answer that it gives does not end the run: the agent reads
+        the message, and answers again. Its iterations count anew. Raises `RunAlreadyFinished`; then `follow_up` helps.
+        """
+        return self._portal.call(self._client.steer, run_id, text, files=files, by=by)
 
     def pause(self, run_id: str, *, reason: str = "", by: str = "") -> Status:
         """Keep the run from starting another iteration until it is resumed; returns its status.
@@ -93,6 +102,10 @@ class SteersRun:
     def cancel(self, *, reason: str = "", wait: float = 0.0) -> Status:
         """See `Client.cancel`."""
         return self._client.cancel(self.id, reason=reason, wait=wait)
+
+    def steer(self, text: str, *, files: Sequence[Attachable] = (), by: str = "") -> Status:
+        """See `Client.steer`."""
+        return self._client.steer(self.id, text, files=files, by=by)
 
     def pause(self, *, reason: str = "", by: str = "") -> Status:
         """See `Client.pause`."""

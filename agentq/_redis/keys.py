@@ -27,6 +27,10 @@ class Keys:
         """The files of a run; those of a session belong to the session."""
         return f"{self.prefix}:{{{run_id}}}:files" if session_id is None else f"{self.session(session_id)}:files"
 
+    def inbox(self, run_id: str) -> str:
+        """What was sent into a run and it has not seen."""
+        return f"{self.prefix}:{{{run_id}}}:inbox"
+
     def children(self, run_id: str) -> str:
         """The runs that a run started."""
         return f"{self.prefix}:{{{run_id}}}:children"

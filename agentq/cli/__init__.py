@@ -19,6 +19,7 @@ _COMMANDS = {
     "sessions": ("agentq.cli.sessions", "List sessions, or show one with its transcript."),
     "why": ("agentq.cli.why", "Say why a run is not moving."),
     "cancel": ("agentq.cli.cancel", "Stop runs."),
+    "steer": ("agentq.cli.steer", "Say something to a run that goes on."),
     "pause": ("agentq.cli.pause", "Keep runs from going on."),
     "resume": ("agentq.cli.resume", "Let paused runs go on."),
     "answer": ("agentq.cli.answer", "Say what became of a call that a run asks about."),

@@ -37,6 +37,7 @@ from agentq.events.model import (
     RunResumed,
     RunRetried,
     RunStarted,
+    RunSteered,
     RunWaiting,
     TextDelta,
     TextRedacted,
@@ -137,7 +138,7 @@ class Renderer:
                 self._note(event)
             case RunRecovered() | RunReleased() | RunDelayed() | RunRetried() | DataLostEvent():
                 self._marker(event)
-            case RunPaused() | RunResumed() | CancelRequestedEvent():
+            case RunPaused() | RunResumed() | RunSteered() | CancelRequestedEvent():
                 self._steered(event)
             case LimitReached() | LimitsChanged():
                 self._limits(event)
@@ -333,11 +334,16 @@ class Renderer:
             case DataLostEvent():
                 self._page.line(self._page.style("! Redis has lost a part of what was done here", "red"))
 
-    def _steered(self, event: RunPaused | RunResumed | CancelRequestedEvent) -> None:
+    def _steered(self, event: RunPaused | RunResumed | RunSteered | CancelRequestedEvent) -> None:
         match event:
             case RunPaused():
                 who, why = _words.by(event.by), f": {one_line(event.reason)}" if event.reason else ""
                 self._page.line(self._page.style(f"‖ paused{who}{why}", "yellow"))
+            case RunSteered():
+                who = f"{one_line(event.by)}: " if event.by else ""
+                for line in printable(event.text).rstrip("\n").split("\n"):
+                    self._page.line(self._page.style(f"> {who}{line}", "bold"))
+                    who = ""
             case RunResumed():
                 self._page.line(self._page.style(f"» resumed{_words.by(event.by)}", "dim"))
             case CancelRequestedEvent():

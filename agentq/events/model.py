@@ -298,6 +298,14 @@ class RunResumed(_Event):
     by: str = ""
 
 
+class RunSteered(_Event):
+    """Somebody sent a message into the run: its next iteration reads it. `by` is who, as far as they said."""
+
+    type: Literal["run.steered"] = "run.steered"
+    text: str
+    by: str = ""
+
+
 class DataLostEvent(_Event):
     """Redis has lost what was written of this run. `unsure`: perhaps a call with an effect, so the run is stopped."""
 
@@ -379,6 +387,7 @@ Event = Annotated[
     | RunRetried
     | RunPaused
     | RunResumed
+    | RunSteered
     | DataLostEvent
     | CancelRequestedEvent
     | RunCompleted

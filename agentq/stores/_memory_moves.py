@@ -9,6 +9,7 @@ from agentq.errors import (
     AlreadyDecided,
     CancelRequested,
     IllegalTransition,
+    InboxFull,
     NotFinished,
     NotWaiting,
     RunAlreadyFinished,
@@ -17,13 +18,17 @@ from agentq.errors import (
 from agentq.events.model import CancelRequestedEvent, Event, RunPaused, RunRecovered, RunResumed, RunStarted
 from agentq.messages import encode_message
 from agentq.runs import LIMIT, Pause, Phase, RunState, Status
+from agentq.steps import REPLY
 from agentq.stores._memory_run import GRACE_MS, MemoryRun, check_lease, waits_for_child
-from agentq.stores.base import Answer, Decision, EventBatch, Lease, Released, Rest, Retry, Signal, Signalled
+from agentq.stores.base import Answer, Decision, EventBatch, Lease, Released, Rest, Retry, Signal, Signalled, Steer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from agentq.limits import RunLimits
+
+# So many messages may wait for a run; as in steer.lua.
+_ROOM = 100
 
 
 def take(run: MemoryRun, owner: str, now: int, lease_ms: int) -> Lease:
@@ -38,6 +43,10 @@ def take(run: MemoryRun, owner: str, now: int, lease_ms: int) -> Lease:
         run.log.write((RunStarted(agent=state.agent, worker=owner),), at_ms=now)
     run.batch = None
     run.due_ms = now + lease_ms
+    if run.inbox and REPLY not in run.journal:
+        run.messages += run.inbox
+        run.inbox.clear()
+        run.state = replace(run.state, message_count=len(run.messages), retried_at=state.iteration)
     run.set(
         now,
         status=Status.RUNNING,
@@ -164,6 +173,25 @@ def _told(run: MemoryRun, events: tuple[Event, ...], now: int) -> Released:
     if run.state.status is Status.WAITING:
         go_on(run, now)
     return Released(run.state.status, woken=run.state.status is not Status.QUEUED)
+
+
+def take_message(run: MemoryRun, steer: Steer, now: int) -> Status:
+    """See `Store.steer`."""
+    state = run.state
+    if steer.token in run.steered:
+        return state.status
+    if state.status.is_final:
+        raise RunAlreadyFinished(f"run {state.run_id} has already {state.status}")
+    if state.is_cancel_requested:
+        raise CancelRequested(f"run {state.run_id} was cancelled and is about to end")
+    if len(run.inbox) >= _ROOM:
+        raise InboxFull(f"run {state.run_id}: {InboxFull().args[0]}")
+    run.steered.add(steer.token)
+    run.inbox.append(encode_message(steer.message))
+    (run.session or run).files.update(steer.files)
+    run.log.write(steer.events, at_ms=now)
+    run.set(now, signals=state.signals + 1)
+    return state.status
 
 
 def pause(run: MemoryRun, reason: str, by: str, now: int) -> Signalled:

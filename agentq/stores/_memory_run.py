@@ -52,6 +52,9 @@ class MemoryRun:
     files: dict[str, bytes] = field(default_factory=dict)
     values: dict[str, bytes] = field(default_factory=dict)
     children: list[str] = field(default_factory=list)
+    # What was sent into it and it has not seen, and the tokens of all that ever was.
+    inbox: list[bytes] = field(default_factory=list)
+    steered: set[str] = field(default_factory=set)
     # Id → what was signalled, None for one that was taken.
     signals: dict[str, Signal | None] = field(default_factory=dict)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agentq.runs import Pause
-from agentq.stores._memory_moves import decide, give_answer, keep_signal, pause, resume, set_limits
+from agentq.runs import Pause, Status
+from agentq.stores._memory_moves import decide, give_answer, keep_signal, pause, resume, set_limits, take_message
 from agentq.stores._memory_reads import MemoryReads
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from agentq.events.model import Event
     from agentq.limits import RunLimits
-    from agentq.stores.base import Answer, Decision, Released, Signal, Signalled, Wakeup
+    from agentq.stores.base import Answer, Decision, Released, Signal, Signalled, Steer, Wakeup
 
 
 class MemorySignals(MemoryReads):
@@ -36,6 +36,10 @@ class MemorySignals(MemoryReads):
     ) -> Released:
         """Give a run limits of its own; see `Store.set_limits`."""
         return set_limits(self._find(run_id), limits, events, self._clock.now_ms())
+
+    async def steer(self, run_id: str, steer: Steer) -> Status:
+        """Put a message into a run; see `Store.steer`."""
+        return take_message(self._find(run_id), steer, self._clock.now_ms())
 
     async def pause(self, run_id: str, *, reason: str = "", by: str = "") -> Signalled:
         """Pause a run; see `Store.pause`."""

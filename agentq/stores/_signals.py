@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from agentq._redis.scripts import Script
     from agentq.events.model import Event
     from agentq.limits import RunLimits
-    from agentq.stores.base import Wakeup
+    from agentq.stores.base import Steer, Wakeup
 
 
 class Signals:
@@ -42,6 +42,24 @@ class Signals:
             items=_arguments.items((CancelRequestedEvent(reason=reason),)),
         )
         return Signalled(Status(status.decode()), held=bool(held))
+
+    async def steer(self, run_id: str, steer: Steer) -> Status:
+        session: bytes | None = None
+        if steer.files:
+            session = await self._pipeline.execute("HGET", self._keys.run(run_id), "session")
+        (status,) = await self._pipeline.run(
+            self._script("steer"),
+            about=f"run {run_id}",
+            run=self._keys.run(run_id),
+            inbox=self._keys.inbox(run_id),
+            events=self._keys.events(run_id),
+            files=self._keys.files(run_id, session.decode() if session else None),
+            token=steer.token,
+            content=encode_message(steer.message),
+            items=_arguments.items(steer.events),
+            blobs=[item for pair in steer.files.items() for item in pair],
+        )
+        return Status(status.decode())
 
     async def pause(self, run_id: str, reason: str, by: str) -> Signalled:
         status, held = await self._pipeline.run(

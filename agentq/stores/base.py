@@ -25,6 +25,7 @@ from agentq.stores.data import (
     Retry,
     Signal,
     Signalled,
+    Steer,
     StepRecord,
     Sweep,
 )
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from agentq.events.model import Event
     from agentq.limits import Meter, RunLimits, Spent
     from agentq.messages import Message
-    from agentq.runs import Pause, RunState, SessionState
+    from agentq.runs import Pause, RunState, SessionState, Status
     from agentq.stores.filters import RunFilter, SessionFilter
     from agentq.stores.values import Scope
 
@@ -57,6 +58,7 @@ __all__ = [
     "Retry",
     "Signal",
     "Signalled",
+    "Steer",
     "StepRecord",
     "Store",
     "Sweep",
@@ -197,6 +199,15 @@ class Store(Protocol):
         """Ask to cancel, the run and those that it started. Again: no effect.
 
         Raises `RunAlreadyFinished` when the run has completed or failed.
+        """
+        ...
+
+    async def steer(self, run_id: str, steer: Steer) -> Status:
+        """Put a message of the user into a run that goes on: the next claim appends it to the transcript.
+
+        While a reply waits for results it waits, too; a run that has not seen it does not complete. In order; again, by
+        its token: no effect. Its iterations count anew then. Raises `RunAlreadyFinished`, `CancelRequested` where a
+        cancel came first, and `InboxFull` when a hundred wait.
         """
         ...
 

@@ -235,6 +235,16 @@ class Signal:
 
 
 @dataclass(frozen=True, slots=True)
+class Steer:
+    """A message of the user for a run that goes on. `token` makes a repeated one known; `files` as in `NewRun`."""
+
+    token: str
+    message: Message
+    events: tuple[Event, ...] = ()
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Retry:
     """Opens a run again that has failed or was cancelled. `fence` is the run's as the caller saw it.
 

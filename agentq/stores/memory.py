@@ -179,7 +179,8 @@ class MemoryStore(MemorySignals):
 
         now = self._clock.now_ms()
         messages = [encode_message(message) for message in commit.messages]
-        is_signalled = run.state.signals > commit.signals_seen
+        is_unheard = commit.status is Status.COMPLETED and bool(run.inbox)
+        is_signalled = run.state.signals > commit.signals_seen or is_unheard
         status = Status.QUEUED if is_signalled else commit.status
         events = commit.batch.events if is_signalled else (*commit.batch.events, *commit.closing)
         run.log.write(events, at_ms=now, fold=commit.batch.fold, settle=True)

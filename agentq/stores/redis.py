@@ -45,6 +45,7 @@ from agentq.stores.base import (
     Retry,
     Signal,
     Signalled,
+    Steer,
     StepRecord,
     Sweep,
     Wakeup,
@@ -237,6 +238,9 @@ class RedisStore:
     async def journaled(self, run_id: str) -> Mapping[str, bytes]:
         kept: Mapping[bytes, bytes] = await self.pipeline.execute("HGETALL", self.keys.journal(run_id))
         return {name.decode(): value for name, value in kept.items()}
+
+    async def steer(self, run_id: str, steer: Steer) -> Status:
+        return await self._signals.steer(run_id, steer)
 
     async def pause(self, run_id: str, *, reason: str = "", by: str = "") -> Signalled:
         return await self._signals.pause(run_id, reason, by)

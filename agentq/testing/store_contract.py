@@ -36,6 +36,7 @@ from agentq.testing._contract import (
     try_claim,
 )
 from agentq.testing._file_rules import FileRules
+from agentq.testing._inbox_rules import InboxRules
 from agentq.testing._lease_rules import LeaseRules
 from agentq.testing._limit_rules import LimitRules
 from agentq.testing._pause_rules import PauseRules
@@ -50,7 +51,16 @@ if TYPE_CHECKING:
 
 @pytest.mark.asyncio
 class StoreContract(
-    LeaseRules, CommitRules, SessionRules, SteeringRules, PauseRules, ValueRules, FileRules, ChildRules, LimitRules
+    LeaseRules,
+    CommitRules,
+    SessionRules,
+    SteeringRules,
+    PauseRules,
+    InboxRules,
+    ValueRules,
+    FileRules,
+    ChildRules,
+    LimitRules,
 ):
     """What every store does.
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
-from agentq.errors import CancelRequested
+from agentq._ids import new_token
+from agentq.errors import CancelRequested, InboxFull
+from agentq.events.model import RunSteered
+from agentq.messages import user_message
+from agentq.stores.base import Steer
 
 if TYPE_CHECKING:
     import random
@@ -60,3 +64,10 @@ class Steered:
         for scope in await self.store.pauses():
             await self.store.resume_all(scope)
         await self.do_sweep()
+
+    async def do_steer(self) -> None:
+        steer = Steer(new_token(), user_message("in euros"), (RunSteered(text="in euros"),))
+        try:
+            await self.store.steer(self.dice.choice(self.open_runs), steer)
+        except (CancelRequested, InboxFull):
+            return

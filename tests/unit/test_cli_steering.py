@@ -189,3 +189,20 @@ def test_what_is_paused_as_a_whole_is_said_everywhere(
     assert json.loads(invoke("--json", "resume", *target).stdout)["pause"] is None
     assert "paused" not in invoke("why", run_id).stdout
     assert not json.loads(invoke("--json", "stats").stdout)["pauses"]
+
+
+def test_a_message_goes_into_a_live_run_or_becomes_the_next_one(redis_url: str, invoke: Callable[..., Result]):
+    async def in_session(store: RedisStore) -> str:
+        return await queued(store, session_id="s1")
+
+    run_id = prepared(redis_url, in_session)
+    steered = invoke("steer", run_id, "in euros", "--by", "ada")
+    assert (steered.exit_code, steered.stdout) == (0, f"{run_id} queued: its next iteration reads it\n")
+    assert json.loads(invoke("--json", "steer", run_id, "soon").stdout) == {"run_id": run_id, "status": "queued"}
+    assert "> ada: in euros" in invoke("tail", run_id, "--no-follow").stdout
+    following = json.loads(invoke("--json", "steer", run_id, "--next", "and in dollars?").stdout)["run_id"]
+    assert following != run_id
+    assert f"run {run_id} is before it" in " ".join(invoke("why", following).stdout.split())
+    alone = prepared(redis_url, queued)
+    assert invoke("steer", alone, "--next", "x").exit_code == 2
+    assert invoke("steer", prepared(redis_url, failed), "x").exit_code == 6

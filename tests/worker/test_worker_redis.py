@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agentq import RunCancelled, tool
+from agentq.errors import RunAlreadyFinished
 from agentq.runs import Status
 from agentq.wiring import redis_parts
 from agentq.worker import Worker
@@ -329,3 +330,21 @@ async def test_an_agent_that_is_paused_takes_no_new_iteration_until_it_is_resume
 async def _paused(client: AsyncClient, run_id: str) -> str:
     reason = await client.why(run_id)
     return reason.text if reason.code == "paused" else ""
+
+
+async def test_a_message_into_a_live_run_is_read_after_the_results_and_before_the_answer(
+    redis_url: str, gate: Gate, client: AsyncClient
+):
+    async with working(app_at(redis_url, gate)):
+        run = await client.enqueue("echo", "call look {}\nsay never", session_id="s1")
+        await wait_until(lambda: gate.entered)
+        await run.steer("say in euros", by="ada")
+        gate.open.set()
+        assert (await run.result(20)).output == "in euros"
+        roles = [message.role.value for message in await run.messages()]
+        assert roles == ["user", "assistant", "tool", "user", "assistant"]
+        with pytest.raises(RunAlreadyFinished, match="follow_up starts the next run"):
+            await run.steer("too late")
+        following = await client.follow_up(run.id, "say and in dollars")
+        assert (await following.result(20)).output == "and in dollars"
+        assert (await following.read()).history_length == 5

@@ -6,7 +6,7 @@ local SESSION_TTL_MS = 30 * 86400000
 local function belongings(prefix, run, run_id)
   local of = redis.call('HMGET', run, 'status', 'agent', 'session', 'user', 'key')
   local keys = {run, run .. ':messages', run .. ':journal', run .. ':events', run .. ':files', run .. ':values', run .. ':children',
-    run .. ':signals'}
+    run .. ':signals', run .. ':inbox'}
   if of[5] then
     keys[#keys + 1] = prefix .. ':key:' .. of[5]
   end
@@ -66,7 +66,7 @@ local function forget(prefix, run, run_id, now)
   local first = redis.call('XRANGE', run .. ':events', '-', '+', 'COUNT', 1)[1]
   local queued = first and first[2][1] == 'e' and cjson.decode(first[2][2]) or {}
   redis.call('DEL', run .. ':messages', run .. ':journal', run .. ':events', run .. ':files', run .. ':values', run .. ':children',
-    run .. ':signals')
+    run .. ':signals', run .. ':inbox')
   redis.call('ZREM', prefix .. ':runs', run_id)
   for status in pairs(TRANSITIONS) do
     redis.call('ZREM', prefix .. ':runs:status:' .. status, run_id)

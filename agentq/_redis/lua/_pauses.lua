@@ -31,3 +31,14 @@ local function park(prefix, run, run_id, scope, now)
   redis.call('ZADD', prefix .. ':parked:' .. scope, int(now), run_id)
   redis.call('HSET', run, 'parked', scope, 'woken', '0')
 end
+
+-- The numbers of the queues that are paused, from 0 on, and whether the n-th is one of them.
+local function kept_queues(pauses, queues, count)
+  local numbers, is_kept = {}, {}
+  for i = 1, count do
+    if is_paused(pauses, 'all') or is_paused(pauses, 'queue:' .. (queues[i] or '')) then
+      numbers[#numbers + 1], is_kept[i] = i - 1, true
+    end
+  end
+  return numbers, is_kept
+end

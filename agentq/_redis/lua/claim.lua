@@ -2,7 +2,8 @@
 Take the leases of many runs: of those named, then of those whose wake-ups wait in the queues, in order.
 
 Run ids are discovered here, so their keys and those of sessions are built from the prefix. A run can be taken when it is
-queued, due and not behind another run of its session, or running with an expired lease. A wake-up that cannot be claimed is dropped: whoever holds the run wakes it next, and
+queued, due and not behind another run of its session, or running with an expired lease. Messages that were sent into it are
+appended to its transcript then, unless a reply waits for results. A wake-up that cannot be claimed is dropped: whoever holds the run wakes it next, and
 the due times catch the rest. A run that lost its worker twice without a commit in between may be what kills them: a wake-up
 of it is claimed alone, by a worker that has nothing else in flight. Runs of agents that this worker has not wait in <prefix>:unserved:<agent> until a worker
 that serves the agent sweeps. What is paused is not taken: wake-ups of a paused queue stay in line, and runs that are
@@ -25,8 +26,8 @@ ARGV[11]  names*      names of the queues
 
 Returns {claims, popped, foreign, suspect, paused}: suspect is the run that the worker is to claim by name once it is idle, or
 empty; claims are {run id, run hash, journal, messages, first message index, messages of the
-session before this run}, the last empty where the first index is not 0; foreign the job ids that are not wake-ups of ours; paused the numbers of the queues that
-are paused, from which nothing is taken.
+session before this run}, the last empty where the first index is not 0; foreign the job ids that are not wake-ups of ours;
+paused the numbers of the queues from which nothing is taken, since they are paused.
 ]]
 -- @include clock
 -- @include lists
@@ -36,15 +37,14 @@ are paused, from which nothing is taken.
 -- @include session
 -- @include abandoned
 -- @include pauses
+-- @include inbox
 
--- A run that only a newer worker can read is looked at again after this long.
-local NEWER_MS = 10000
+local NEWER_MS = 10000 -- A run that only a newer worker can read is looked at again after this long.
 -- One claim takes no more messages than this, beyond its first run: reading them must not outlast a lease.
 local MESSAGES = 5000
 -- So many recoveries without a commit in between, the one that this claim would be among them, make a run a suspect.
 local SUSPECT = 2
--- What is longer is no id of an RQ job; it is told apart by its beginning.
-local ID_LENGTH = 300
+local ID_LENGTH = 300 -- What is longer is no id of an RQ job; it is told apart by its beginning.
 
 local prefix, owner, lease_ms = ARGV[1], ARGV[2], tonumber(ARGV[4])
 local names, run_ids, queues = lists(9, 3)
@@ -82,7 +82,8 @@ end
 local function take(run_id, is_named)
   local run = key_of(run_id)
   local state = read(run, 'status', 'lease_until', 'agent', 'not_before', 'cancel', 'version', 'owner', 'fence', 'length',
-    'session', 'history', 'behind', 'recoveries', 'pause', 'queue', 'started', 'progressed')
+    'session', 'history', 'behind', 'recoveries', 'pause', 'queue', 'started', 'progressed',
+    'inbox', 'iteration')
   if has_waited(state, now) then
     state.status, state.not_before = requeue(prefix, run, run_id), '0'
   end
@@ -132,6 +133,9 @@ local function take(run_id, is_named)
     'updated', int(now), 'started', state.started or int(now), 'progressed', state.progressed or int(now))
   redis.call('ZADD', prefix .. ':due', int(now + lease_ms), run_id)
   set_status(prefix, run, run_id, state.status, 'running')
+  if number(state.inbox) > 0 and redis.call('HEXISTS', run .. ':journal', 'reply') == 0 then
+    take_in(run, state.iteration)
+  end
   if fence == 1 then
     emit(run, run .. ':events', {'e' .. cjson.encode({type = 'run.started', agent = state.agent, worker = owner})}, now)
   end
@@ -147,12 +151,7 @@ local function take(run_id, is_named)
   return fence, number(state.length) + number(state.history)
 end
 
-local paused, is_kept = {}, {}
-for i = 1, #KEYS - 1 do
-  if is_paused(pauses, 'all') or is_paused(pauses, 'queue:' .. (queues[i] or '')) then
-    paused[#paused + 1], is_kept[i] = i - 1, true
-  end
-end
+local paused, is_kept = kept_queues(pauses, queues, #KEYS - 1)
 
 local stored = redis.call('GET', KEYS[1])
 batch = stored and cjson.decode(stored)

@@ -53,7 +53,8 @@ empty}, or
 -- @include spend
 
 local prefix, run, run_id, fence, status = ARGV[1], KEYS[1], ARGV[2], ARGV[3], ARGV[5]
-local state = read(run, 'status', 'fence', 'committed', 'outcome', 'owner', 'signals', 'queue', 'iteration', 'progressed')
+local state = read(run, 'status', 'fence', 'committed', 'outcome', 'owner', 'signals', 'queue', 'iteration', 'progressed',
+  'inbox')
 if state.committed == fence then
   local done, seq, woken, next_id, parent_id = string.match(state.outcome, '^(%l+) (%d+) (%d) (%w*) ?(%w*)$')
   return {done, tonumber(seq), tonumber(woken), next_id, parent_id}
@@ -76,7 +77,9 @@ for i, content in ipairs(contents) do
 end
 fill(quotes, contents, items, closing)
 local delay = tonumber(ARGV[7])
-if tonumber(state.signals or '0') > tonumber(ARGV[6]) then
+-- An answer does not end a run that has not seen what was sent into it.
+local is_unheard = status == 'completed' and number(state.inbox) > 0
+if tonumber(state.signals or '0') > tonumber(ARGV[6]) or is_unheard then
   status, closing, delay = 'queued', {}, 0
 end
 

@@ -18,19 +18,19 @@ _LEAST_S = 0.05
 
 
 class Rates:
-    """Moving windows. Opens nothing until something is counted; `url` is a Redis, None for memory.
+    """Moving windows, counted over the connections of `pool`, which is redis-py's; None for memory.
 
     `errors` turns what goes wrong with Redis into our own.
     """
 
     def __init__(
         self,
-        url: str | None = None,
+        pool: Any = None,
         *,
         prefix: str = "limits",
         errors: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        self._url = url
+        self._pool = pool
         self._errors = errors
         self._prefix = prefix
         self._limiter: Any = None
@@ -57,7 +57,7 @@ class Rates:
         return float(min(max(stats.reset_time - time.time(), _LEAST_S), item.get_expiry()))
 
     def _open(self) -> Any:
-        if self._url is None:
+        if self._pool is None:
             from limits.storage import MemoryStorage
             from limits.strategies import MovingWindowRateLimiter as InMemory
 
@@ -66,15 +66,15 @@ class Rates:
             from limits.aio.storage import RedisStorage
             from limits.aio.strategies import MovingWindowRateLimiter
 
-            storage = RedisStorage(f"async+{self._url}", implementation="redispy", key_prefix=self._prefix)
+            # Its own connections would know neither our limits of time nor Unix sockets. The address is for nothing.
+            storage = RedisStorage(
+                "async+redis://localhost:6379",
+                implementation="redispy",
+                key_prefix=self._prefix,
+                connection_pool=self._pool,
+            )
             self._limiter = MovingWindowRateLimiter(storage)
         return self._limiter
-
-    async def aclose(self) -> None:
-        """Close the connection to Redis."""
-        if self._limiter is not None and self._url is not None:
-            await self._limiter.storage.bridge.storage.aclose()
-            self._limiter = None
 
 
 async def _done(value: Any) -> Any:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class RedisShared:
-    """Keys with a time to live, breakers, and counts by the library `limits`, which has a connection of its own."""
+    """Keys with a time to live, breakers, and counts by the library `limits`, over connections of the same pool."""
 
     def __init__(
         self, pipeline: Pipeline, keys: Keys, scripts: Callable[[str], Script], connection: Connection
@@ -28,7 +28,9 @@ class RedisShared:
         self._keys = keys
         self._script = scripts
         self._rates = Rates(
-            connection.url, prefix=f"{keys.prefix}:limits", errors=lambda: redis_errors(connection.where)
+            connection.client.connection_pool,
+            prefix=f"{keys.prefix}:limits",
+            errors=lambda: redis_errors(connection.where),
         )
 
     async def get(self, key: str) -> bytes | None:
@@ -63,6 +65,3 @@ class RedisShared:
             token=token,
         )
         return int(until_ms)
-
-    async def aclose(self) -> None:
-        await self._rates.aclose()

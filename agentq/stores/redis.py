@@ -373,7 +373,6 @@ class RedisStore:
         return await self._manifests.known()
 
     async def aclose(self) -> None:
-        await self.shared.aclose()
         await self.hub.aclose()
         await self.pipeline.drain()
 

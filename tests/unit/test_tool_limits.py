@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from agentq import Agent, AgentQ, CircuitBreaker, RateLimit, Settings, tool
+from agentq import Agent, AgentQ, CircuitBreaker, RateLimit, Settings, private_redis, tool
 from agentq._ids import new_token
 from agentq._redis.connection import Connection
 from agentq.client_async import AsyncClient
@@ -24,11 +24,13 @@ from agentq.stores.values import BreakerRule
 from agentq.testing import FakeClock, ScriptedModel, call
 from agentq.testing._contract import queued
 from agentq.tools import rates
+from tests.helpers import wait_until
 from tests.stores.redis_parts import TimedParts
 from tests.unit._loop import NotedWakeups, Stage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
 RULE = BreakerRule(failures=3, pause_ms=1000, window_ms=5000)
 
@@ -168,13 +170,29 @@ class TestBreakers:
 
 class TestRates:
     async def test_uses_are_counted_for_all_workers(self, redis_url: str):
-        one, other = (Rates(redis_url, prefix="agentq:limits") for _ in range(2))
+        connections = [Connection(redis_url) for _ in range(2)]
+        one, other = (Rates(each.client.connection_pool, prefix="agentq:limits") for each in connections)
         assert [await each.take("2/minute", ["t", "tool", ""]) for each in (one, other)] == [0, 0]
         wait_s = await one.take("2/minute", ["t", "tool", ""])
         assert 50 < wait_s <= 60
         assert await other.take("2/minute", ["another", "tool", ""]) == 0
-        for each in (one, other):
-            await each.aclose()
+        for connection in connections:
+            await connection.aclose()
+
+    async def test_they_are_counted_over_a_unix_socket_too(self, tmp_path: Path):
+        program = private_redis.find_program()
+        assert program is not None
+        socket = tmp_path / "redis.sock"
+        arguments = ["--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", str(tmp_path)]
+        server = await asyncio.create_subprocess_exec(program, *arguments, stdout=asyncio.subprocess.DEVNULL)
+        await wait_until(socket.exists, message="the server listens")
+        store = RedisStore(connection := Connection(f"unix://{socket}"))
+        assert await store.shared.take("1/minute", ["t"]) == 0
+        assert await store.shared.take("1/minute", ["t"]) > 50
+        await store.aclose()
+        await connection.aclose()
+        server.terminate()
+        await server.wait()
 
     async def test_several_limits_hold_together(self):
         counted = Rates()

@@ -53,8 +53,12 @@ class Rates:
         return 0.0
 
     async def _wait(self, item: Any, of: Sequence[str]) -> float:
+        """Until the next use is free, and as many uses more as others wait for already: not all are to ask at once."""
+        window_s = item.get_expiry()
         stats = await _done(self._limiter.get_window_stats(item, *of))
-        return float(min(max(stats.reset_time - time.time(), _LEAST_S), item.get_expiry()))
+        waiting = await _done(self._limiter.storage.incr(f"{item.key_for(*of)}/waiting", window_s, 1))
+        next_s = min(max(stats.reset_time - time.time(), _LEAST_S), window_s)
+        return float(next_s + (waiting - 1) * window_s / item.amount)
 
     def _open(self) -> Any:
         if self._pool is None:

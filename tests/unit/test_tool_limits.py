@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -193,6 +194,18 @@ class TestRates:
         await connection.aclose()
         server.terminate()
         await server.wait()
+
+    @pytest.mark.parametrize("is_shared", [True, False])
+    async def test_those_who_wait_come_back_one_after_the_other(self, redis_url: str, *, is_shared: bool):
+        connection = Connection(redis_url)
+        rates = Rates(connection.client.connection_pool if is_shared else None, prefix="agentq:limits")
+        assert [await rates.take("2/minute", ["t"]) for _ in range(2)] == [0, 0]
+        waits = [await rates.take("2/minute", ["t"]) for _ in range(100)]
+        assert all(29 < later - earlier < 31 for earlier, later in itertools.pairwise(waits))
+        # A run of another user waits for nobody.
+        await rates.take("1/minute", ["t", "user", "ann"])
+        assert await rates.take("1/minute", ["t", "user", "ann"]) <= 60
+        await connection.aclose()
 
     async def test_several_limits_hold_together(self):
         counted = Rates()

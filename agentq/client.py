@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from agentq.limits import RunLimits, Spent, Window
     from agentq.messages import FilePart, Message
     from agentq.results import RunResult
-    from agentq.runs import RunState, SessionState, Status
+    from agentq.runs import RunState, SessionState, Status, WhenBusy
     from agentq.settings import Settings
     from agentq.stores.base import Store
 
@@ -84,6 +84,7 @@ class Client(SteersRuns):
         files: Sequence[Attachable] = (),
         tools: Sequence[str] | None = None,
         without: Sequence[str] = (),
+        when_busy: WhenBusy | None = None,
         ttl_s: float | Mapping[str, float] | None = None,
         limits: RunLimits | None = None,
     ) -> Run:
@@ -105,6 +106,7 @@ class Client(SteersRuns):
             files=files,
             tools=tools,
             without=without,
+            when_busy=when_busy,
             limits=limits,
             ttl_s=ttl_s,
         )

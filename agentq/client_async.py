@@ -27,7 +27,7 @@ from agentq.intake import (
     checked_wish,
     new_run,
 )
-from agentq.runs import RunState, SessionState, Status
+from agentq.runs import RunState, SessionState, Status, WhenBusy
 from agentq.settings import Settings
 from agentq.steering import Steering
 from agentq.steering_async import SteersRun, SteersRuns
@@ -117,6 +117,7 @@ class AsyncClient(SteersRuns["AsyncRun"]):
         files: Sequence[Attachable] = (),
         tools: Sequence[str] | None = None,
         without: Sequence[str] = (),
+        when_busy: WhenBusy | None = None,
         ttl_s: float | Mapping[str, float] | None = None,
         limits: RunLimits | None = None,
     ) -> AsyncRun:
@@ -130,6 +131,8 @@ class AsyncClient(SteersRuns["AsyncRun"]):
         seconds, or by outcome as in `{"completed": 3600}`; otherwise its agent or the settings say.
         `tools` names the tools and toolsets of the agent that the run may use, `[]` for none; without it, all.
         `without` switches off what the agent has, for this run: "memory", "retrieval".
+        `when_busy` says what happens while another run of the session is under way: "queue", "reject", "interrupt"
+        (stop it, keep what it said) or "replace" (stop it, forget that); without it, the agent says.
         `limits` say what it may use; what they leave out, its agent says.
         """
         attached = await asyncio.to_thread(read_files, files, self.settings) if files else NOTHING
@@ -148,6 +151,7 @@ class AsyncClient(SteersRuns["AsyncRun"]):
             attached=attached,
             tools=tools,
             without=without,
+            when_busy=when_busy,
             limits=limits,
         )
         parts = self._parts()
@@ -160,7 +164,10 @@ class AsyncClient(SteersRuns["AsyncRun"]):
         check_tools(new.tools, manifest)
         if queue is None and manifest.get("queue"):
             new = replace(new, queue=manifest["queue"])
+        if when_busy is None and session_id is not None and not delay:
+            new = replace(new, when_busy=manifest.get("when_busy", "queue"))
         created = await parts.store.create(new, wake=getattr(parts.executor, "wakeup", None))
+        await self._steering().settle(created.stopped)
         # Not `existed`: that is also the answer to our own create when it had to be sent twice.
         if created.run_id == new.run_id and not created.woken:
             await parts.executor.schedule_next_iteration(created.run_id, delay=delay)

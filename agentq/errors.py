@@ -16,6 +16,7 @@
     │   ├── NotWaiting
     │   ├── AlreadyDecided
     │   ├── NotFinished
+    │   ├── SessionBusy
     │   ├── SessionMovedOn
     │   ├── InboxFull
     │   └── RunAlreadyFinished
@@ -121,6 +122,10 @@ class AlreadyDecided(Conflict):
 
 class NotFinished(Conflict):
     """The run has not ended, so there is nothing to retry."""
+
+
+class SessionBusy(Conflict):
+    """A run of the session has not ended."""
 
 
 class SessionMovedOn(Conflict):

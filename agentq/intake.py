@@ -16,7 +16,7 @@ from agentq.attachments import Attached, described
 from agentq.errors import InvalidInput, RunNotFound
 from agentq.limits import WINDOW_MS, Meter, Per, RunLimits, Window
 from agentq.messages import FilePart, user_message
-from agentq.runs import SWITCHES, Status
+from agentq.runs import SWITCHES, WHEN_BUSY, Status, WhenBusy
 from agentq.settings import Settings, check_name, times_to_live
 from agentq.stores.base import NewRun
 
@@ -49,6 +49,7 @@ def new_run(
     attached: Attached = NOTHING,
     tools: Sequence[str] | None = None,
     without: Sequence[str] = (),
+    when_busy: str | None = None,
     limits: RunLimits | None = None,
 ) -> NewRun:
     """Check everything and return the run to store. Raises `InvalidInput` that names the field and the fix."""
@@ -91,6 +92,7 @@ def new_run(
         ttl_ms=ttl_ms,
         tools=wanted,
         without=left_out,
+        when_busy=_checked_when_busy(when_busy, session_id, delay),
         files=attached.contents,
         limits=limits,
     )
@@ -124,6 +126,23 @@ def _checked_tools(tools: Any) -> tuple[str, ...] | None:
         if not isinstance(name, str) or not _TOOL.fullmatch(name):
             raise InvalidInput(f"tools has {name!r}, which names no tool or toolset", field="tools")
     return tuple(dict.fromkeys(tools))
+
+
+def checked_policy(when_busy: Any) -> WhenBusy:
+    """What a run does where its session is busy. Raises `InvalidInput`."""
+    for known in WHEN_BUSY:
+        if when_busy == known:
+            return known
+    raise InvalidInput(f"when_busy must be one of {', '.join(WHEN_BUSY)}, not {when_busy!r}", field="when_busy")
+
+
+def _checked_when_busy(when_busy: str | None, session_id: str | None, delay: float) -> WhenBusy:
+    checked = "queue" if when_busy is None else checked_policy(when_busy)
+    if checked != "queue" and session_id is None:
+        raise InvalidInput("when_busy is about a session; give session_id too", field="when_busy")
+    if checked != "queue" and delay:
+        raise InvalidInput("a run that is put off can only queue: leave out when_busy, or delay", field="when_busy")
+    return checked
 
 
 def _checked_without(without: Any) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 # Lists show the beginning of a prompt; this many characters of it stand with the run's state.
 PROMPT_EXCERPT = 200
+
+# What a new run does where its session is busy: it waits in line, is refused, or stops the runs that are there; their
+# messages are kept in the session, or not.
+WhenBusy = Literal["queue", "reject", "interrupt", "replace"]
+WHEN_BUSY: tuple[WhenBusy, ...] = get_args(WhenBusy)
 
 # What of an agent a run can do without.
 SWITCHES = ("memory", "retrieval")

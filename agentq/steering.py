@@ -15,6 +15,8 @@ from agentq.errors import (
     LeaseLost,
     NotWaiting,
     RunAlreadyFinished,
+    StoreCorrupted,
+    StoreUnavailable,
     ToolError,
 )
 from agentq.events.limits import LimitsChanged
@@ -27,7 +29,7 @@ from agentq.settings import check_name
 from agentq.stores.base import Retry, Steer, Store
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from agentq.attachments import Attachable
     from agentq.catalogue import Catalogue
@@ -166,6 +168,14 @@ class Steering:
                 raise
             state = await self._store.read(state.run_id)
         return state.status
+
+    async def settle(self, run_ids: Iterable[str]) -> None:
+        """End cancelled runs that nobody holds. Where that cannot be done, a worker does it."""
+        for run_id in run_ids:
+            try:
+                await self._settle(run_id)
+            except (StoreUnavailable, StoreCorrupted) as error:
+                _log.warning("a worker is to end run %s: %s", run_id, error, extra={"run_id": run_id})
 
     async def _settle(self, run_id: str) -> None:
         """End a cancelled run that nobody holds. A worker that was faster does it in our place."""

@@ -19,7 +19,12 @@ if TYPE_CHECKING:
     from agentq._redis.scripts import Script
 
 # Scripts that write what somebody relies on when they have answered.
-_LASTING = frozenset({"create", "journal", "commit", "release", "answer", "cancel", "retry", "effect"})
+_LASTING = frozenset(
+    {
+        "create", "journal", "commit", "release", "answer", "cancel", "retry", "effect", "decide", "signal",
+        "pause", "resume", "pause_all", "resume_all", "steer",
+    }
+)  # fmt: skip
 # What each command of a batch adds to the time that the batch may take.
 _PER_COMMAND_S = 0.1
 

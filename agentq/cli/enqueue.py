@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from agentq.cli import _complete
 from agentq.cli._errors import RUN_EXITS, ExitCode
 from agentq.cli._group import AgentqCommand, Options, pass_options
+
+if TYPE_CHECKING:
+    from agentq.runs import WhenBusy
 
 
 def read_prompt(prompt: str) -> str:
@@ -79,6 +83,11 @@ def _metadata(_ctx: click.Context, _param: click.Parameter, pairs: tuple[str, ..
 @FILES
 @TOOLS
 @WITHOUT
+@click.option(
+    "--when-busy",
+    type=click.Choice(["queue", "reject", "interrupt", "replace"]),
+    help="What to do while another run of the session goes on [the agent's].",
+)
 @click.option("--ttl", metavar="SECONDS", type=float, help="How long the run is kept when it has ended.")
 @click.option("--delay", metavar="SECONDS", type=click.FloatRange(min=0), default=0.0, help="Start later.")
 @click.option("-f", "--follow", is_flag=True, help="Then watch the run, as `agentq tail` does.")
@@ -97,6 +106,7 @@ def command(
     files: list[Path | str],
     tools: tuple[str, ...],
     without: tuple[str, ...],
+    when_busy: WhenBusy | None,
     ttl: float | None,
     delay: float,
     follow: bool,
@@ -131,6 +141,7 @@ def command(
                 files=files,
                 tools=tools or None,
                 without=without,
+                when_busy=when_busy,
                 ttl_s=ttl,
             )
             if not options.json:

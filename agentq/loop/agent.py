@@ -21,6 +21,7 @@ from agentq.loop.remembering import MEMORY_TOOLS
 from agentq.loop.toolbox import Toolbox, find_tools
 from agentq.output import OutputType
 from agentq.providers.registry import check_settings, parse_model
+from agentq.runs import WHEN_BUSY, WhenBusy
 from agentq.settings import check_name, times_to_live
 from agentq.tools.toolset import Offered, ToolList, Unasked, checked_tools, clash, flatten, manifest_of
 
@@ -59,6 +60,7 @@ class Agent:
     `hooks` are functions for policy; those of the app are asked after them.
     `limits` say what one run may use, where it does not say so itself;
     `spend` what runs may use together.
+    `when_busy` is what a message of a session does while another one is answered, where the call does not say.
     `ttl_s` is how long its runs are kept when they have ended: one length, or a mapping such as `{"failed": 3600}`.
     """
 
@@ -69,6 +71,7 @@ class Agent:
     max_iterations: int = 16
     max_error_retries: int = 10
     queue: str | None = None
+    when_busy: WhenBusy = "queue"
     model_settings: Mapping[str, Any] = field(default_factory=dict)
     retry_backoff_s: float = 1.0
     ttl_s: float | Mapping[str, float] | None = None
@@ -85,6 +88,10 @@ class Agent:
         check_name(self.name, field="name")
         if self.queue is not None:
             check_name(self.queue, field="queue")
+        if self.when_busy not in WHEN_BUSY:
+            raise InvalidInput(
+                f"when_busy must be one of {', '.join(WHEN_BUSY)}, not {self.when_busy!r}", field="when_busy"
+            )
         models = (self.model,) if isinstance(self.model, str) else tuple(self.model)
         if not models:
             raise InvalidInput("model names none; leave it out for mock", field="model")
@@ -260,6 +267,7 @@ class Agent:
         return {
             "name": self.name,
             "queue": self.queue,
+            "when_busy": self.when_busy,
             "model": self.models[0],
             "max_iterations": self.max_iterations,
             "max_error_retries": self.max_error_retries,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from agentq.context.retrieval import Retrieval, Retriever
     from agentq.limits import RunLimits, SpendLimit
     from agentq.loop.hooks import Hooks
+    from agentq.runs import WhenBusy
 
 C = TypeVar("C")
 # Between the words of a name in capitals: before a capital after a small letter, and before the last of several.
@@ -39,6 +40,7 @@ class AgentOptions(TypedDict, total=False):
     max_iterations: int
     max_error_retries: int
     queue: str | None
+    when_busy: WhenBusy
     model_settings: Mapping[str, Any]
     retry_backoff_s: float
     ttl_s: float | Mapping[str, float] | None

@@ -253,7 +253,7 @@ def reopen(run: MemoryRun, retry: Retry, now: int) -> Released:
     state = run.state
     run.messages += [encode_message(message) for message in retry.messages]
     run.log.write(retry.events, at_ms=now)
-    run.expires_ms = None
+    run.expires_ms, run.forgets = None, False
     run.due_ms = now + GRACE_MS
     run.set(
         now,

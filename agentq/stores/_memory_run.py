@@ -47,6 +47,8 @@ class MemoryRun:
     # Whether it has taken its place in its session; one that is delayed does so when its time has come.
     has_entered: bool = False
     was_live: bool = False
+    # Nothing that it said is to be kept in its session.
+    forgets: bool = False
     # Is set when no other run of its session is in the way, or it was cancelled.
     turn: asyncio.Event = field(default_factory=asyncio.Event)
     files: dict[str, bytes] = field(default_factory=dict)

@@ -91,6 +91,9 @@ class Store(Protocol):
         A run of a session waits while an earlier one of it is not final: the runs of a session go on one after the
         other, in the order in which they were stored. One that is delayed takes its place when its time has come.
         A session whose user is known raises `SessionConflict` for another one, and is the user of runs that name none.
+        Where a run of its session is under way or in line, `when_busy` decides: `queue` waits; `reject` raises
+        `SessionBusy`; `interrupt` and `replace` cancel that one and those in line, which leave it, and wait for the
+        end of that one; with `replace`, the session keeps nothing of what it said.
         With an `idempotency_key` that is known, answers with the earlier run when `request_hash` agrees, else raises
         `IdempotencyConflict`. The key lives as long as its run. Raises `CancelRequested` for a run whose parent was
         cancelled or has ended, and `RunNotFound` for one that its parent had before, and whose time has passed.

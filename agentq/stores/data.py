@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from agentq.events.model import Event
     from agentq.limits import Meter, RunLimits
     from agentq.messages import Message
-    from agentq.runs import Question, RunState, Status
+    from agentq.runs import Question, RunState, Status, WhenBusy
     from agentq.stores.values import Change
 
 # People come back to a conversation after a holiday; what nobody came back to for a month is over.
@@ -50,6 +50,7 @@ class NewRun:
     files: Mapping[str, bytes] = field(default_factory=dict)
     parent_run_id: str | None = None
     depth: int = 0
+    when_busy: WhenBusy = "queue"
     limits: RunLimits | None = None
 
     @property
@@ -60,11 +61,15 @@ class NewRun:
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """`run_id` is the earlier run's where the idempotency key was known; `woken`: it was woken."""
+    """`run_id` is the earlier run's where the idempotency key was known; `woken`: it was woken.
+
+    `stopped` are runs of its session that were asked to stop and that nobody holds, so that nobody ends them at once.
+    """
 
     run_id: str
     existed: bool
     woken: bool
+    stopped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from agentq._clock import Clock, SystemClock
-from agentq.errors import CancelRequested, IdempotencyConflict, RunAlreadyFinished
+from agentq.errors import CancelRequested, IdempotencyConflict, RunAlreadyFinished, SessionBusy
 from agentq.events.memory import LoggedRun, MemoryEventStream
 from agentq.messages import encode_message
-from agentq.runs import Pause, Phase, Status, pausing_scope
+from agentq.runs import Pause, Phase, Status, WhenBusy, pausing_scope
 from agentq.stores._checks import check_answered, check_commit
 from agentq.stores._memory_cancels import Cancels
 from agentq.stores._memory_expiry import Expiring
@@ -100,18 +100,22 @@ class MemoryStore(MemorySignals):
             return Created(earlier.state.run_id, existed=True, woken=False)
 
         user_id = new.user_id if new.session_id is None else self._sessions.user_of(new.session_id, new.user_id)
+        if new.when_busy == "reject" and new.session_id is not None:
+            self._check_free(new.session_id)
         if new.parent_run_id is not None:
             add_child(self._known(new.parent_run_id), new.run_id)
         now = self._clock.now_ms()
+        stopped: tuple[str, ...] = ()
         run = self._runs[new.run_id] = new_memory_run(new, user_id, now)
         if new.session_id is not None:
             run.session = self._sessions.join(new.session_id, user_id)
+            stopped = self._make_way(run.session, new.when_busy, now)
             if not new.delay_ms:
                 self._enter(run, run.session)
         (run.session or run).files.update(new.files)
         if key is not None:
             self._keys[key] = new.run_id
-        return Created(new.run_id, existed=False, woken=False)
+        return Created(new.run_id, existed=False, woken=False, stopped=stopped)
 
     async def claim(
         self, run_ids: Sequence[str], *, owner: str, claim_id: str, lease_ms: int, agents: Sequence[str] | None = None
@@ -299,6 +303,26 @@ class MemoryStore(MemorySignals):
     def _is_paused(self, run: MemoryRun) -> bool:
         return not run.state.is_cancel_requested and pausing_scope(run.state, self._pauses) is not None
 
+    def _check_free(self, session_id: str) -> None:
+        session = self._sessions.known(session_id)
+        if session is not None and (session.line or (session.live is not None and self._is_open(session.live))):
+            raise SessionBusy(f"session {session_id!r}: {SessionBusy().args[0]}")
+
+    def _make_way(self, session: MemorySession, when_busy: WhenBusy, now: int) -> tuple[str, ...]:
+        """Ask the runs of a session to stop, if the new one says so; those that nobody holds."""
+        if when_busy not in ("interrupt", "replace"):
+            return ()
+        stopped = []
+        for run_id in (*filter(None, (session.live,)), *session.line):
+            if (run := self._known(run_id)) and not run.state.status.is_final:
+                run.forgets = run.forgets or (when_busy == "replace" and run_id == session.live)
+                run.state = replace(run.state, waits_for_session=False)
+                self._cancels.ask(run, "a newer message took its place", now)
+                self._cancels.ask_below(run, "its parent was cancelled", now)
+                stopped += [] if run.is_held(now) else [run_id]
+        session.line.clear()
+        return tuple(stopped)
+
     def _enter(self, run: MemoryRun, session: MemorySession) -> None:
         """Have the run take its place in its session."""
         run.line_up()
@@ -308,7 +332,7 @@ class MemoryStore(MemorySignals):
         """Take the run out of its session; the run that comes next there."""
         if run.session is None:
             return None
-        messages = run.messages if commit.remembers else []
+        messages = run.messages if commit.remembers and not run.forgets else []
         run.state = replace(run.state, waits_for_session=False)
         promoted = self._sessions.leave(run.session, run.state.run_id, messages, commit.session_ttl_ms)
         self._go_live(run.session, promoted)

@@ -101,7 +101,7 @@ class RedisStore:
     async def create(self, new: NewRun, *, wake: Wakeup | None = None) -> Created:
         check_answered(new.messages)
         queued = RunQueued(agent=new.agent, queue=new.queue, session_id=new.session_id, prompt=new.prompt)
-        run_id, existed, woken = await self.pipeline.run(
+        run_id, existed, woken, stopped = await self.pipeline.run(
             self._script("create"),
             about=_arguments.about(key=new.idempotency_key, session=new.session_id),
             run=self.keys.run(new.run_id),
@@ -114,12 +114,13 @@ class RedisStore:
             hash=new.request_hash,
             delay_ms=new.delay_ms,
             wakeup=_arguments.template(wake),
+            when_busy=new.when_busy,
             fields=fields_of_new_run(new),
             contents=[encode_message(message) for message in new.messages],
             items=_arguments.items((queued,)),
             blobs=[item for pair in new.files.items() for item in pair],
         )
-        return Created(run_id.decode(), existed=bool(existed), woken=bool(woken))
+        return Created(run_id.decode(), bool(existed), bool(woken), tuple(each.decode() for each in stopped))
 
     async def claim(
         self, run_ids: Sequence[str], *, owner: str, claim_id: str, lease_ms: int, agents: Sequence[str] | None = None

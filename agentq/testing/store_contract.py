@@ -18,6 +18,7 @@ from agentq.events.model import CancelRequestedEvent, RunQueued
 from agentq.messages import user_message
 from agentq.runs import RunState, Status
 from agentq.stores.filters import RunFilter
+from agentq.testing._busy_rules import BusyRules
 from agentq.testing._child_rules import ChildRules
 from agentq.testing._commit_rules import CommitRules
 from agentq.testing._contract import (
@@ -57,6 +58,7 @@ class StoreContract(
     SteeringRules,
     PauseRules,
     InboxRules,
+    BusyRules,
     ValueRules,
     FileRules,
     ChildRules,

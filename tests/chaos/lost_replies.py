@@ -30,13 +30,13 @@ from agentq.archive.importing import import_archive
 from agentq.archive.reading import ArchiveReader
 from agentq.archive.restoring import Restorer
 from agentq.archive.terms import Terms
-from agentq.errors import AgentQError, CancelRequested, NotWaiting, SessionMovedOn
+from agentq.errors import AgentQError, CancelRequested, NotWaiting, SessionBusy, SessionMovedOn
 from agentq.events.limits import LimitsChanged
 from agentq.events.model import RunAnswered, RunRetried, RunWaiting, TextDelta
 from agentq.executors.queue import QueueExecutor
 from agentq.limits import Meter, RunLimits, Spent
 from agentq.messages import user_message
-from agentq.runs import CHILD, LIMIT, Question, Status
+from agentq.runs import CHILD, LIMIT, WHEN_BUSY, Question, Status
 from agentq.settings import Settings
 from agentq.stores.base import Answer, Decision, EventBatch, NewRun, Rest, Retry, Signal, StepRecord
 from agentq.stores.redis import RedisStore
@@ -140,9 +140,17 @@ def _meaning(name: str, outcome: tuple[str, Any]) -> tuple[str, Any]:
     match name, outcome:
         case "create", ("answered", value):
             return "answered", [value[0], value[2]]
+        case "claim", ("answered", value):
+            # The order of a hash may change while it grows, also by reading.
+            claims = [[each[0], _pairs(each[1]), _pairs(each[2]), *each[3:]] for each in value[0]]
+            return "answered", [claims, *value[1:]]
         case "breaker", ("answered", value):
             return "answered", value[0] > 0
     return outcome
+
+
+def _pairs(flat: list[bytes]) -> list[tuple[bytes, bytes]]:
+    return sorted(zip(flat[::2], flat[1::2], strict=True))
 
 
 async def _outcome(call: Coroutine[Any, Any, Any]) -> tuple[str, Any]:
@@ -163,6 +171,7 @@ class World(Steered):
     held: dict[str, tuple[Claim, int]] = field(default_factory=dict)
     ended: list[str] = field(default_factory=list)
     paused: set[str] = field(default_factory=set)
+    steered: set[str] = field(default_factory=set)
     children: dict[str, list[str]] = field(default_factory=dict)
     values: dict[tuple[Scope, str], dict[str, bytes]] = field(default_factory=dict)
     made: int = 0
@@ -189,7 +198,8 @@ class World(Steered):
             new_run_id() if parent is None else child_run_id(f"{parent}.1.{self.made}"),
             "shop",
             (user_message(f"prompt {self.made}"),),
-            session_id=self.dice.choice((None, None, "s1", "s2")) if parent is None else None,
+            session_id=(session_id := self.dice.choice((None, None, "s1", "s2")) if parent is None else None),
+            when_busy=self.dice.choice(("queue", *WHEN_BUSY)) if session_id is not None else "queue",
             idempotency_key=self.dice.choice((None, f"k{self.made}")),
             delay_ms=self.dice.choice((0, 0, 0, 1)),
             files={_FILE: b"content"} if self.dice.random() < 0.2 else {},
@@ -198,7 +208,7 @@ class World(Steered):
         )
         try:
             created = await self.store.create(new, wake=self.wake)
-        except CancelRequested:
+        except (CancelRequested, SessionBusy):
             return None
         self.open_runs.append(created.run_id)
         if parent is not None:
@@ -360,7 +370,8 @@ class World(Steered):
         )
         committed = await self.store.commit(claim.lease, commit, wake=self.wake)
         del self.held[run_id]
-        if status.is_final and committed.status is Status.QUEUED and state.signals == commit.signals_seen:
+        is_heard = state.signals == commit.signals_seen and run_id not in self.steered
+        if status.is_final and committed.status is Status.QUEUED and is_heard:
             raise Violation(f"run {run_id} did not end, and nobody had sent a signal")
         await self._check_values(claim.run, commit.changes)
         if committed.status.is_final:
@@ -508,8 +519,8 @@ class World(Steered):
         lines = [each async for each in export_archive(store, reader, Selection()) if isinstance(each, bytes)]
         await store.pipeline.execute("FLUSHALL")
         self.ended.clear()
-        # An archive holds no values.
-        self.values.clear()
+        # An archive holds the values of runs and of sessions.
+        self.values = {key: kept for key, kept in self.values.items() if key[0] != "user"}
         self.effects = 0
         terms = Terms(Settings(), None, {})
         found = [

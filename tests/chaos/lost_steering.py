@@ -24,6 +24,8 @@ class Steered:
     dice: random.Random
     open_runs: list[str]
     paused: set[str]
+    # What was sent into a run keeps it from completing until a claim has appended it.
+    steered: set[str]
 
     @property
     @abstractmethod
@@ -67,7 +69,9 @@ class Steered:
 
     async def do_steer(self) -> None:
         steer = Steer(new_token(), user_message("in euros"), (RunSteered(text="in euros"),))
+        run_id = self.dice.choice(self.open_runs)
         try:
-            await self.store.steer(self.dice.choice(self.open_runs), steer)
+            await self.store.steer(run_id, steer)
         except (CancelRequested, InboxFull):
             return
+        self.steered.add(run_id)

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from agentq._ids import new_token
-from agentq.errors import LeaseLost, RunAlreadyFinished, SessionNotFound
-from agentq.runs import Status
+from agentq.errors import LeaseLost, RunAlreadyFinished, SessionBusy, SessionNotFound
+from agentq.runs import WHEN_BUSY, Status, WhenBusy
 from agentq.stores.base import Claim, Commit, Committed, EventBatch
 from agentq.testing._contract import commit_of, new_run, reply_message
 from tests.stores.machines import StoreMachine, in_memory, on_fakeredis, on_redis, play
@@ -24,6 +24,8 @@ LEASE_MS = 3 * TICK_S * 1000
 TTL_MS = 1_000_000_000
 picks = st.integers(0, 1_000)
 names = st.sampled_from(("a", "b"))
+policies: st.SearchStrategy[WhenBusy] = st.sampled_from(("queue", "queue", *WHEN_BUSY))
+STOP = ("interrupt", "replace")
 FINAL = (Status.COMPLETED, Status.FAILED, Status.CANCELLED)
 
 
@@ -40,6 +42,7 @@ class Run:
     past: int | None = None
     lease_until: int = 0
     is_cancelled: bool = False
+    forgets: bool = False
 
 
 @dataclass
@@ -58,6 +61,16 @@ class Session:
         if self.live is None:
             self.promote()
 
+    def make_way(self, *, forgets: bool) -> list[Run]:
+        """The runs that are asked to stop; those in line leave it."""
+        stopped = [self.live, *self.line] if self.live is not None else list(self.line)
+        if self.live is not None:
+            self.live.forgets = self.live.forgets or forgets
+        for run in stopped:
+            run.is_cancelled = True
+        self.line = []
+        return stopped
+
     def promote(self) -> None:
         self.live = self.line.pop(0) if self.line else None
         if self.live is not None:
@@ -69,7 +82,7 @@ class Session:
             if run in self.line:
                 self.line.remove(run)
             return None
-        self.said += run.said if remembers else []
+        self.said += run.said if remembers and not run.forgets else []
         self.promote()
         return self.live
 
@@ -103,19 +116,32 @@ class SessionMachine(StoreMachine):
             session.enter(run)
         return session.live is run
 
+    def is_held(self, run: Run) -> bool:
+        return run.status is Status.RUNNING and run.lease_until > self.now
+
     # --- rules
 
     @initialize()
     def first_runs(self) -> None:
         for name, delay in (("a", 0), ("a", 0), ("b", 2), ("b", 0)):
-            self.create(name, delay)
+            self.create(name, delay, "queue")
 
     @precondition(lambda self: len(self.runs) < 12)
-    @rule(name=names, delay=st.sampled_from((0, 0, 0, 2)))
-    def create(self, name: str, delay: int) -> None:
+    @rule(name=names, delay=st.sampled_from((0, 0, 0, 2)), when_busy=policies)
+    def create(self, name: str, delay: int, when_busy: WhenBusy) -> None:
         prompt = f"prompt {len(self.runs)}"
-        new = new_run(prompt, session_id=name, delay_ms=delay * TICK_S * 1000)
-        self.do(self.store.create(new))
+        when_busy = "queue" if delay else when_busy
+        new = new_run(prompt, session_id=name, delay_ms=delay * TICK_S * 1000, when_busy=when_busy)
+        try:
+            created = self.do(self.store.create(new))
+        except SessionBusy:
+            assert when_busy == "reject"
+            assert self.sessions[name].live is not None
+            return
+        assert when_busy != "reject" or self.sessions[name].live is None
+        stopped = self.sessions[name].make_way(forgets=when_busy == "replace") if when_busy in STOP else []
+        unheld = [run.run_id for run in stopped if not self.is_held(run)]
+        assert list(created.stopped) == unheld
         run = self.runs[new.run_id] = Run(new.run_id, name, self.now + delay if delay else 0, [prompt])
         session = self.sessions[name]
         session.runs += 1

@@ -55,6 +55,8 @@ CASES: list[tuple[str, int, str]] = [
     ("enqueue 'no name' hello", 2, "error: agent 'no name' is not a name"),
     ("enqueue a ''", 2, "error: the prompt is empty"),
     ("enqueue a hello --tool 'a b'", 2, "error: tools has 'a b', which names no tool or toolset"),
+    ("enqueue a hello --when-busy x", 2, "error: Invalid value for '--when-busy': 'x' is not one of"),
+    ("enqueue a hello --when-busy reject", 2, "error: when_busy is about a session; give session_id too"),
     ("enqueue a hello --without x", 2, "error: without has 'x'; what can be switched off is: memory, retrieval"),
     ("enqueue a hello --meta x", 2, "error: Invalid value for '--meta': 'x' is not KEY=VALUE"),
     ("enqueue a hello --delay -1", 2, "error: Invalid value for '--delay': -1.0 is not in the range x>=0"),

@@ -28,7 +28,7 @@ end
 -- Sets a run aside until its scope is resumed.
 local function park(prefix, run, run_id, scope, now)
   redis.call('ZREM', prefix .. ':due', run_id)
-  redis.call('ZADD', prefix .. ':parked:' .. scope, int(now), run_id)
+  redis.call('ZADD', prefix .. ':parked:' .. scope, 'NX', int(now), run_id)
   redis.call('HSET', run, 'parked', scope, 'woken', '0')
 end
 

@@ -54,7 +54,7 @@ empty}, or
 
 local prefix, run, run_id, fence, status = ARGV[1], KEYS[1], ARGV[2], ARGV[3], ARGV[5]
 local state = read(run, 'status', 'fence', 'committed', 'outcome', 'owner', 'signals', 'queue', 'iteration', 'progressed',
-  'inbox')
+  'inbox', 'forgets')
 if state.committed == fence then
   local done, seq, woken, next_id, parent_id = string.match(state.outcome, '^(%l+) (%d+) (%d) (%w*) ?(%w*)$')
   return {done, tonumber(seq), tonumber(woken), next_id, parent_id}
@@ -111,7 +111,7 @@ elseif FINAL[status] then
     -- Perhaps no worker ever comes to take it. The wake-ups of a run that ended otherwise have been taken, or will be.
     withdraw(ARGV[12], run, run_id, state.queue)
   end
-  next_id = finish(prefix, run, run_id, now, tonumber(ARGV[8]), tonumber(ARGV[9]), ARGV[10] == '1') or ''
+  next_id = finish(prefix, run, run_id, now, tonumber(ARGV[8]), tonumber(ARGV[9]), ARGV[10] == '1' and not state.forgets) or ''
   if next_id ~= '' then
     local promoted = prefix .. ':{' .. next_id .. '}'
     woken = schedule(prefix, ARGV[12], promoted, next_id, redis.call('HGET', promoted, 'queue'), now, 0)

@@ -15,27 +15,32 @@ ARGV[2]  run_id       run id
 ARGV[3]  hash         digest of the request
 ARGV[4]  delay_ms     how long the first iteration is put off
 ARGV[5]  wakeup       template of the wake-up, or empty
-ARGV[6]  fields*      names and values of the run hash
-ARGV[7]  contents*    messages, JSON
-ARGV[8]  items*       events
-ARGV[9]  blobs*       digests and contents of files
+ARGV[6]  when_busy    what it does where its session is busy: queue, reject, interrupt or replace
+ARGV[7]  fields*      names and values of the run hash
+ARGV[8]  contents*    messages, JSON
+ARGV[9]  items*       events
+ARGV[10]  blobs*      digests and contents of files
 
-Returns {run id, existed, woken}, or
+Returns {run id, existed, woken, ids of runs that were asked to stop and that nobody holds}, or
   -1  IdempotencyConflict   the key was used with other input
   -2  SessionConflict       the session belongs to another user
   -3  CancelRequested       the run that starts this one was cancelled, or has ended
   -4  RunNotFound           the run that starts this one had it before, and its time has passed
+  -5  SessionBusy           a run of the session has not ended
 ]]
 -- @include clock
 -- @include lists
 -- @include emit
 -- @include status
 -- @include wake
+-- @include lease
+-- @include cancel
 -- @include session
+-- @include busy
 
 local run, run_id, prefix = KEYS[1], ARGV[2], ARGV[1]
 local now = now_ms()
-local fields, contents, items, blobs = lists(6, 4)
+local fields, contents, items, blobs = lists(7, 4)
 
 local earlier = KEYS[4] ~= '' and redis.call('GET', KEYS[4]) or run_id
 local hash = redis.call('HGET', prefix .. ':{' .. earlier .. '}', 'request_hash')
@@ -43,7 +48,7 @@ if hash then
   if hash ~= ARGV[3] then
     return -1
   end
-  return {earlier, 1, ARGV[5] ~= '' and 1 or 0}
+  return {earlier, 1, ARGV[5] ~= '' and 1 or 0, {}}
 end
 
 local given = {}
@@ -57,6 +62,9 @@ if session then
     return -2
   end
   user = user or owner or nil
+  if ARGV[6] == 'reject' and is_busy(prefix, session_key(prefix, session)) then
+    return -5
+  end
 end
 
 local parent = given.parent and prefix .. ':{' .. given.parent .. '}'
@@ -89,16 +97,19 @@ if user then
   redis.call('HSET', run, 'user', user)
   redis.call('ZADD', prefix .. ':runs:user:' .. user, 0, run_id)
 end
-local starts, delay = run_id, tonumber(ARGV[4])
+local starts, delay, stopped = run_id, tonumber(ARGV[4]), {}
 if session then
   redis.call('ZADD', prefix .. ':runs:session:' .. session, 0, run_id)
   join_session(prefix, session, user, now)
+  if ARGV[6] == 'interrupt' or ARGV[6] == 'replace' then
+    stopped = make_way(prefix, session_key(prefix, session), ARGV[6] == 'replace', now)
+  end
   -- One that is put off enters when it is claimed, so that it holds up nobody until then.
   starts = delay > 0 and run_id or enter(prefix, session, run, run_id)
 end
 if not starts then
-  return {run_id, 0, 1}
+  return {run_id, 0, 1, stopped}
 end
 local first = prefix .. ':{' .. starts .. '}'
 local woken = schedule(prefix, ARGV[5], first, starts, redis.call('HGET', first, 'queue'), now, delay)
-return {run_id, 0, starts == run_id and woken or 1}
+return {run_id, 0, starts == run_id and woken or 1, stopped}

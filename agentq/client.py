@@ -122,6 +122,32 @@ class Client(SteersRuns):
         run = self._portal.call(self._client.follow_up, run_id, text, files=files, idempotency_key=idempotency_key)
         return Run(self, run.id, run.agent)
 
+    def fork(
+        self,
+        run_id: str,
+        *,
+        iteration: int | None = None,
+        prompt: str | None = None,
+        session_id: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Run:
+        """Enqueue a new run that begins with this one's transcript, or its part up to the end of `iteration`.
+
+        0 is the prompt alone. `prompt` is added. The fork has the agent, user, model and metadata of the old run, which
+        stays as it is, whatever became of it; `forked_from` links the two. It belongs to no session but a new one that
+        is named. What tools keep in `ctx.state` is not taken along. Raises `InvalidInput`, also where the part ends
+        with an answer and there is no prompt.
+        """
+        run = self._portal.call(
+            self._client.fork,
+            run_id,
+            iteration=iteration,
+            prompt=prompt,
+            session_id=session_id,
+            idempotency_key=idempotency_key,
+        )
+        return Run(self, run.id, run.agent)
+
     def get(self, run_id: str) -> Run:
         """A handle on a run that exists."""
         return Run(self, run_id, self._portal.call(self._client.get, run_id).agent)

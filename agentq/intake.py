@@ -57,10 +57,7 @@ def new_run(
     if queue is not None:
         check_name(queue, field="queue")
     check_words(prompt, settings.max_value_bytes)
-    texts = {"session_id": session_id, "user_id": user_id, "idempotency_key": idempotency_key, "model": model}
-    for field, text in texts.items():
-        if text is not None:
-            _check_text(text, field)
+    check_texts(session_id=session_id, user_id=user_id, idempotency_key=idempotency_key, model=model)
     checked = _checked_metadata(metadata, settings.max_value_bytes)
     # What decides whether a repeated key comes with the same input. The delay does not: it passes while one retries.
     request: list[Any] = [agent, prompt, session_id, user_id, checked, queue, model]
@@ -179,6 +176,13 @@ def _check_size(size: int, max_bytes: int, field: str, fix: str) -> None:
             f"{fix}, or raise AGENTQ_MAX_VALUE_BYTES",
             field=field,
         )
+
+
+def check_texts(**texts: str | None) -> None:
+    """Ids and names, by their field, where they are given. Raises `InvalidInput`."""
+    for field, text in texts.items():
+        if text is not None:
+            _check_text(text, field)
 
 
 def _check_text(text: str, field: str) -> None:

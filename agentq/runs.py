@@ -139,8 +139,9 @@ class RunState:
     `questions` are what a waiting run waits for. `retries` counts how often it was opened again after its end, and
     `retried_at` is the `iteration` that it had then: its budget counts from there. `lost_ms` is when somebody noticed
     that Redis has lost something of the run; `unsure` says that a call with an effect may be among it.
-    `parent_run_id` is the run one of whose calls this run is, and `depth` how many runs there are above it. With a
-    `pause` the run is `paused`, or will be where it would be queued again.
+    `parent_run_id` is the run one of whose calls this run is, and `depth` how many runs there are above it.
+    `forked_from` is the run whose first part this one began with. With a `pause` the run is `paused`, or will be where
+    it would be queued again.
     `limits` are its own, before its agent's. `started_ms` is when it was first claimed, or again after a retry;
     `progressed_ms` when it last made progress, or went on after it had waited; `retried_usage` the usage at a retry.
     `counted` is the turn whose reply, which is still in the journal, is in `usage` already.
@@ -190,6 +191,7 @@ class RunState:
     parent_run_id: str | None = None
     depth: int = 0
     pause: Pause | None = None
+    forked_from: str | None = None
 
     limits: RunLimits | None = None
     started_ms: int = 0

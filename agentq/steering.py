@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from agentq import _ids, results
@@ -21,7 +22,8 @@ from agentq.errors import (
 )
 from agentq.events.limits import LimitsChanged
 from agentq.events.model import RunRetried, RunSteered
-from agentq.intake import NOTHING, check_words, checked_id, checked_remark
+from agentq.forking import digests_in, first_part, fork_of
+from agentq.intake import NOTHING, check_texts, check_words, checked_id, checked_remark
 from agentq.limits import RunLimits
 from agentq.messages import Message, NoteKind, Role, note_message, user_message
 from agentq.runs import CALL_OUTCOME, EVERYTHING, RunState, Status, agent_scope, queue_scope
@@ -121,6 +123,42 @@ class Steering:
             what = f"has {run.status}" if run.status.is_final else "was cancelled, and is about to end"
             hint = "follow_up starts the next run of its session" if run.session_id else "enqueue another run"
             raise RunAlreadyFinished(f"run {run_id} {what}, so it reads no more; {hint}") from error
+
+    async def fork(
+        self,
+        run_id: str,
+        *,
+        iteration: int | None,
+        prompt: str | None,
+        session_id: str | None,
+        idempotency_key: str | None,
+    ) -> str:
+        """See `AsyncClient.fork`; returns the id of the new run."""
+        if prompt is not None:
+            check_words(prompt, self._settings.max_value_bytes)
+        check_texts(session_id=session_id, idempotency_key=idempotency_key)
+        store, run = self._store, await self._store.read(checked_id(run_id))
+        if session_id is not None and session_id == run.session_id:
+            raise InvalidInput(
+                "a fork cannot enter the session of its run, which holds it; name a new session", field="session_id"
+            )
+        own = first_part(await store.messages(run_id), iteration)
+        earlier: tuple[Message, ...] = ()
+        if run.session_id is not None and run.history_length:
+            earlier = (await store.session_messages(run.session_id))[: run.history_length]
+        new = fork_of(
+            run,
+            (*earlier, *own),
+            iteration=iteration,
+            prompt=prompt,
+            session_id=session_id,
+            idempotency_key=idempotency_key,
+        )
+        files = {digest: await store.file(run_id, digest) for digest in digests_in(new.messages)}
+        created = await store.create(replace(new, files=files), wake=self._wakeup)
+        if created.run_id == new.run_id and not created.woken and self._executor is not None:
+            await self._executor.schedule_next_iteration(created.run_id)
+        return created.run_id
 
     async def pause(self, run_id: str, *, reason: str, by: str) -> Status:
         """See `AsyncClient.pause`."""

@@ -25,6 +25,9 @@ class SteersRuns(Generic[R]):
     enqueue: Callable[..., Awaitable[R]]
 
     @abstractmethod
+    async def get(self, run_id: str) -> R: ...
+
+    @abstractmethod
     async def read(self, run_id: str) -> RunState: ...
 
     @abstractmethod
@@ -66,6 +69,31 @@ class SteersRuns(Generic[R]):
             files=files,
             idempotency_key=idempotency_key,
         )
+
+    async def fork(
+        self,
+        run_id: str,
+        *,
+        iteration: int | None = None,
+        prompt: str | None = None,
+        session_id: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> R:
+        """Enqueue a new run that begins with this one's transcript, or its part up to the end of `iteration`.
+
+        0 is the prompt alone. `prompt` is added. The fork has the agent, user, model and metadata of the old run, which
+        stays as it is, whatever became of it; `forked_from` links the two. It belongs to no session but a new one that
+        is named. What tools keep in `ctx.state` is not taken along. Raises `InvalidInput`, also where the part ends
+        with an answer and there is no prompt.
+        """
+        forked = await self._steering().fork(
+            run_id,
+            iteration=iteration,
+            prompt=prompt,
+            session_id=session_id,
+            idempotency_key=idempotency_key,
+        )
+        return await self.get(forked)
 
     async def pause(self, run_id: str, *, reason: str = "", by: str = "") -> Status:
         """Keep the run from starting another iteration until it is resumed; returns its status.

@@ -117,6 +117,7 @@ class RunRecord(_Record):
     finished_ms: _Count = 0
     version: Annotated[int, Field(ge=0, le=SCHEMA_VERSION)] = SCHEMA_VERSION
     parent_run_id: _RunId | None = None
+    forked_from: _RunId | None = None
     depth: _Count = 0
     limits: dict[str, Any] | None = None
     started_ms: _Count = 0

@@ -100,6 +100,7 @@ def _facts(state: RunState, out: Output) -> Iterator[tuple[str, str]]:
         "starts": f"in {duration(state.not_before_ms - now_ms)}" if state.not_before_ms > now_ms else None,
         "waits": "behind another run of its session" if state.waits_for_session else None,
         "parent": state.parent_run_id,
+        "fork of": state.forked_from,
         "waits for" if state.question and state.question.kind == CHILD else "asks": (
             (state.question.run_id or state.question.text) if state.question else None
         ),

@@ -129,6 +129,7 @@ def new_memory_run(new: NewRun, user_id: str | None, now: int) -> MemoryRun:
         without=new.without,
         idempotency_key=new.idempotency_key,
         parent_run_id=new.parent_run_id,
+        forked_from=new.forked_from,
         depth=new.depth,
         limits=new.limits,
         created_ms=now,

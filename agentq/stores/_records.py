@@ -28,6 +28,7 @@ def fields_of_new_run(new: NewRun) -> list[str | bytes]:
         "tools": None if new.tools is None else _json.dumps(list(new.tools)),
         "without": _json.dumps(list(new.without)) if new.without else None,
         "parent": new.parent_run_id,
+        "forked": new.forked_from,
         "depth": str(new.depth) if new.depth else None,
         "limits": _json.dumps(new.limits.given()) if new.limits else None,
     }
@@ -61,6 +62,7 @@ def fields_of_ended_run(run: RunState, request_hash: str) -> list[str | bytes]:
         "agent": run.agent, "prompt": run.prompt, "queue": run.queue, "model": run.model, "session": run.session_id,
         "user": run.user_id, "key": run.idempotency_key, "cancel": run.cancel_reason, "last_error": run.last_error,
         "request_hash": request_hash, "status": run.status, "parent": run.parent_run_id,
+        "forked": run.forked_from,
         # For a commit that was sent twice and is stuck on its way: it has happened.
         "outcome": f"{run.status} {run.seq} 0 ",
     }  # fmt: skip
@@ -159,6 +161,7 @@ def _run(run_id: str, raw: dict[bytes, bytes]) -> RunState:
         finished_ms=number(b"finished"),
         version=number(b"version"),
         parent_run_id=text(b"parent"),
+        forked_from=text(b"forked"),
         depth=number(b"depth"),
         pause=pause_of(raw[b"pause"]) if b"pause" in raw else None,
         limits=limits_of(_json.loads(raw[b"limits"])) if b"limits" in raw else None,

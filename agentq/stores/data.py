@@ -30,7 +30,8 @@ class NewRun:
     outcome, where they are not the agent's. `tools` are the names of those that it may use, None for all. `without`
     names what of its agent is switched off for it. `files` are the contents of files that the messages refer to, by
     digest. `parent_run_id` is the run one of whose calls this one is, `depth` how many runs are above it. `limits` are
-    its own, before its agent's.
+    its own, before its agent's. `when_busy` says what it does where its session is busy. `forked_from` is the run whose
+    first part it begins with.
     """
 
     run_id: str
@@ -51,6 +52,7 @@ class NewRun:
     parent_run_id: str | None = None
     depth: int = 0
     when_busy: WhenBusy = "queue"
+    forked_from: str | None = None
     limits: RunLimits | None = None
 
     @property

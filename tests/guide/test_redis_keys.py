@@ -56,7 +56,7 @@ def written_by_lua() -> Iterator[str]:
 
 def written_by_records() -> set[str]:
     optional: dict[str, Any] = {"session_id": "s", "user_id": "u", "metadata": {"a": 1}, "idempotency_key": "k"}
-    optional |= {"parent_run_id": "P", "depth": 1, "limits": RunLimits(tokens=1)}
+    optional |= {"parent_run_id": "P", "forked_from": "F", "depth": 1, "limits": RunLimits(tokens=1)}
     new = NewRun(
         "R", "a", (user_message("x"),), model="mock", ttl_ms={"failed": 1}, tools=(), without=("retrieval",), **optional
     )

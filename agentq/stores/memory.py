@@ -210,7 +210,8 @@ class MemoryStore(MemorySignals):
             usage=dict(commit.usage),
             counted=commit.counted or run.state.counted,
             last_error=error_after(run.state, commit, status),
-            recoveries=0,
+            # A run that was to be set aside, and was signalled, has not shown that it lets its worker live.
+            recoveries=run.state.recoveries if is_signalled and commit.status.is_final and not messages else 0,
             committed=lease.fence,
             owner=None,
             lease_until_ms=0,

@@ -17,6 +17,8 @@ from agentq.messages import NoteKind, note_message
 from agentq.runs import Status
 from agentq.stores.base import StepRecord, Store
 from agentq.testing._contract import (
+    SHORT_LEASE_S,
+    SHORT_MS,
     PassTime,
     answers_message,
     batch,
@@ -101,6 +103,20 @@ class CommitRules:
         assert await store.commit(claim.lease, commit) == answer
         assert await try_claim(store, claim.lease.run_id) == ()
         assert await stored(store, stream, claim.lease.run_id) == before
+
+    async def test_a_signal_does_not_forgive_a_run_that_is_set_aside(self, store: Store, pass_time: PassTime) -> None:
+        """It was to end and is told of something: how often it lost its workers still counts."""
+        held = await running(store, lease_ms=SHORT_MS)
+        await pass_time(SHORT_LEASE_S)
+        again = await claimed(store, held.lease.run_id)
+        assert again.run.recoveries == 1
+        await store.cancel(held.lease.run_id)
+        ended = await store.commit(again.lease, commit_of(again, Status.FAILED, last_error="set aside"))
+        assert ended.status is Status.QUEUED
+        third = await claimed(store, held.lease.run_id)
+        assert third.run.recoveries == 1
+        await store.commit(third.lease, commit_of(third, Status.QUEUED, reply_message("16")))
+        assert (await store.read(held.lease.run_id)).recoveries == 0
 
     async def test_a_signal_in_between_keeps_the_run_queued(self, store: Store, stream: EventStream) -> None:
         for status in (Status.COMPLETED, Status.WAITING, Status.PAUSED, Status.QUEUED):

@@ -299,7 +299,8 @@ class LeaseMachine(StoreMachine):
         delay = 0 if is_signalled else commit.delay_ms // (TICK_S * 1000)
         run.not_before = self.now + delay if delay else 0
         run.iteration = commit.iteration
-        run.owner, run.recoveries = None, 0
+        is_kept = is_signalled and commit.status.is_final and not commit.messages
+        run.owner, run.recoveries = None, run.recoveries if is_kept else 0
         run.expires = self.now + 5 if run.status.is_final else None
         run.committed[held.fence] = answer
 

@@ -54,7 +54,7 @@ empty}, or
 
 local prefix, run, run_id, fence, status = ARGV[1], KEYS[1], ARGV[2], ARGV[3], ARGV[5]
 local state = read(run, 'status', 'fence', 'committed', 'outcome', 'owner', 'signals', 'queue', 'iteration', 'progressed',
-  'inbox', 'forgets')
+  'inbox', 'forgets', 'recoveries')
 if state.committed == fence then
   local done, seq, woken, next_id, parent_id = string.match(state.outcome, '^(%l+) (%d+) (%d) (%w*) ?(%w*)$')
   return {done, tonumber(seq), tonumber(woken), next_id, parent_id}
@@ -96,9 +96,11 @@ for _, item in ipairs(closing) do
 end
 local last = emit(run, KEYS[4], items, now)
 redis.call('HDEL', run, 'open')
+-- A run that was to be set aside, and was signalled, has not shown that it lets its worker live.
+local recoveries = status == 'queued' and FINAL[ARGV[5]] and #contents == 0 and state.recoveries or '0'
 local progressed = fields[1] == 'iteration' and number(fields[2]) > number(state.iteration) and int(now) or state.progressed
 redis.call('HSET', run, 'committed', fence, 'writer', ARGV[11] == '1' and state.owner or '', 'length', redis.call('LLEN', KEYS[2]),
-  'owner', '', 'lease_until', '0', 'phase', '', 'recoveries', '0', 'updated', int(now), 'progressed',
+  'owner', '', 'lease_until', '0', 'phase', '', 'recoveries', recoveries, 'not_before', '0', 'updated', int(now), 'progressed',
   progressed or int(now), unpack(fields))
 status = set_status(prefix, run, run_id, 'running', status)
 local woken, next_id, parent_id = 0, '', ''

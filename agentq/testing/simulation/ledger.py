@@ -282,7 +282,7 @@ class Ledger:
         if answer.status.is_final and answer.status is not Status.CANCELLED and known.cancelled_ms is not None:
             self.wrong(known, f"it has {answer.status} although it was cancelled before")
         known.status = answer.status
-        known.recoveries = known.recoveries if answer.status.is_final else 0
+        known.recoveries = known.recoveries if answer.status.is_final or not commit.messages else 0
         if commit.messages:
             known.reply_is_journaled, known.journaled_text = False, ""
         self.figures.iterations += 1

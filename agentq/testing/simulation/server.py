@@ -10,7 +10,7 @@ from agentq.errors import AgentQError
 from agentq.stores._claims import ClaimedWakeups
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from agentq.stores.memory import MemoryStore
     from agentq.testing.simulation.faults import Fates, Figures
@@ -143,7 +143,7 @@ class Bell:
         self._is_armed = False
         self._has_rung = False
 
-    def arm(self) -> None:
+    def arm(self, *, without: Collection[str] = ()) -> None:
         self._is_armed = True
         if not self._wakeups.is_empty:
             self.ring()

@@ -191,11 +191,10 @@ class AgentQ:
 
         Runs of one `session_id` take their turns, and each sees what the earlier ones of this app said. `files` are
         paths, bytes, URLs or `File` objects. `tools` names the tools and toolsets that the run may use; None is all.
-        `without` switches off what the agent has, for this run: "memory", "retrieval". `limits` say what
-        it may use; what they leave out, its agent says.
-        Raises `RunFailed` or `RunCancelled`, and `InvalidInput` before anything
-        is started. Cancelling the task that awaits this stops the run. But for the transcripts of sessions nothing
-        outlives the call, unless `AgentQ` was given a store of its own.
+        `without` switches off what the agent has, for this run: "memory", "retrieval". `limits` say what it may use;
+        what they leave out, its agent says. Raises `RunFailed` or `RunCancelled`, and `InvalidInput` before anything is
+        started. Cancelling the task that awaits this stops the run. But for what is kept for sessions and users,
+        nothing outlives the call, unless `AgentQ` was given a store of its own.
         """
         definition = self.agent(agent)
         models = (model,) if model else definition.models

@@ -267,12 +267,13 @@ def tool(
     `Permission` or the reason why not. `retries` is how often a call that failed is made again at once, where `effect`
     allows it, `retry_backoff_s` the first pause, which doubles. `max_result_chars` cuts longer results.
     `concurrency_safe` (by default: effect "none") says whether a call may run beside others: True, False, or a function
-    of the arguments. `secrets` are names of those that it finds in `ctx.secrets`. `rate_limit` is
-    how often it may be called by all workers ("5/minute", or a `RateLimit`): a run that has to wait is put off.
-    `breaker` is a `CircuitBreaker`, which leaves it in peace when it fails. `approval` says that somebody has to allow
-    each call: True, or a function of the arguments (`lambda a: a.amount > 100`); after `approval_ttl` seconds without
-    a word it is denied. `approvers` are shown to those who decide. `read_only`
-    (by default: effect "none") and `destructive` are for people. Raises `InvalidInput`.
+    of the arguments. `secrets` are names of those that it finds in `ctx.secrets`.
+
+    `rate_limit` is how often it may be called by all workers ("5/minute", or a `RateLimit`): a run that has to wait is
+    put off. `breaker` is a `CircuitBreaker`, which leaves it in peace when it fails. `approval` says that somebody has
+    to allow each call: True, or a function of the arguments (`lambda a: a.amount > 100`); after `approval_ttl` seconds
+    without a word it is denied. `approvers` are shown to those who decide. `read_only` (by default: effect "none") and
+    `destructive` are for people. Raises `InvalidInput`.
     """
 
     def decorate(function: Callable[..., Any]) -> Tool[..., Any]:

@@ -2,8 +2,9 @@
 End an iteration: append what is new, empty the journal (unless nothing is appended), set the status, release the lease,
 wake what comes next: this run, or when it has ended the next one of its session.
 
-Builds listing keys, and keys of the session, its next run and the runs above and below, from the prefix. When signals came that the worker has not seen, the work is kept, but the run
-stays queued and is woken instead of ending: the closing events are left out.
+Builds listing keys, and keys of the session, its next run and the runs above and below, from the prefix. When signals came
+that the worker has not seen, the work is kept, but the run stays queued and is woken instead of ending: the closing events
+are left out.
 
 KEYS[1]  run        run hash
 KEYS[2]  messages   transcript

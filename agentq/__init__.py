@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from agentq.context.sections import Section
     from agentq.context.shortening import budget_tool_results
     from agentq.context.tokens import estimate_tokens
+    from agentq.deciding import DecisionRequest, Waiting
     from agentq.errors import (
         AgentQError,
         Conflict,
@@ -62,6 +63,7 @@ __all__ = [
     "Client",
     "Compaction",
     "Conflict",
+    "DecisionRequest",
     "Fact",
     "File",
     "FileRetriever",
@@ -97,6 +99,7 @@ __all__ = [
     "ToolResult",
     "Toolset",
     "UserMemory",
+    "Waiting",
     "agent",
     "budget_tool_results",
     "compact",
@@ -114,6 +117,7 @@ _HOMES = {
     "Client": "client",
     "Compaction": "context.compaction",
     "Conflict": "errors",
+    "DecisionRequest": "deciding",
     "Fact": "context.memory",
     "File": "attachments",
     "FileRetriever": "context.files",
@@ -149,6 +153,7 @@ _HOMES = {
     "ToolResult": "tools.results",
     "Toolset": "tools.toolset",
     "UserMemory": "context.memory",
+    "Waiting": "deciding",
     "agent": "loop.class_agent",
     "budget_tool_results": "context.shortening",
     "compact": "context.compaction",

@@ -12,10 +12,11 @@ from agentq.client_async import AsyncClient, AsyncRun
 from agentq.steering_sync import SteersRun, SteersRuns
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Mapping, Sequence
     from datetime import date
 
     from agentq.attachments import Attachable
+    from agentq.deciding import DecisionRequest
     from agentq.events.model import Event
     from agentq.events.stream import EventStream
     from agentq.executors.base import Executor
@@ -49,8 +50,11 @@ class Client(SteersRuns):
         store: Store | None = None,
         stream: EventStream | None = None,
         executor: Executor | None = None,
+        authorize: Callable[[DecisionRequest], Any] | None = None,
     ) -> None:
-        self._client = AsyncClient(redis_url, settings=settings, store=store, stream=stream, executor=executor)
+        self._client = AsyncClient(
+            redis_url, settings=settings, store=store, stream=stream, executor=executor, authorize=authorize
+        )
         self._portal = Portal(self._client.aclose)
         # At exit the portal closes itself; this is for a client that is dropped before.
         weakref.finalize(self, self._portal.close, wait=False).atexit = False

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
     from datetime import date
 
+    from agentq.deciding import Deciding, DecisionRequest
     from agentq.events.model import Event
     from agentq.events.stream import EventStream
     from agentq.executors.base import Executor
@@ -60,8 +61,9 @@ class AsyncClient(SteersRuns["AsyncRun"]):
     """Enqueues runs and reads what becomes of them.
 
     Without `store`, `stream` and `executor` it works over Redis at `redis_url`, else REDIS_URL, and connects at the
-    first use. It may be used from several event loops; each has connections of its own. Errors: `InvalidInput` before
-    anything is stored, `RunNotFound`, `StoreUnavailable` when Redis is away.
+    first use. `authorize` is asked, with a `DecisionRequest`, whether somebody may decide on a call, answer or signal:
+    it returns True, False, or why not. A client may be used from several event loops; each has connections of its
+    own. Errors: `InvalidInput` before anything is stored, `RunNotFound`, `StoreUnavailable` when Redis is away.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class AsyncClient(SteersRuns["AsyncRun"]):
         store: Store | None = None,
         stream: EventStream | None = None,
         executor: Executor | None = None,
+        authorize: Callable[[DecisionRequest], Any] | None = None,
     ) -> None:
         if settings is None:
             settings = Settings.load(redis_url=redis_url)
@@ -84,6 +87,9 @@ class AsyncClient(SteersRuns["AsyncRun"]):
             self._given = _Parts(store, stream, executor)
         elif store is not None or stream is not None:
             raise InvalidInput("a client that is given a store needs its stream too, and the other way round")
+        if authorize is not None and not callable(authorize):
+            raise InvalidInput(f"authorize must be a function of the request, not {authorize!r}", field="authorize")
+        self._authorize = authorize
         self._executor = executor
         self._made: dict[asyncio.AbstractEventLoop, _Parts] = {}
         self._catalogue = Catalogue()
@@ -339,7 +345,20 @@ class AsyncClient(SteersRuns["AsyncRun"]):
 
     def _steering(self) -> Steering:
         parts = self._parts()
-        return Steering(parts.store, parts.stream, parts.executor, self.settings, self._catalogue)
+        return Steering(parts.store, parts.stream, parts.executor, self.settings, self._catalogue, self._deciding())
+
+    def _deciding(self) -> Deciding:
+        # Here, because enqueueing has no need of it.
+        from agentq.deciding import Deciding
+
+        parts = self._parts()
+        return Deciding(
+            parts.store,
+            parts.executor,
+            self._catalogue,
+            max_value_bytes=self.settings.max_value_bytes,
+            authorize=self._authorize,
+        )
 
 
 class AsyncRun(SteersRun):

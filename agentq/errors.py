@@ -15,6 +15,7 @@
     │   ├── IllegalTransition
     │   ├── NotWaiting
     │   ├── AlreadyDecided
+    │   ├── DecisionRefused
     │   ├── NotFinished
     │   ├── SessionBusy
     │   ├── SessionMovedOn
@@ -118,6 +119,10 @@ class NotWaiting(Conflict):
 
 class AlreadyDecided(Conflict):
     """Somebody else has decided on this call before."""
+
+
+class DecisionRefused(Conflict):
+    """Whoever wants to decide this may not."""
 
 
 class NotFinished(Conflict):

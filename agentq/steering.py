@@ -25,16 +25,23 @@ from agentq.events.model import RunRetried, RunSteered
 from agentq.forking import digests_in, first_part, fork_of
 from agentq.intake import NOTHING, check_texts, check_words, checked_id, checked_remark
 from agentq.limits import RunLimits
+<<<<<<< HEAD
 from agentq.messages import Message, NoteKind, Role, note_message, user_message
 from agentq.runs import CALL_OUTCOME, EVERYTHING, RunState, Status, agent_scope, queue_scope
 from agentq.settings import check_name
 from agentq.stores.base import Retry, Steer, Store
+=======
+from agentq.messages import Message, NoteKind, Role, note_message
+from agentq.runs import CALL_OUTCOME, INPUT, RunState, Status
+from agentq.stores.base import Retry, Store
+>>>>>>> 77f251e (People decide on calls that wait, answer what tools ask, and signal what has happened)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from agentq.attachments import Attachable
     from agentq.catalogue import Catalogue
+    from agentq.deciding import Deciding
     from agentq.events.stream import EventStream
     from agentq.executors.base import Executor
     from agentq.runs import Pause
@@ -49,13 +56,20 @@ class Steering:
     """Steers the runs of one store, for a client."""
 
     def __init__(
-        self, store: Store, stream: EventStream, executor: Executor | None, settings: Settings, catalogue: Catalogue
+        self,
+        store: Store,
+        stream: EventStream,
+        executor: Executor | None,
+        settings: Settings,
+        catalogue: Catalogue,
+        deciding: Deciding,
     ) -> None:
         self._store = store
         self._stream = stream
         self._executor = executor
         self._settings = settings
         self._catalogue = catalogue
+        self._deciding = deciding
 
     async def cancel(self, run_id: str, *, reason: str, wait: float) -> Status:
         """See `AsyncClient.cancel`."""
@@ -76,6 +90,8 @@ class Steering:
         question = run.question
         if question is None:
             raise NotWaiting(f"run {run_id} is {run.status} and does not wait for an answer")
+        if any(each.kind == INPUT for each in run.questions):
+            return await self._deciding.answer(run, given, call_id=call_id, by=by, source="")
         if question.kind != CALL_OUTCOME:
             raise NotWaiting(f"run {run_id} waits for no answer: {question.text}")
         if call_id not in (None, question.call_id):

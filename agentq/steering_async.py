@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from agentq.attachments import Attachable
+    from agentq.deciding import Deciding, Waiting
     from agentq.limits import RunLimits
     from agentq.runs import Pause, RunState, Status
     from agentq.steering import Steering
@@ -127,9 +128,10 @@ class SteersRuns(Generic[R]):
         return await self._steering().pauses()
 
     async def answer(self, run_id: str, answer: Any, *, call_id: str | None = None, by: str = "") -> Status:
-        """Say what became of a call that a `waiting` run asks about, and let the run go on; returns its status.
+        """Answer what a `waiting` run asks, and let the run go on; returns its status.
 
-        `answer` is what the tool would have returned, or `Reconciled.DID_NOT_HAPPEN` (the call is made again) or
+        Where a tool asks something, `answer` is that, and fits its schema. Where a call's worker died, it is what the
+        tool would have returned, or `Reconciled.DID_NOT_HAPPEN` (the call is made again) or
         `Reconciled.UNKNOWN` (the model is told so). `by` is who says it, for the run's events. Again with the same
         answer: no effect. Raises `NotWaiting` when the run does not wait for it.
         """
@@ -142,6 +144,46 @@ class SteersRuns(Generic[R]):
         retried. `by` is who says it, for the run's events. Again with the same limits: no effect.
         """
         return await self._steering().set_limits(run_id, limits, by=by)
+
+    @abstractmethod
+    def _deciding(self) -> Deciding: ...
+
+    async def approve(
+        self,
+        run_id: str,
+        call_id: str | None = None,
+        *,
+        arguments: Mapping[str, Any] | None = None,
+        by: str = "",
+        source: str = "",
+    ) -> Status:
+        """Allow a call that waits for it, as it is or with other `arguments`; returns the run's status.
+
+        `call_id` may be left out where one call waits. `by` is who allows it and `source` from where, for the run's
+        events. It holds for this one call with these arguments. Again with the same words: no effect. Raises
+        `NotWaiting`, `AlreadyDecided` when somebody was faster, `DecisionRefused`, and `InvalidInput` for arguments
+        that do not fit.
+        """
+        return await self._deciding().approve(run_id, call_id=call_id, arguments=arguments, by=by, source=source)
+
+    async def deny(
+        self, run_id: str, call_id: str | None = None, *, reason: str = "", by: str = "", source: str = ""
+    ) -> Status:
+        """Deny a call that waits to be allowed; the model is told the `reason`. See `approve`."""
+        return await self._deciding().deny(run_id, call_id=call_id, reason=reason, by=by, source=source)
+
+    async def signal(
+        self, run_id: str, name: str, data: Any = None, *, signal_id: str | None = None, by: str = ""
+    ) -> Status:
+        """Tell a run that `name` has happened, for a tool that waits for it now or later; returns the run's status.
+
+        `data` has a JSON form. A `signal_id` that was sent before has no effect. Raises `RunAlreadyFinished`.
+        """
+        return await self._deciding().signal(run_id, name, data, signal_id=signal_id, by=by)
+
+    async def inbox(self, *, limit: int = 50) -> tuple[Waiting, ...]:
+        """What runs wait for people to say, of the newest `limit` runs that wait."""
+        return await self._deciding().inbox(limit)
 
     async def retry(self, run_id: str) -> Status:
         """Take up a run again that has failed or was cancelled, from its last commit; its budgets start anew.
@@ -183,6 +225,25 @@ class SteersRun:
     async def set_limits(self, limits: RunLimits, *, by: str = "") -> Status:
         """See `AsyncClient.set_limits`."""
         return await self._client.set_limits(self.id, limits, by=by)
+
+    async def approve(
+        self,
+        call_id: str | None = None,
+        *,
+        arguments: Mapping[str, Any] | None = None,
+        by: str = "",
+        source: str = "",
+    ) -> Status:
+        """See `AsyncClient.approve`."""
+        return await self._client.approve(self.id, call_id, arguments=arguments, by=by, source=source)
+
+    async def deny(self, call_id: str | None = None, *, reason: str = "", by: str = "", source: str = "") -> Status:
+        """See `AsyncClient.deny`."""
+        return await self._client.deny(self.id, call_id, reason=reason, by=by, source=source)
+
+    async def signal(self, name: str, data: Any = None, *, signal_id: str | None = None, by: str = "") -> Status:
+        """See `AsyncClient.signal`."""
+        return await self._client.signal(self.id, name, data, signal_id=signal_id, by=by)
 
     async def retry(self) -> Status:
         """See `AsyncClient.retry`."""

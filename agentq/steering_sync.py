@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     from agentq._portal import Portal
     from agentq.attachments import Attachable
+    from agentq.deciding import Waiting
     from agentq.limits import RunLimits
     from agentq.runs import Pause, Status
     from agentq.steering_async import SteersRuns as Asynchronous
@@ -66,9 +67,10 @@ class SteersRuns:
         return self._portal.call(self._client.pauses)
 
     def answer(self, run_id: str, answer: Any, *, call_id: str | None = None, by: str = "") -> Status:
-        """Say what became of a call that a `waiting` run asks about, and let the run go on; returns its status.
+        """Answer what a `waiting` run asks, and let the run go on; returns its status.
 
-        `answer` is what the tool would have returned, or `Reconciled.DID_NOT_HAPPEN` (the call is made again) or
+        Where a tool asks something, `answer` is that, and fits its schema. Where a call's worker died, it is what the
+        tool would have returned, or `Reconciled.DID_NOT_HAPPEN` (the call is made again) or
         `Reconciled.UNKNOWN` (the model is told so). `by` is who says it, for the run's events. Again with the same
         answer: no effect. Raises `NotWaiting` when the run does not wait for it.
         """
@@ -81,6 +83,32 @@ class SteersRuns:
         retried. `by` is who says it, for the run's events. Again with the same limits: no effect.
         """
         return self._portal.call(self._client.set_limits, run_id, limits, by=by)
+
+    def approve(
+        self,
+        run_id: str,
+        call_id: str | None = None,
+        *,
+        arguments: Mapping[str, Any] | None = None,
+        by: str = "",
+        source: str = "",
+    ) -> Status:
+        """Allow a call that waits for it, as it is or with other `arguments`; see `AsyncClient.approve`."""
+        return self._portal.call(self._client.approve, run_id, call_id, arguments=arguments, by=by, source=source)
+
+    def deny(
+        self, run_id: str, call_id: str | None = None, *, reason: str = "", by: str = "", source: str = ""
+    ) -> Status:
+        """Deny a call that waits to be allowed; the model is told the `reason`. See `AsyncClient.deny`."""
+        return self._portal.call(self._client.deny, run_id, call_id, reason=reason, by=by, source=source)
+
+    def signal(self, run_id: str, name: str, data: Any = None, *, signal_id: str | None = None, by: str = "") -> Status:
+        """Tell a run that `name` has happened, for a tool that waits for it now or later; see `AsyncClient.signal`."""
+        return self._portal.call(self._client.signal, run_id, name, data, signal_id=signal_id, by=by)
+
+    def inbox(self, *, limit: int = 50) -> tuple[Waiting, ...]:
+        """What runs wait for people to say, of the newest `limit` runs that wait."""
+        return self._portal.call(self._client.inbox, limit=limit)
 
     def retry(self, run_id: str) -> Status:
         """Take up a run again that has failed or was cancelled, from its last commit; its budgets start anew.
@@ -122,6 +150,25 @@ class SteersRun:
     def set_limits(self, limits: RunLimits, *, by: str = "") -> Status:
         """See `Client.set_limits`."""
         return self._client.set_limits(self.id, limits, by=by)
+
+    def approve(
+        self,
+        call_id: str | None = None,
+        *,
+        arguments: Mapping[str, Any] | None = None,
+        by: str = "",
+        source: str = "",
+    ) -> Status:
+        """See `Client.approve`."""
+        return self._client.approve(self.id, call_id, arguments=arguments, by=by, source=source)
+
+    def deny(self, call_id: str | None = None, *, reason: str = "", by: str = "", source: str = "") -> Status:
+        """See `Client.deny`."""
+        return self._client.deny(self.id, call_id, reason=reason, by=by, source=source)
+
+    def signal(self, name: str, data: Any = None, *, signal_id: str | None = None, by: str = "") -> Status:
+        """See `Client.signal`."""
+        return self._client.signal(self.id, name, data, signal_id=signal_id, by=by)
 
     def retry(self) -> Status:
         """See `Client.retry`."""

@@ -34,7 +34,7 @@ from agentq.tools.durable import Rested
 from agentq.tools.execution import CallOutcome, CallWithdrawn, execute_call
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from agentq.decide import RunCalls
     from agentq.events.model import Event
@@ -160,11 +160,11 @@ class Calls:
         planned = {plan.call.call_id: plan for plan in decision.calls}
         for plan in decision.calls:
             await self._contexts.prepare(self.toolbox.named(plan.call.name))
+        upcoming = set(planned)
         for group in batches([plan.call for plan in decision.calls], self.is_safe):
-            # One that rested and is made now must not wait for itself.
-            rests = any(step.rests for call_id, step in self.steps.items() if call_id not in planned)
-            if self._interrupts.current is not None or (rests and not self.is_safe(group[0])):
+            if self._interrupts.current is not None or (self._rests_beside(upcoming) and not self.is_safe(group[0])):
                 return
+            upcoming.difference_update(call.call_id for call in group)
             if self.put_off is not None:
                 return
             if len(group) == 1:
@@ -195,6 +195,10 @@ class Calls:
         if call.call_id not in self._safe:
             self._safe[call.call_id] = is_safe_beside_others(self.toolbox.named(call.name), call)
         return self._safe[call.call_id]
+
+    def _rests_beside(self, upcoming: Collection[str]) -> bool:
+        """Whether a call rests that is not about to be made."""
+        return any(step.rests for call_id, step in self.steps.items() if call_id not in upcoming)
 
     async def _make_one(self, plan: PlannedCall) -> None:
         """Bring one call as far as it comes: to its result, to a rest, or to where an interrupt stops it."""
@@ -334,19 +338,18 @@ class Calls:
             plan.effect,
             flag,
             on_cancel="cancel" if tool is None else tool.interrupt,
-            siblings=siblings if self._stops_with_siblings(call) else None,
+            siblings=siblings if self._stops_with_siblings(tool) else None,
         )
         if outcome is not None and outcome.raised:
             siblings.fail(call.name)
         return outcome
 
-    def _stops_with_siblings(self, call: ToolCallPart) -> bool:
-        tool = self.toolbox.named(call.name)
+    def _stops_with_siblings(self, tool: Tool | None) -> bool:
         return tool is not None and tool.behaviour.stops_with_siblings
 
     def _is_stopped(self, call: ToolCallPart) -> bool:
         """Whether a call beside it has failed, and it says that it is of no use then."""
-        return self._siblings.failed is not None and self._stops_with_siblings(call)
+        return self._siblings.failed is not None and self._stops_with_siblings(self.toolbox.named(call.name))
 
     async def _discard(self, plan: PlannedCall, step: CallStep, *, may_have_happened: bool) -> None:
         await self._take(plan, step, discarded(plan.call, self._siblings.failed, may_have_happened=may_have_happened))

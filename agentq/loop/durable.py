@@ -59,8 +59,6 @@ class Parts:
     def note(self, record: StepRecord) -> None:
         """The record has been journaled."""
         self._by_name[record.name] = record.value
-        for signal_id in record.takes:
-            (self._signals or {}).pop(signal_id, None)
 
     async def read_again(self) -> None:
         """Somebody else may have written to the journal."""
@@ -75,6 +73,13 @@ class Parts:
     def signal(self, name: str) -> Signal | None:
         """The first signal of that name that nobody has taken."""
         return next((each for each in (self._signals or {}).values() if each.name == name), None)
+
+    def take_signal(self, name: str) -> Signal | None:
+        """The first signal of that name, for a call whose next write says that it is taken: no other call gets it."""
+        signal = self.signal(name)
+        if signal is not None and self._signals is not None:
+            del self._signals[signal.signal_id]
+        return signal
 
     async def _patiently(self, read: Any) -> Any:
         return await patiently(read, self._loop.clock, lambda: self._writer.closed)
@@ -104,7 +109,7 @@ class Parts:
             return []
         if wait.kind == "timer":
             return [step_record(call_id, wait.number, DurableStep(op="timer"))]
-        came = self.signal(wait.name) if wait.kind == "signal" else None
+        came = self.take_signal(wait.name) if wait.kind == "signal" else None
         if came is not None:
             return [_taken(call_id, wait.number, came)]
         if not self.has_expired(wait):
@@ -181,7 +186,7 @@ class DurableSteps:
         record = None
         if kind == "timer" and self._parts.has_expired(wait):
             record = step_record(self._call_id, number, DurableStep(op="timer"))
-        elif kind == "signal" and (came := self._parts.signal(name)) is not None:
+        elif kind == "signal" and (came := self._parts.take_signal(name)) is not None:
             record = _taken(self._call_id, number, came)
         if record is None:
             if kind != "timer" and not until_ms and not self._parts.can_be_told:

@@ -242,7 +242,8 @@ class TestTime:
 
 
 def steering(stage: Stage) -> Steering:
-    return Steering(stage.store, stage.store.stream, stage.executor, stage.settings, None)  # type: ignore[arg-type]
+    unused: Any = None
+    return Steering(stage.store, stage.store.stream, stage.executor, stage.settings, unused, unused)
 
 
 class TestWaiting:

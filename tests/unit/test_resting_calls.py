@@ -110,7 +110,7 @@ class TestApprovals:
         assert (told.kind, told.arguments, told.approvers) == ("approval", {"amount": 500}, ("finance",))
         assert not await house.events(ToolCalled)
         said = await house.client.approve(house.run_id, by="ann", source="10.0.0.1")
-        assert house.executor.woken[-1] == (house.run_id, 0)
+        assert house.executor.woken[-1][0] == house.run_id
         assert [said, await house.advance()] == [Status.QUEUED] * 2
         assert house.done == [(500, 1)]
         assert await house.results() == [("ok", "paid 500")]

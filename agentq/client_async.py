@@ -87,8 +87,6 @@ class AsyncClient(SteersRuns["AsyncRun"]):
             self._given = _Parts(store, stream, executor)
         elif store is not None or stream is not None:
             raise InvalidInput("a client that is given a store needs its stream too, and the other way round")
-        if authorize is not None and not callable(authorize):
-            raise InvalidInput(f"authorize must be a function of the request, not {authorize!r}", field="authorize")
         self._authorize = authorize
         self._executor = executor
         self._made: dict[asyncio.AbstractEventLoop, _Parts] = {}
@@ -351,14 +349,8 @@ class AsyncClient(SteersRuns["AsyncRun"]):
         # Here, because enqueueing has no need of it.
         from agentq.deciding import Deciding
 
-        parts = self._parts()
-        return Deciding(
-            parts.store,
-            parts.executor,
-            self._catalogue,
-            max_value_bytes=self.settings.max_value_bytes,
-            authorize=self._authorize,
-        )
+        parts, most = self._parts(), self.settings.max_value_bytes
+        return Deciding(parts.store, parts.executor, self._catalogue, max_value_bytes=most, authorize=self._authorize)
 
 
 class AsyncRun(SteersRun):

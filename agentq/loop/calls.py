@@ -300,7 +300,7 @@ class Calls:
             await self._keeping.give_up(call, step)
 
     def is_ready(self, call: ToolCallPart) -> bool:
-        """Whether what a resting call waits for has come."""
+        """Whether what it waits for has come."""
         return self._parts.is_ready(call.call_id, self.steps[call.call_id])
 
     async def collect(self, calls: Sequence[ToolCallPart]) -> Rest | None:
@@ -321,8 +321,7 @@ class Calls:
         task, events = early
         for event in events:
             self._writer.emit(event)
-        # It may be over already. Viewers see first which calls a reply has, and then what comes of them.
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # viewers see first which calls a reply has, and then what comes of one that is over
         return await task
 
     async def _run_tool(

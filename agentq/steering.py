@@ -25,16 +25,10 @@ from agentq.events.model import RunRetried, RunSteered
 from agentq.forking import digests_in, first_part, fork_of
 from agentq.intake import NOTHING, check_texts, check_words, checked_id, checked_remark
 from agentq.limits import RunLimits
-<<<<<<< HEAD
 from agentq.messages import Message, NoteKind, Role, note_message, user_message
-from agentq.runs import CALL_OUTCOME, EVERYTHING, RunState, Status, agent_scope, queue_scope
+from agentq.runs import CALL_OUTCOME, EVERYTHING, INPUT, RunState, Status, agent_scope, queue_scope
 from agentq.settings import check_name
 from agentq.stores.base import Retry, Steer, Store
-=======
-from agentq.messages import Message, NoteKind, Role, note_message
-from agentq.runs import CALL_OUTCOME, INPUT, RunState, Status
-from agentq.stores.base import Retry, Store
->>>>>>> 77f251e (People decide on calls that wait, answer what tools ask, and signal what has happened)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -163,7 +163,9 @@ async def test_a_run_that_ends_while_the_other_is_still_at_work_is_not_missed(st
     family = Family(store, [ASK, call("look")], "It is 42.", more=[look])
     await family.start()
     working = asyncio.create_task(family.advance(family.run_id))
-    await wait_until(lambda: gate.entered == 1, message="the tool runs")
+    await wait_until(
+        lambda: gate.entered == 1 and (family.child_id, 0) in family.executor.woken, message="both have begun"
+    )
     await family.advance(family.child_id)
     gate.open()
     await working

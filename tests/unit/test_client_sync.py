@@ -246,7 +246,7 @@ def test_events_keep_their_client_alive(store: MemoryStore):
 @pytest.mark.parametrize(("blocking", "coroutine"), [(Client, AsyncClient), (Run, AsyncRun)])
 def test_both_clients_have_the_same_methods_with_the_same_parameters(blocking: type, coroutine: type):
     def surface(kind: type) -> dict[str, list[tuple[str, Any]]]:
-        methods = {name: getattr(kind, name) for name in vars(kind) if not name.startswith("_")}
+        methods = {name: getattr(kind, name) for name in dir(kind) if not name.startswith("_")}
         return {
             "close" if name == "aclose" else name: [
                 (parameter.name, parameter.default) for parameter in signature(method).parameters.values()

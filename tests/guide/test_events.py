@@ -119,7 +119,10 @@ def test_without_live_it_stops_at_the_last_event_there_is(redis_url: str):
 
 
 class Heard:
-    """All callbacks; what was heard, with the pieces of a reply joined: how a reply is cut is a matter of time."""
+    """All callbacks; what was heard, with the pieces of a reply joined, and without those of one that was given up.
+
+    How a reply is cut, and how much of one is sent before it is given up, is a matter of time.
+    """
 
     def __init__(self) -> None:
         self.all: list[tuple[str, str]] = []
@@ -128,6 +131,10 @@ class Heard:
         self.callbacks = Callbacks(on_partial_reply=self._hear_text, **hears)
 
     def _hear(self, name: str, event: Event) -> None:
+        if event.type == "attempt.reset":
+            while self.all[-1][0] == "on_partial_reply" or self.all[-1][1] == "text.delta":
+                self.all.pop()
+            return
         if event.type != "text.delta" or self.all[-1][0] != "on_partial_reply":
             self.all.append((name, event.type))
 

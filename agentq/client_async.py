@@ -61,9 +61,9 @@ class AsyncClient(SteersRuns["AsyncRun"]):
     """Enqueues runs and reads what becomes of them.
 
     Without `store`, `stream` and `executor` it works over Redis at `redis_url`, else REDIS_URL, and connects at the
-    first use. `authorize` is asked, with a `DecisionRequest`, whether somebody may decide on a call, answer or signal:
-    it returns True, False, or why not. A client may be used from several event loops; each has connections of its
-    own. Errors: `InvalidInput` before anything is stored, `RunNotFound`, `StoreUnavailable` when Redis is away.
+    first use. `authorize` is asked, with a `DecisionRequest`, whether somebody may decide, answer or signal: it returns
+    True, False, or why not. A client may be used from several event loops; each has connections of its own. Errors:
+    `InvalidInput` before anything is stored, `RunNotFound`, `StoreUnavailable` when Redis is away.
     """
 
     def __init__(
@@ -346,8 +346,7 @@ class AsyncClient(SteersRuns["AsyncRun"]):
         return Steering(parts.store, parts.stream, parts.executor, self.settings, self._catalogue, self._deciding())
 
     def _deciding(self) -> Deciding:
-        # Here, because enqueueing has no need of it.
-        from agentq.deciding import Deciding
+        from agentq.deciding import Deciding  # enqueueing has no need of it
 
         parts, most = self._parts(), self.settings.max_value_bytes
         return Deciding(parts.store, parts.executor, self._catalogue, max_value_bytes=most, authorize=self._authorize)

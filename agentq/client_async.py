@@ -61,8 +61,8 @@ class AsyncClient(SteersRuns["AsyncRun"]):
     """Enqueues runs and reads what becomes of them.
 
     Without `store`, `stream` and `executor` it works over Redis at `redis_url`, else REDIS_URL, and connects at the
-    first use. `authorize` is asked, with a `DecisionRequest`, whether somebody may decide, answer or signal: it returns
-    True, False, or why not. A client may be used from several event loops; each has connections of its own. Errors:
+    first use; from several event loops, each has connections of its own. `authorize` is asked, with a
+    `DecisionRequest`, whether somebody may decide, answer or signal: it returns True, False, or why not. Errors:
     `InvalidInput` before anything is stored, `RunNotFound`, `StoreUnavailable` when Redis is away.
     """
 
@@ -82,11 +82,9 @@ class AsyncClient(SteersRuns["AsyncRun"]):
             settings = replace(settings, redis_url=redis_url)
         self.settings = settings
         stream = stream or getattr(store, "stream", None)
-        self._given: _Parts | None = None
-        if store is not None and stream is not None:
-            self._given = _Parts(store, stream, executor)
-        elif store is not None or stream is not None:
+        if (store is None) is not (stream is None):
             raise InvalidInput("a client that is given a store needs its stream too, and the other way round")
+        self._given = _Parts(store, stream, executor) if store is not None and stream is not None else None
         self._authorize = authorize
         self._executor = executor
         self._made: dict[asyncio.AbstractEventLoop, _Parts] = {}
@@ -329,7 +327,7 @@ class AsyncClient(SteersRuns["AsyncRun"]):
         return await self.insight.why(checked_id(run_id))
 
     def _parts(self) -> _Parts:
-        """What was passed in, else what was made for this event loop: connections cannot move between loops."""
+        """What was passed in, else what was made for this event loop."""
         if self._closed:
             raise RuntimeError("this client is closed; make a new one")
         if self._given is not None:

@@ -104,6 +104,7 @@ def test_enqueue_hands_on_what_it_was_given():
                     "ttl_s": 60.0,
                     "tools": ("look", "shop"),
                     "without": ("retrieval",),
+                    "when_busy": None,
                 },
             ),
         )

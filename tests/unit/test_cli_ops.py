@@ -190,6 +190,7 @@ def test_queues_json_has_every_field():
         "workers": [OURS.name],
         "failed": 2,
         "foreign": 1,
+        "pause": None,
     }
 
 

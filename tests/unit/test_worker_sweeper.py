@@ -31,6 +31,9 @@ class Redis:
         self.woken: list[str] = []
         self.status: dict[str, Status] = {}
 
+    async def pauses(self) -> dict[str, object]:
+        return {}
+
     async def sweep(
         self, *, lease_ms: int, wake: Wakeup | None = None, limit: int = 100, agents: Sequence[str] = ()
     ) -> Sweep:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from agentq.errors import (
     LeaseLost,
     NotWaiting,
     RunAlreadyFinished,
+    RunNotFound,
     StoreCorrupted,
     StoreUnavailable,
     ToolError,
@@ -23,12 +25,13 @@ from agentq.errors import (
 from agentq.events.limits import LimitsChanged
 from agentq.events.model import RunRetried, RunSteered
 from agentq.forking import digests_in, first_part, fork_of
-from agentq.intake import NOTHING, check_texts, check_words, checked_id, checked_remark
+from agentq.intake import NOTHING, check_texts, check_words, checked_id, checked_name, checked_remark
 from agentq.limits import RunLimits
 from agentq.messages import Message, NoteKind, Role, note_message, user_message
 from agentq.runs import CALL_OUTCOME, EVERYTHING, INPUT, RunState, Status, agent_scope, queue_scope
 from agentq.settings import check_name
 from agentq.stores.base import Retry, Steer, Store
+from agentq.stores.filters import RunFilter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -42,6 +45,9 @@ if TYPE_CHECKING:
     from agentq.settings import Settings
     from agentq.stores.base import Released, Wakeup
 
+# How long a run has to end whose session is to be deleted, and how many there may be.
+_TO_END_S = 10.0
+_MANY = 1000
 _log = logging.getLogger(__name__)
 _RETRIED = "The run had stopped ({why}) and was taken up again. Go on from where you were."
 
@@ -169,6 +175,17 @@ class Steering:
         if created.run_id == new.run_id and not created.woken and self._executor is not None:
             await self._executor.schedule_next_iteration(created.run_id)
         return created.run_id
+
+    async def delete_session(self, session_id: str, *, cancel: bool) -> None:
+        """See `AsyncClient.delete_session`."""
+        session = await self._store.session(checked_name(session_id, field="session_id"))
+        if cancel and session.open_runs:
+            for status in (status for status in Status if not status.is_final):
+                which = RunFilter(status=status, session_id=session_id, limit=_MANY)
+                for run in await self._store.list(which):
+                    with suppress(RunAlreadyFinished, RunNotFound):
+                        await self.cancel(run.run_id, reason="its session is deleted", wait=_TO_END_S)
+        await self._store.delete_session(session_id)
 
     async def pause(self, run_id: str, *, reason: str, by: str) -> Status:
         """See `AsyncClient.pause`."""

@@ -37,6 +37,14 @@ class SteersRuns:
         """
         return self._portal.call(self._client.steer, run_id, text, files=files, by=by)
 
+    def delete_session(self, session_id: str, *, cancel: bool = False) -> None:
+        """Delete a session: what its runs said, its files and values, and the runs themselves.
+
+        While one of them goes on, it raises `SessionBusy`; with `cancel` that one is cancelled first, and has ten
+        seconds to end. Raises `SessionNotFound`.
+        """
+        self._portal.call(self._client.delete_session, session_id, cancel=cancel)
+
     def pause(self, run_id: str, *, reason: str = "", by: str = "") -> Status:
         """Keep the run from starting another iteration until it is resumed; returns its status.
 

@@ -2,58 +2,42 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from agentq.cli import _complete
 from agentq.cli._errors import ExitCode
 from agentq.cli._group import AgentqCommand, Options, pass_options
-
-if TYPE_CHECKING:
-    from agentq.client import AsyncClient
+from agentq.cli._selection import Selection, selecting
 
 
 @click.command("retry", cls=AgentqCommand, exits=(ExitCode.NOT_FOUND, ExitCode.CONFLICT, ExitCode.UNAVAILABLE))
-@click.argument("runs", metavar="RUN...", nargs=-1, required=True, shell_complete=_complete.runs)
+@selecting("failed", "cancelled")
 @pass_options
-def command(options: Options, runs: tuple[str, ...]) -> int:
+def command(options: Options, /, **given: Any) -> int:
     """Take up runs again that failed or were cancelled, from where they stopped. Nothing that was done is done again.
 
     \b
     Examples:
       $ agentq retry RUN_ID
-      $ agentq tail RUN_ID
+      $ agentq retry --status failed --agent calculator --since 2h
     """
     import asyncio
 
-    from agentq.cli._errors import worst
+    from agentq.cli._each import Done, on_each
     from agentq.cli._output import stdout
 
-    async def main() -> list[tuple[ExitCode, dict[str, Any]]]:
+    which = Selection(**given)
+    which.check()
+
+    async def main() -> int:
         async with options.connected() as client:
-            return [await _retry(options, client, run) for run in dict.fromkeys(runs)]
+            runs = await which.chosen(options, client, "retry", ("failed",))
 
-    results = asyncio.run(main())
-    if options.json:
-        stdout().document({"runs": [document for _, document in results if document]})
-    return worst([code for code, _ in results])
+            async def retry(run_id: str) -> Done:
+                status = await client.retry(run_id)
+                return Done(f"{run_id} {stdout().style(status, 'yellow')}", {"run_id": run_id, "status": str(status)})
 
+            return await on_each(options, client, runs, retry)
 
-async def _retry(options: Options, client: AsyncClient, run: str) -> tuple[ExitCode, dict[str, Any]]:
-    """Retry one run and say so. What is wrong with one does not keep the others."""
-    from agentq import errors
-    from agentq.cli._errors import exit_code, report
-    from agentq.cli._output import stderr, stdout
-    from agentq.cli._watch import checked_run_id
-
-    try:
-        run_id = checked_run_id(run)
-        status = await client.retry(run_id)
-    except (errors.NotFound, errors.Conflict) as error:
-        report(error, stderr(), as_json=options.json, debug=options.debug)
-        return exit_code(error), {}
-    if not options.json:
-        out = stdout()
-        out.line(f"{run_id} {out.style(status, 'yellow')}")
-    return ExitCode.OK, {"run_id": run_id, "status": str(status)}
+    return asyncio.run(main())

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _HEADS = ("SESSION", "USER", "RUNS", "OPEN", "MESSAGES", "USED")
 
 
-@click.command("sessions", cls=AgentqCommand, exits=(ExitCode.NOT_FOUND, ExitCode.UNAVAILABLE))
+@click.command("sessions", cls=AgentqCommand, exits=(ExitCode.NOT_FOUND, ExitCode.CONFLICT, ExitCode.UNAVAILABLE))
 @click.argument("session", required=False, shell_complete=_complete.sessions)
 @click.option("--user", metavar="ID", help="Only sessions of this user.")
 @click.option(
@@ -26,12 +26,30 @@ _HEADS = ("SESSION", "USER", "RUNS", "OPEN", "MESSAGES", "USED")
 )
 @click.option("--offset", metavar="N", type=click.IntRange(min=0), default=0, help="Leave out the first N.")
 @click.option("--full", is_flag=True, help="Shorten no arguments and no results.")
+@click.option("--delete", is_flag=True, help="Delete the session: what was said, its files, values and runs.")
+@click.option("--cancel", is_flag=True, help="With --delete: cancel what goes on in it first.")
+@click.option("--yes", is_flag=True, help="With --delete: do not ask.")
 @pass_options
-def command(options: Options, *, session: str | None, user: str | None, limit: int, offset: int, full: bool) -> int:
-    """List sessions, the one used last first; or show one with its transcript.
+def command(
+    options: Options,
+    *,
+    session: str | None,
+    user: str | None,
+    limit: int,
+    offset: int,
+    full: bool,
+    delete: bool,
+    cancel: bool,
+    yes: bool,
+) -> int:
+    """List sessions, the one used last first; or show one with its transcript; or delete it. See `agentq export`, too.
 
     --json prints {"sessions": [...], "next": OFFSET or null}, or {"session": {...}, "messages": [...]}.
     """
+    if delete:
+        return _delete(options, session, cancel=cancel, yes=yes)
+    if cancel or yes:
+        raise click.UsageError("--cancel and --yes go with --delete")
     if session is None:
         return _list(options, user=user, limit=limit, offset=offset)
     if user is not None:
@@ -77,6 +95,31 @@ def _list(options: Options, *, user: str | None, limit: int, offset: int) -> Exi
         given = f" --user {shlex.quote(user)}" if user else ""
         err = stderr()
         err.line(err.style(f"more: agentq sessions{given} --offset {more}", "dim"))
+    return ExitCode.OK
+
+
+def _delete(options: Options, session_id: str | None, *, cancel: bool, yes: bool) -> ExitCode:
+    import asyncio
+    import sys
+
+    from agentq.cli._output import one_line, stdout
+
+    if session_id is None:
+        raise click.UsageError("--delete takes one SESSION")
+    if not yes and (options.json or not sys.stdin.isatty()):
+        raise click.UsageError("that would delete a session for good; --yes says so")
+    if not yes:
+        click.confirm(f"delete session {one_line(session_id)} for good?", abort=True, err=True)
+
+    async def main() -> None:
+        async with options.connected() as client:
+            await client.delete_session(session_id, cancel=cancel)
+
+    asyncio.run(main())
+    if options.json:
+        stdout().document({"deleted": session_id})
+    else:
+        stdout().line(f"{one_line(session_id)} deleted")
     return ExitCode.OK
 
 

@@ -100,6 +100,11 @@ class MemorySessions:
             return session
         raise SessionNotFound(f"session {session_id!r}: {SessionNotFound().args[0]}")
 
+    def delete(self, session_id: str) -> None:
+        """Forget a session."""
+        with self._guard:
+            self._sessions.pop(session_id, None)
+
     def user_of(self, session_id: str, user_id: str | None) -> str | None:
         """The user of a run that joins. Raises `SessionConflict` when the session is another's."""
         session = self.known(session_id)

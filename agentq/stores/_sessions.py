@@ -14,9 +14,12 @@ if TYPE_CHECKING:
 
     from agentq._redis.keys import Keys
     from agentq._redis.pipeline import Pipeline
+    from agentq._redis.scripts import Script
     from agentq.stores.filters import SessionFilter
 
 _AT_ONCE = 50
+# So many runs are deleted in one script: Redis serves nobody else meanwhile.
+_DELETED = 100
 
 
 async def read_session(pipeline: Pipeline, keys: Keys, session_id: str) -> SessionState:
@@ -47,6 +50,21 @@ async def list_sessions(pipeline: Pipeline, keys: Keys, which: SessionFilter) ->
             break
         at += _AT_ONCE
     return tuple(found[: which.limit])
+
+
+async def delete_session(pipeline: Pipeline, keys: Keys, script: Script, session_id: str) -> None:
+    """Delete a session and its runs. Raises `SessionBusy`."""
+    newest: list[bytes] = await pipeline.execute("ZREVRANGE", keys.listing("session", session_id), 0, 0)
+    while await pipeline.run(
+        script,
+        about=f"session {session_id!r}",
+        session=keys.session(session_id),
+        prefix=keys.prefix,
+        name=session_id,
+        upto=newest[0] if newest else b"",
+        limit=_DELETED,
+    ):
+        pass
 
 
 async def _find(pipeline: Pipeline, keys: Keys, session_id: str) -> SessionState | None:

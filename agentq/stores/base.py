@@ -275,6 +275,13 @@ class Store(Protocol):
         """Sessions, the one used last first."""
         ...
 
+    async def delete_session(self, session_id: str) -> None:
+        """Delete a session, its messages, files and values, and its runs. Again, or where there is none: no effect.
+
+        Raises `SessionBusy` while a run of it has not ended.
+        """
+        ...
+
     async def values(self, scope: Scope, of: str) -> Mapping[str, bytes]:
         """The values that tools and hooks keep for a run, a session or a user, by name; none where there is no such.
 

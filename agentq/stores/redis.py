@@ -24,7 +24,7 @@ from agentq.stores._manifests import Manifests
 from agentq.stores._pauses import Pauses
 from agentq.stores._records import fields_of_new_run, run_of_hash
 from agentq.stores._retention import Retention
-from agentq.stores._sessions import list_sessions, read_session, read_session_messages
+from agentq.stores._sessions import delete_session, list_sessions, read_session, read_session_messages
 from agentq.stores._shared import RedisShared
 from agentq.stores._signals import Signals
 from agentq.stores._transcripts import Transcripts
@@ -304,6 +304,9 @@ class RedisStore:
 
     async def list_sessions(self, which: SessionFilter) -> tuple[SessionState, ...]:
         return await list_sessions(self.pipeline, self.keys, which)
+
+    async def delete_session(self, session_id: str) -> None:
+        await delete_session(self.pipeline, self.keys, self._script("delete_session"), session_id)
 
     async def file(self, run_id: str, digest: str) -> bytes:
         session: bytes | None = await self.pipeline.execute("HGET", self.keys.run(run_id), "session")

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import pytest
 
-from agentq.errors import SessionBusy, SessionNotFound
+from agentq.errors import RunNotFound, SessionBusy, SessionNotFound
 from agentq.runs import Status
 from agentq.stores.base import Retry, Store
+from agentq.stores.filters import RunFilter, SessionFilter
 from agentq.testing._contract import (
     claimed,
     commit_of,
@@ -114,3 +115,21 @@ class BusyRules:
         again = await claimed(store, live.lease.run_id)
         await store.commit(again.lease, commit_of(again, Status.COMPLETED, reply_message("done")))
         assert await _said(store) == ["old", "done"]
+
+    async def test_a_session_is_deleted_with_its_runs_once_all_have_ended(self, store: Store) -> None:
+        live = await running(store, prompt="old", session_id="s1", user_id="ada", idempotency_key="k1")
+        other = await queued(store, session_id="s2", user_id="ada")
+        with pytest.raises(SessionBusy):
+            await store.delete_session("s1")
+        await store.commit(live.lease, commit_of(live, Status.COMPLETED, reply_message("done")))
+        for _ in range(2):
+            await store.delete_session("s1")
+        with pytest.raises(SessionNotFound):
+            await store.session("s1")
+        with pytest.raises(RunNotFound):
+            await store.read(live.lease.run_id)
+        assert [run.run_id for run in await store.list(RunFilter(user_id="ada"))] == [other]
+        assert [each.session_id for each in await store.list_sessions(SessionFilter(user_id="ada"))] == ["s2"]
+        # The name and the key are free again.
+        again = await store.create(new_run("new", session_id="s1", user_id="bob", idempotency_key="k1"))
+        assert (again.existed, (await claimed(store, again.run_id)).history) == (False, ())

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from agentq._ids import new_token
-from agentq.errors import CancelRequested, InboxFull
+from agentq.errors import CancelRequested, InboxFull, SessionBusy
 from agentq.events.model import RunSteered
 from agentq.messages import user_message
 from agentq.stores.base import Steer
@@ -66,6 +67,10 @@ class Steered:
         for scope in await self.store.pauses():
             await self.store.resume_all(scope)
         await self.do_sweep()
+
+    async def do_delete_session(self) -> None:
+        with suppress(SessionBusy):
+            await self.store.delete_session("nobody's")
 
     async def do_steer(self) -> None:
         steer = Steer(new_token(), user_message("in euros"), (RunSteered(text="in euros"),))

@@ -163,6 +163,8 @@ CALLS: list[tuple[str, dict[str, Any], type[AgentQError], str]] = [
     ("fork", {"run_id": "RUN", "iteration": -1}, InvalidInput, "iteration must be a whole number from 0 on"),
     ("fork", {"run_id": "RUN", "prompt": ""}, InvalidInput, "prompt is empty"),
     ("fork", {"run_id": "RUN", "session_id": ""}, InvalidInput, "session_id is empty"),
+    ("delete_session", {"session_id": "nowhere"}, SessionNotFound, "session 'nowhere'"),
+    ("delete_session", {"session_id": 5}, InvalidInput, "session_id must be text, not int"),
     ("pause_all", {"agent": "a", "queue": "q"}, InvalidInput, "name an agent or a queue, not both"),
     ("pause_all", {"agent": "a b"}, InvalidInput, "agent 'a b' is not a name"),
     ("pause_all", {"queue": 7}, InvalidInput, "queue"),

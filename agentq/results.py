@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from agentq.errors import InvalidInput, ResultTimeout, RunCancelled, RunFailed
+from agentq.events.encoding import is_known
 from agentq.messages import Message, Role, Usage
 from agentq.output import parse
 from agentq.runs import RunState, Status
@@ -40,12 +41,15 @@ class RunResult:
 async def reading(
     stream: EventStream, run_id: str, *, after: int = 0, live: bool = True
 ) -> AsyncIterator[AsyncIterator[Event]]:
-    """Open a run's events; the subscription ends with the block, however the block is left. Raises `InvalidInput`."""
+    """Open a run's events; the subscription ends with the block, however the block is left. Raises `InvalidInput`.
+
+    Those of kinds that only newer versions know are left out: workers may be newer than who reads.
+    """
     if isinstance(after, bool) or not isinstance(after, int):
         raise InvalidInput(f"after must be the seq of an event, a whole number, not {after!r:.80}", field="after")
     events = stream.follow(run_id, after=after, live=live)
     try:
-        yield events
+        yield (event async for event in events if is_known(event))
     finally:
         if isinstance(events, AsyncGenerator):
             await events.aclose()

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from agentq.errors import StoreCorrupted
+from agentq.events._event import Numbered
 from agentq.events.model import Event, FoldedRange, ReasoningDelta, ReplyCompleted, TextDelta
 
 _event: TypeAdapter[Event] = TypeAdapter(Event)
 _UNSTORED = {"run_id", "seq", "at_ms"}
+
+
+class UnknownEvent(Numbered):
+    """An event of a kind that this version does not know: a newer worker has written it."""
+
+    type: str
 
 
 def encode_event(event: Event) -> bytes:
@@ -19,12 +26,24 @@ def encode_event(event: Event) -> bytes:
 
 
 def decode_event(data: bytes | str, *, run_id: str, seq: int, at_ms: int) -> Event:
-    """Read the stored form and add what the stream knows. Raises `StoreCorrupted`."""
+    """Read the stored form and add what the stream knows. Raises `StoreCorrupted`.
+
+    One of a kind that is not known is an `UnknownEvent`, which readers pass over.
+    """
+    event: Any
     try:
         event = _event.validate_json(data)
-    except ValueError as error:
-        raise StoreCorrupted(f"event {seq} of run {run_id} cannot be read: {error}") from error
+    except ValidationError as error:
+        (problem, *_) = error.errors(include_url=False, include_input=False)
+        if problem["type"] != "union_tag_invalid":
+            raise StoreCorrupted(f"event {seq} of run {run_id} cannot be read: {error}") from error
+        event = UnknownEvent(type=problem["ctx"]["tag"])
     return numbered(event, run_id=run_id, seq=seq, at_ms=at_ms)
+
+
+def is_known(event: Event) -> bool:
+    """Whether it is of a kind that this version knows."""
+    return not isinstance(event, UnknownEvent)
 
 
 def numbered(event: Event, *, run_id: str, seq: int, at_ms: int) -> Event:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any, get_args
 
@@ -10,11 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+from agentq.client_async import AsyncClient
 from agentq.errors import StoreCorrupted
 from agentq.events import limits, model
-from agentq.events.encoding import decode_event, encode_event, is_delta, numbered
+from agentq.events.encoding import decode_event, encode_event, is_delta, is_known, numbered
 from agentq.events.model import Event, FoldedRange, ReplyCompleted, TextDelta, ToolCalled
 from agentq.messages import Usage, user_message
+from agentq.testing import ScriptedModel
+from tests.unit._loop import Stage
 
 KINDS: tuple[type[BaseModel], ...] = get_args(get_args(Event)[0])
 # One value for each field that must be given.
@@ -117,7 +121,7 @@ def test_fields_of_a_newer_version_are_ignored():
     assert event == TextDelta(run_id="R", seq=1, at_ms=1, text="a")
 
 
-@pytest.mark.parametrize("data", [b"", b"{}", b"[]", b'{"type":"run.exploded"}', b'{"type":"text.delta"}', b"\xff"])
+@pytest.mark.parametrize("data", [b"", b"{}", b"[]", b'{"type":"text.delta"}', b"\xff"])
 def test_what_cannot_be_read_names_the_event(data: bytes):
     with pytest.raises(StoreCorrupted, match="event 7 of run R"):
         decode_event(data, run_id="R", seq=7, at_ms=1)
@@ -133,3 +137,25 @@ def test_absent_values_are_not_stored():
     }
     assert "usage" not in json.loads(encode_event(ReplyCompleted(turn=1)))
     assert json.loads(encode_event(ReplyCompleted(turn=1, usage=Usage(input_tokens=1))))["usage"]["input_tokens"] == 1
+
+
+async def test_an_event_of_a_newer_version_is_passed_over_and_no_reader_stops_at_it():
+    new = decode_event(b'{"type":"run.dreamt","of":"tea"}', run_id="R", seq=2, at_ms=1)
+    assert (new.type, new.seq, is_known(new)) == ("run.dreamt", 2, False)
+    with pytest.raises(StoreCorrupted):
+        decode_event(b'{"type":"text.delta"}', run_id="R", seq=2, at_ms=1)
+    with pytest.raises(StoreCorrupted):
+        decode_event(b"{", run_id="R", seq=2, at_ms=1)
+    stage = Stage(ScriptedModel(["Hello."]))
+    await stage.advance()
+    # As a newer worker would have written it.
+    entries = stage.store._runs[stage.run_id].log._entries  # noqa: SLF001
+    (place,) = [place for place, entry in enumerate(entries) if b"iteration.started" in entry.data]
+    entries[place] = dataclasses.replace(entries[place], data=b'{"type":"run.dreamt"}')
+    client = AsyncClient(store=stage.store, stream=stage.store.stream)
+    kinds = [event.type async for event in client.events(stage.run_id)]
+    assert kinds[0] == "run.queued"
+    assert kinds[-1] == "run.completed"
+    assert "run.dreamt" not in kinds
+    assert "gap" not in kinds
+    assert (await client.result(stage.run_id)).output == "Hello."

@@ -23,7 +23,7 @@ from agentq.errors import RunAlreadyFinished
 from tests._redis_server import RedisServer
 from tests.chaos.checks import Found, Ledger, Planned, check_all, check_keys, check_moves, until_final
 from tests.chaos.forge import Forge, wait_gone
-from tests.chaos.shapes import CHAIN, ERRORS, PARALLEL, SHAPES, STREAM
+from tests.chaos.shapes import CHAIN, ERRORS, FAMILY, PARALLEL, SHAPES, STREAM
 from tests.helpers import ROOT
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ ENVIRON = {
     "AGENTQ_HANDOVER_MS": "50",
 }
 _SESSIONS = 6
+# How much more often than the others a shape is drawn.
+_WEIGHTS = {CHAIN: 3, PARALLEL: 3, FAMILY: 2}
 _DRAIN_S = 120.0
 
 
@@ -166,7 +168,7 @@ class Slice:
             await asyncio.sleep(0.02)
 
     async def _enqueue(self, number: int) -> Planned:
-        shape = self._dice.choices(SHAPES, weights=[3 if each in (CHAIN, PARALLEL) else 1 for each in SHAPES])[0]
+        shape = self._dice.choices(SHAPES, weights=[_WEIGHTS.get(each, 1) for each in SHAPES])[0]
         # The line of a session must not be longer than the others need.
         session_id = (
             f"s{self.seed}-{number // 40}-{number % _SESSIONS}" if number % 6 == 0 and shape is not STREAM else None

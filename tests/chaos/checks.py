@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from agentq._ids import child_run_id
+from agentq.errors import RunNotFound
+from agentq.messages import unanswered_calls
 from agentq.runs import RunState, Status
 from tests.chaos.deployment import MOVED
 
@@ -42,6 +45,7 @@ class Found:
     """What was counted on the way."""
 
     runs: int = 0
+    children: int = 0
     iterations: int = 0
     calls: int = 0
     unknown: int = 0
@@ -101,6 +105,27 @@ async def _check_run(client: AsyncClient, planned: Planned, ledger: Ledger, foun
     found.cancelled += run.status is Status.CANCELLED
     found.iterations += sum(event.type == "iteration.finished" for event in events)
     found.recoveries += sum(event.type == "run.recovered" for event in events)
+    found.events += run.seq
+    for call_id in (result.call_id for result in results if result.name == "ask"):
+        await _check_child(client, run, child_run_id(call_id), ledger, found)
+
+
+async def _check_child(client: AsyncClient, parent: RunState, run_id: str, ledger: Ledger, found: Found) -> None:
+    """A run that another one started has ended with it, and as a run of its own it is right."""
+    try:
+        run, messages = await asyncio.gather(client.read(run_id), client.messages(run_id))
+    except RunNotFound:
+        assert parent.status is Status.CANCELLED, f"run {run_id} of run {parent.run_id} is not there"
+        return
+    assert run.status.is_final, f"run {run_id} is {run.status}, and run {parent.run_id}, which started it, has ended"
+    assert run.status is Status.COMPLETED or parent.status is Status.CANCELLED, f"run {run_id} has {run.status}"
+    assert unanswered_calls(messages) == (), f"run {run_id}: a call has no result"
+    counted = [result for message in messages for result in message.tool_results if result.name == "tally"]
+    for number, result in enumerate((each for each in counted if each.outcome == "ok"), start=1):
+        assert result.content == f"{number} was counted", f"run {run_id}: {result}"
+    ledger.check(messages)
+    check_events(run, messages, [event async for event in client.events(run_id, live=False)])
+    found.children += 1
     found.events += run.seq
 
 

@@ -99,6 +99,18 @@ async def refuse(name: str) -> str:
     raise ToolError(f"{name} is not to be had")
 
 
+@tool(effect="idempotent")
+async def tally(name: str, ctx: ToolContext) -> str:
+    """Count in what the run keeps. The name is the number that it has to come to."""
+    ctx.state["n"] = ctx.state.get("n", 0) + 1
+    return f"{ctx.state['n']} was counted"
+
+
+tools = [look_up, send, charge, pay, move, refuse, tally]
+helper = Agent("helper", tools=tools, max_iterations=50, retry_backoff_s=0.05)
 app = AgentQ(
-    agents=[Agent("shop", tools=[look_up, send, charge, pay, move, refuse], max_iterations=50, retry_backoff_s=0.05)]
+    agents=[
+        Agent("shop", tools=[*tools, helper.as_tool("ask")], max_iterations=50, retry_backoff_s=0.05),
+        helper,
+    ]
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from agentq.runs import Status
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from agentq.messages import Message, ToolResultPart
+    from agentq.messages import Message, ToolCallPart, ToolResultPart
     from agentq.runs import RunState
 
 # Tools with an effect that a crash may leave nobody knowing about.
@@ -23,6 +24,8 @@ SAYS = {
     "pay": "was paid",
     "move": "was moved",
     "refuse": "is not to be had",
+    "tally": "was counted",
+    "ask": "was found out",
 }
 
 
@@ -46,17 +49,22 @@ class Shape:
             f"{told}: a call has no result"
         )
         if run.status is Status.CANCELLED:
-            made = [(call.name, str(call.arguments.get("name"))) for call in calls]
+            made = [(call.name, _name(call)) for call in calls]
             assert made == list(self.calls[: len(made)]), f"{told}: other calls than it was to make: {made}"
         else:
             assert run.status is Status.COMPLETED, f"{told} has {run.status}: {run.last_error}"
-            assert [(call.name, call.arguments["name"]) for call in calls] == list(self.calls), f"{told}: other calls"
+            assert [(call.name, _name(call)) for call in calls] == list(self.calls), f"{told}: other calls"
             assert messages[-1].text == self.output, f"{told} says {messages[-1].text!r}"
             notes = tuple(message.note for message in messages if message.role is Role.SYSTEM)
             assert notes == self.notes, f"{told}: other notes: {notes}"
             assert run.iteration == self.iterations, f"{told} used {run.iteration} iterations"
         for call, result in zip(calls, results, strict=True):
-            _check_result(told, str(call.arguments["name"]), result, is_cancelled=run.status is Status.CANCELLED)
+            _check_result(told, _name(call), result, is_cancelled=run.status is Status.CANCELLED)
+
+
+def _name(call: ToolCallPart) -> str:
+    """What the call is about; of one that another agent answers, its answer begins with that."""
+    return str(call.arguments.get("name") or call.arguments["prompt"].rpartition("say ")[2].split()[0])
 
 
 def _check_result(told: str, name: str, result: ToolResultPart, *, is_cancelled: bool) -> None:
@@ -74,6 +82,11 @@ def _check_result(told: str, name: str, result: ToolResultPart, *, is_cancelled:
 def _call(tool: str, name: str, seconds: float | None = None) -> str:
     arguments = f'{{"name": "{name}"}}' if seconds is None else f'{{"name": "{name}", "seconds": {seconds}}}'
     return f"call {tool} {arguments}"
+
+
+def _ask(name: str, *turns: str) -> str:
+    """A call that another run carries out, turn by turn."""
+    return f"call ask {json.dumps({'prompt': chr(10).join((*turns, f'say {name} was found out'))})}"
 
 
 def _turn(*calls: str) -> str:
@@ -125,4 +138,22 @@ ERRORS = Shape(
     iterations=2,
 )
 STREAM = Shape("stream", 'stream 60 "piece " 0.003', "piece " * 60, (), iterations=1)
-SHAPES = (CHAIN, PARALLEL, ERRORS, STREAM)
+FAMILY = Shape(
+    "a run that starts others",
+    "\n".join(
+        (
+            _turn(
+                _ask("a", _call("send", "x", 0.02), _call("tally", "1"), _call("tally", "2")),
+                _ask("b", _call("charge", "y", 0.01)),
+                _call("look_up", "c", 0.01),
+            ),
+            _call("tally", "1"),
+            _turn(_call("tally", "2"), _ask("d", _call("tally", "1"))),
+            "say Done.",
+        )
+    ),
+    "Done.",
+    (("ask", "a"), ("ask", "b"), ("look_up", "c"), ("tally", "1"), ("tally", "2"), ("ask", "d")),
+    iterations=4,
+)
+SHAPES = (CHAIN, PARALLEL, ERRORS, STREAM, FAMILY)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         RunCancelled,
         RunFailed,
         RunNotFound,
+        ScheduleNotFound,
         SessionBusy,
         SessionConflict,
         SessionNotFound,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from agentq.loop.class_agent import agent
     from agentq.loop.hooks import HookContext, Hooks, RunEnd
     from agentq.results import RunResult
+    from agentq.schedules import Schedule, ScheduleState
     from agentq.settings import Settings
     from agentq.tools.behaviour import Permission, Reconciled
     from agentq.tools.context import ToolContext
@@ -84,6 +86,9 @@ __all__ = [
     "RunLimits",
     "RunNotFound",
     "RunResult",
+    "Schedule",
+    "ScheduleNotFound",
+    "ScheduleState",
     "Section",
     "SessionBusy",
     "SessionConflict",
@@ -138,6 +143,9 @@ _HOMES = {
     "RunLimits": "limits",
     "RunNotFound": "errors",
     "RunResult": "results",
+    "Schedule": "schedules",
+    "ScheduleNotFound": "errors",
+    "ScheduleState": "schedules",
     "Section": "context.sections",
     "SessionBusy": "errors",
     "SessionConflict": "errors",

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from agentq._portal import Portal
 from agentq.callbacks import Callbacks, calls, finish
 from agentq.client_async import AsyncClient, AsyncRun
+from agentq.scheduling_sync import KeepsSchedules
 from agentq.steering_sync import SteersRun, SteersRuns
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Mapping, Sequence
-    from datetime import date
+    from datetime import date, datetime
 
     from agentq.attachments import Attachable
     from agentq.deciding import DecisionRequest
@@ -33,7 +34,7 @@ T = TypeVar("T")
 __all__ = ["AsyncClient", "AsyncRun", "Client", "Run"]
 
 
-class Client(SteersRuns):
+class Client(SteersRuns, KeepsSchedules):
     """Enqueues runs and reads what becomes of them; every method does what the one of `AsyncClient` does, and blocks.
 
     One client serves a whole process: it may be shared by threads, made before a fork (the child connects anew), and
@@ -85,6 +86,7 @@ class Client(SteersRuns):
         model: str | None = None,
         idempotency_key: str | None = None,
         delay: float = 0.0,
+        at: datetime | None = None,
         files: Sequence[Attachable] = (),
         tools: Sequence[str] | None = None,
         without: Sequence[str] = (),
@@ -107,6 +109,7 @@ class Client(SteersRuns):
             model=model,
             idempotency_key=idempotency_key,
             delay=delay,
+            at=at,
             files=files,
             tools=tools,
             without=without,

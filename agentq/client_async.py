@@ -26,8 +26,11 @@ from agentq.intake import (
     checked_status,
     checked_wish,
     new_run,
+    seconds_until,
 )
 from agentq.runs import RunState, SessionState, Status, WhenBusy
+from agentq.scheduling import Scheduling
+from agentq.scheduling_async import KeepsSchedules
 from agentq.settings import Settings
 from agentq.steering import Steering
 from agentq.steering_async import SteersRun, SteersRuns
@@ -35,7 +38,7 @@ from agentq.stores.filters import RunFilter, SessionFilter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
-    from datetime import date
+    from datetime import date, datetime
 
     from agentq.deciding import Deciding, DecisionRequest
     from agentq.events.model import Event
@@ -57,7 +60,7 @@ class _Parts:
     aclose: Callable[[], Awaitable[None]] | None = None
 
 
-class AsyncClient(SteersRuns["AsyncRun"]):
+class AsyncClient(SteersRuns["AsyncRun"], KeepsSchedules):
     """Enqueues runs and reads what becomes of them.
 
     Without `store`, `stream` and `executor` it works over Redis at `redis_url`, else REDIS_URL, and connects at the
@@ -116,6 +119,7 @@ class AsyncClient(SteersRuns["AsyncRun"]):
         model: str | None = None,
         idempotency_key: str | None = None,
         delay: float = 0.0,
+        at: datetime | None = None,
         files: Sequence[Attachable] = (),
         tools: Sequence[str] | None = None,
         without: Sequence[str] = (),
@@ -123,7 +127,7 @@ class AsyncClient(SteersRuns["AsyncRun"]):
         ttl_s: float | Mapping[str, float] | None = None,
         limits: RunLimits | None = None,
     ) -> AsyncRun:
-        """Store a run and wake a worker for it, `delay` seconds from now; returns as soon as the run is safe.
+        """Store a run and wake a worker for it, `delay` seconds from now or `at` a time; returns when the run is safe.
 
         Runs of one `session_id` go on one after the other, in the order in which they came, and each sees what the
         earlier ones said. A session belongs to the first `user_id` that is named for it: others get `SessionConflict`.
@@ -149,6 +153,7 @@ class AsyncClient(SteersRuns["AsyncRun"]):
             model=model,
             idempotency_key=idempotency_key,
             delay=delay,
+            at=at,
             ttl_s=ttl_s,
             attached=attached,
             tools=tools,
@@ -166,13 +171,13 @@ class AsyncClient(SteersRuns["AsyncRun"]):
         check_tools(new.tools, manifest)
         if queue is None and manifest.get("queue"):
             new = replace(new, queue=manifest["queue"])
-        if when_busy is None and session_id is not None and not delay:
+        if when_busy is None and session_id is not None and not (delay or at):
             new = replace(new, when_busy=manifest.get("when_busy", "queue"))
         created = await parts.store.create(new, wake=getattr(parts.executor, "wakeup", None))
         await self._steering().settle(created.stopped)
         # Not `existed`: that is also the answer to our own create when it had to be sent twice.
         if created.run_id == new.run_id and not created.woken:
-            await parts.executor.schedule_next_iteration(created.run_id, delay=delay)
+            await parts.executor.schedule_next_iteration(created.run_id, delay=seconds_until(at, delay))
         return AsyncRun(self, created.run_id, agent)
 
     async def get(self, run_id: str) -> AsyncRun:
@@ -338,6 +343,10 @@ class AsyncClient(SteersRuns["AsyncRun"]):
                 self._made.pop(stale, None)
             self._made[loop] = _redis_parts(self.settings, self._executor)
         return self._made[loop]
+
+    def _scheduling(self) -> Scheduling:
+        parts = self._parts()
+        return Scheduling(parts.store, parts.executor, self.settings, self._catalogue)
 
     def _steering(self) -> Steering:
         parts = self._parts()

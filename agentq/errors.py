@@ -8,6 +8,7 @@
     ├── NotFound
     │   ├── RunNotFound
     │   ├── SessionNotFound
+    │   ├── ScheduleNotFound
     │   └── FileNotStored
     ├── Conflict                   the request does not fit what is stored
     │   ├── IdempotencyConflict
@@ -91,6 +92,10 @@ class RunNotFound(NotFound):
 
 class SessionNotFound(NotFound):
     """There is no such session: the id is wrong, or nothing has used it for its time to live."""
+
+
+class ScheduleNotFound(NotFound):
+    """There is no such schedule."""
 
 
 class FileNotStored(NotFound):

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import re
+import time
 import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
@@ -45,6 +46,7 @@ def new_run(
     model: str | None = None,
     idempotency_key: str | None = None,
     delay: float = 0.0,
+    at: datetime | None = None,
     ttl_s: float | Mapping[str, float] | None = None,
     attached: Attached = NOTHING,
     tools: Sequence[str] | None = None,
@@ -86,10 +88,11 @@ def new_run(
         idempotency_key=idempotency_key,
         request_hash=hashlib.sha256(canonical.encode()).hexdigest(),
         delay_ms=_delay_ms(delay),
+        at_ms=_at_ms(at, delay),
         ttl_ms=ttl_ms,
         tools=wanted,
         without=left_out,
-        when_busy=_checked_when_busy(when_busy, session_id, delay),
+        when_busy=_checked_when_busy(when_busy, session_id, delay or at is not None),
         files=attached.contents,
         limits=limits,
     )
@@ -210,6 +213,24 @@ def _checked_metadata(metadata: Mapping[str, Any] | None, max_bytes: int) -> dic
     checked: dict[str, Any] = _json.checked(dict(metadata), field="metadata")
     _check_size(len(_json.dumps(checked)), max_bytes, "metadata", "keep large data elsewhere and pass its address")
     return checked
+
+
+def _at_ms(at: datetime | None, delay: float) -> int:
+    if at is None:
+        return 0
+    if not isinstance(at, datetime) or at.tzinfo is None:
+        raise InvalidInput(f"at must be a datetime with a time zone, not {at!r}", field="at")
+    if delay:
+        raise InvalidInput("give at or delay, not both", field="at")
+    at_ms = round(at.timestamp() * 1000)
+    if at_ms > (time.time() + _MAX_DELAY_S) * 1000:
+        raise InvalidInput(f"at must be within {_MAX_DELAY_S} seconds from now, not {at}", field="at")
+    return max(at_ms, 1)
+
+
+def seconds_until(at: datetime | None, delay: float) -> float:
+    """How long a run is put off, by the clock of this machine."""
+    return delay if at is None else max(at.timestamp() - time.time(), 0.0)
 
 
 def _delay_ms(delay: float) -> int:

@@ -96,6 +96,14 @@ class Keys:
     def agents(self) -> str:
         return f"{self.prefix}:agents"
 
+    @property
+    def schedules(self) -> str:
+        """The names of schedules, by next firing."""
+        return f"{self.prefix}:schedules"
+
+    def schedule(self, name: str) -> str:
+        return f"{self.prefix}:schedule:{name}"
+
     def unserved(self, agent: str) -> str:
         """The runs that wait for a worker with this agent."""
         return f"{self.prefix}:unserved:{agent}"

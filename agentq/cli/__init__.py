@@ -25,6 +25,7 @@ _COMMANDS = {
     "answer": ("agentq.cli.answer", "Say what became of a call that a run asks about."),
     "retry": ("agentq.cli.retry", "Take up runs again that failed or were cancelled."),
     "fork": ("agentq.cli.fork", "Go on from a part of a run, as a new run."),
+    "schedule": ("agentq.cli.schedule", "Prompts that workers enqueue by the clock."),
     "workers": ("agentq.cli.workers", "List the workers."),
     "queues": ("agentq.cli.queues", "List the queues."),
     "stats": ("agentq.cli.stats", "Show figures on one page."),

@@ -136,10 +136,20 @@ class AgentqCommand(_TakesGlobalOptions):
 
 
 class AgentqGroup(_TakesGlobalOptions, click.Group):
-    """The commands by name: `commands` maps each to its module, which is imported when it is called, and its help."""
+    """The commands by name: `commands` maps each to its module, which is imported when it is called, and its help.
 
-    def __init__(self, *args: Any, modules: Mapping[str, tuple[str, str]], **kwargs: Any) -> None:
+    A module may name what of it is the command: `package.module:name`.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        modules: Mapping[str, tuple[str, str]],
+        exits: Sequence[ExitCode] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
+        self.exits = exits
         self._modules = modules
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -148,8 +158,8 @@ class AgentqGroup(_TakesGlobalOptions, click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self._modules:
             return None
-        module, _ = self._modules[cmd_name]
-        command: click.Command = importlib.import_module(module).command
+        module, _, attribute = self._modules[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute or "command")
         return command
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,7 +58,7 @@ WITHOUT = click.option(
 )
 
 
-def _metadata(_ctx: click.Context, _param: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str]:
+def read_metadata(_ctx: click.Context, _param: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str]:
     metadata = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
@@ -65,6 +66,16 @@ def _metadata(_ctx: click.Context, _param: click.Parameter, pairs: tuple[str, ..
             raise click.BadParameter(f"{pair!r} is not KEY=VALUE")
         metadata[key] = value
     return metadata
+
+
+def _time(_ctx: click.Context, _param: click.Parameter, text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is no time such as 2026-10-01T09:00+02:00") from error
+    return at if at.tzinfo is not None else at.astimezone()
 
 
 @click.command("enqueue", cls=AgentqCommand, exits=(*RUN_EXITS, ExitCode.CONFLICT, ExitCode.UNAVAILABLE))
@@ -78,7 +89,7 @@ def _metadata(_ctx: click.Context, _param: click.Parameter, pairs: tuple[str, ..
 @click.option("-q", "--queue", metavar="QUEUE", help="The queue [AGENTQ_QUEUE; default].")
 @click.option("--model", metavar="MODEL", help="Another model than the agent's, as provider:model.")
 @click.option(
-    "--meta", "metadata", metavar="KEY=VALUE", multiple=True, callback=_metadata, help="Metadata; may repeat."
+    "--meta", "metadata", metavar="KEY=VALUE", multiple=True, callback=read_metadata, help="Metadata; may repeat."
 )
 @FILES
 @TOOLS
@@ -90,6 +101,7 @@ def _metadata(_ctx: click.Context, _param: click.Parameter, pairs: tuple[str, ..
 )
 @click.option("--ttl", metavar="SECONDS", type=float, help="How long the run is kept when it has ended.")
 @click.option("--delay", metavar="SECONDS", type=click.FloatRange(min=0), default=0.0, help="Start later.")
+@click.option("--at", metavar="TIME", callback=_time, help="Start then, as in 2026-10-01T09:00+02:00.")
 @click.option("-f", "--follow", is_flag=True, help="Then watch the run, as `agentq tail` does.")
 @pass_options
 def command(
@@ -109,6 +121,7 @@ def command(
     when_busy: WhenBusy | None,
     ttl: float | None,
     delay: float,
+    at: datetime | None,
     follow: bool,
 ) -> int:
     """Hand a prompt to the workers. The first line on stdout is the run id; PROMPT `-` reads standard input.
@@ -138,6 +151,7 @@ def command(
                 model=model,
                 idempotency_key=key,
                 delay=delay,
+                at=at,
                 files=files,
                 tools=tools or None,
                 without=without,

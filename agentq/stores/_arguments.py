@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from agentq.limits import Meter
-    from agentq.stores.base import Commit, EventBatch, Lease, Wakeup
+    from agentq.stores.base import Commit, EventBatch, Firing, Lease, Wakeup
     from agentq.stores.values import Change
 
 
@@ -77,3 +77,16 @@ def meters(meters: Sequence[Meter]) -> list[str | int]:
 
 def spent_of(answers: Any) -> tuple[Spent, ...]:
     return tuple(Spent(*(int(amount or 0) for amount in answer)) for answer in answers)
+
+
+def firing(fired: Firing | None) -> list[str]:
+    """The firing of a schedule as the script takes it."""
+    if fired is None:
+        return []
+    return [
+        fired.schedule,
+        str(fired.seen_ms),
+        str(fired.slot_ms),
+        str(fired.next_ms),
+        str(int(fired.skips_open)),
+    ]

@@ -17,6 +17,7 @@ from agentq.stores.data import (
     Created,
     Decision,
     EventBatch,
+    Firing,
     Lease,
     NewRun,
     Released,
@@ -50,6 +51,7 @@ __all__ = [
     "Created",
     "Decision",
     "EventBatch",
+    "Firing",
     "Lease",
     "NewRun",
     "Released",
@@ -97,6 +99,7 @@ class Store(Protocol):
         With an `idempotency_key` that is known, answers with the earlier run when `request_hash` agrees, else raises
         `IdempotencyConflict`. The key lives as long as its run. Raises `CancelRequested` for a run whose parent was
         cancelled or has ended, and `RunNotFound` for one that its parent had before, and whose time has passed.
+        A run with a `firing` is stored where its schedule fires so next, and moves it on; else it answers `existed`.
         """
         ...
 

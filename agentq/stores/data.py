@@ -23,6 +23,21 @@ SESSION_TTL_MS = 30 * 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
+class Firing:
+    """The firing of a schedule: for `slot_ms`, after which `next_ms` comes.
+
+    `seen_ms` is where the schedule stands, an earlier firing where some were missed; if it has moved on, there is
+    none. With `skips_open` it is left out, and counted, where the schedule's last run has not ended.
+    """
+
+    schedule: str
+    seen_ms: int
+    slot_ms: int
+    next_ms: int
+    skips_open: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class NewRun:
     """What `create` stores. `run_id` is made by the caller, so that a repeated call finds what the first one made.
 
@@ -31,7 +46,8 @@ class NewRun:
     names what of its agent is switched off for it. `files` are the contents of files that the messages refer to, by
     digest. `parent_run_id` is the run one of whose calls this one is, `depth` how many runs are above it. `limits` are
     its own, before its agent's. `when_busy` says what it does where its session is busy. `forked_from` is the run whose
-    first part it begins with.
+    first part it begins with. `at_ms` is when it may start, by the store's clock; `firing` is that of the
+    schedule which makes it.
     """
 
     run_id: str
@@ -54,6 +70,8 @@ class NewRun:
     when_busy: WhenBusy = "queue"
     forked_from: str | None = None
     limits: RunLimits | None = None
+    at_ms: int = 0
+    firing: Firing | None = None
 
     @property
     def prompt(self) -> str:

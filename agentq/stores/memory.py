@@ -37,6 +37,7 @@ from agentq.stores._memory_run import (
     is_current,
     new_memory_run,
 )
+from agentq.stores._memory_schedules import MemorySchedules
 from agentq.stores._memory_sessions import MemorySession, MemorySessions
 from agentq.stores._memory_signals import MemorySignals
 from agentq.stores.base import (
@@ -80,6 +81,7 @@ class MemoryStore(MemorySignals):
         self._clock = clock or SystemClock()
         self._runs: dict[str, MemoryRun] = {}
         self._sessions = sessions or MemorySessions(self._clock.now_ms)
+        self.schedules = MemorySchedules(self._clock.now_ms, self._known)
         self.shared = self._sessions.shared
         self._expiring = Expiring(lambda run_id: run.expires_ms if (run := self._runs.get(run_id)) else None)
         self._keys: dict[str, str] = {}
@@ -104,7 +106,10 @@ class MemoryStore(MemorySignals):
             self._check_free(new.session_id)
         if new.parent_run_id is not None:
             add_child(self._known(new.parent_run_id), new.run_id)
+        if new.firing is not None and not self.schedules.fires(new.firing, new.run_id):
+            return Created(new.run_id, existed=True, woken=True)
         now = self._clock.now_ms()
+        new = replace(new, delay_ms=max(new.delay_ms, new.at_ms - now))
         stopped: tuple[str, ...] = ()
         run = self._runs[new.run_id] = new_memory_run(new, user_id, now)
         if new.session_id is not None:

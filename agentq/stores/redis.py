@@ -24,6 +24,7 @@ from agentq.stores._manifests import Manifests
 from agentq.stores._pauses import Pauses
 from agentq.stores._records import fields_of_new_run, run_of_hash
 from agentq.stores._retention import Retention
+from agentq.stores._schedules import RedisSchedules
 from agentq.stores._sessions import delete_session, list_sessions, read_session, read_session_messages
 from agentq.stores._shared import RedisShared
 from agentq.stores._signals import Signals
@@ -95,6 +96,7 @@ class RedisStore:
         self._commits = Commits(
             self.pipeline, self.keys, scripts, self._transcripts, self._retention, self.known_agents
         )
+        self.schedules = RedisSchedules(self.pipeline, self.keys, scripts)
         self.shared = RedisShared(self.pipeline, self.keys, scripts, connection)
         self._claims = Claims(self.pipeline, self.keys, scripts, self._transcripts, self._commits.set_aside)
 
@@ -113,12 +115,14 @@ class RedisStore:
             run_id=new.run_id,
             hash=new.request_hash,
             delay_ms=new.delay_ms,
+            at_ms=new.at_ms,
             wakeup=_arguments.template(wake),
             when_busy=new.when_busy,
             fields=fields_of_new_run(new),
             contents=[encode_message(message) for message in new.messages],
             items=_arguments.items((queued,)),
             blobs=[item for pair in new.files.items() for item in pair],
+            firing=_arguments.firing(new.firing),
         )
         return Created(run_id.decode(), bool(existed), bool(woken), tuple(each.decode() for each in stopped))
 

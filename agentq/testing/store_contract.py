@@ -41,6 +41,7 @@ from agentq.testing._inbox_rules import InboxRules
 from agentq.testing._lease_rules import LeaseRules
 from agentq.testing._limit_rules import LimitRules
 from agentq.testing._pause_rules import PauseRules
+from agentq.testing._schedule_rules import ScheduleRules
 from agentq.testing._session_rules import SessionRules
 from agentq.testing._steering_rules import SteeringRules
 from agentq.testing._value_rules import ValueRules
@@ -63,6 +64,7 @@ class StoreContract(
     FileRules,
     ChildRules,
     LimitRules,
+    ScheduleRules,
 ):
     """What every store does.
 

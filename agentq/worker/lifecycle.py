@@ -15,8 +15,10 @@ import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from agentq.catalogue import Catalogue
 from agentq.errors import InvalidInput
 from agentq.loop.toolbox import close_sources
+from agentq.scheduling import Scheduling
 from agentq.settings import Settings, check_name
 from agentq.stores.redis import renew_blocking
 from agentq.wiring import Parts, redis_parts
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 _PUBLISH_S = 60.0
+# A schedule has minutes; it need not be more exact than a second.
+_FIRE_S = 1.0
 # A claim that is under way when the worker is stopped may still be answered; its runs are handed back then.
 _LAST_CLAIM_S = 2.0
 _CLOSE_S = 0.5
@@ -174,6 +178,7 @@ class Worker:
             outage=outage,
             agents=tuple(self.app.agents),
         )
+        scheduling = Scheduling(parts.store, parts.executor, settings, Catalogue())
         commands = Commands(parts.store, slots, stop=self.stop)
         renewal.start()
         registration.start()
@@ -181,6 +186,7 @@ class Worker:
             async with (
                 _background(follow_cancels(parts.store.watch_cancels(self.name), slots), name="cancels"),
                 _background(commands.follow(parts.store.hub), name="commands"),
+                _background(repeat(scheduling.fire, every_s=_FIRE_S, who="schedules", outage=outage), name="schedules"),
                 _background(repeat(vigil.look, every_s=Vigil.EVERY_S, who="vigil", outage=outage), name="vigil"),
             ):
                 await self._claim(parts, slots, sweeper, burst, suspension, outage)

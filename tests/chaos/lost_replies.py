@@ -43,6 +43,7 @@ from agentq.stores.redis import RedisStore
 from agentq.stores.values import SCOPES, BreakerRule, Change, Scope, apply, owner_of
 from agentq.testing._contract import commit_of, reply_message
 from tests._redis_server import RedisServer
+from tests.chaos.lost_schedules import SendsSchedules
 from tests.chaos.lost_steering import Steered
 from tests.helpers import LUA
 
@@ -60,6 +61,7 @@ MOVES_ON = {
     "publish": "notes when it was here",
     "epoch": "notes when it was here",
     "count_wake": "skips a number",
+    "schedules": "tells the time",
 }
 METER = Meter("user", "ann", "total")
 # All scripts; that none is forgotten is for the folder to say.
@@ -161,7 +163,7 @@ async def _outcome(call: Coroutine[Any, Any, Any]) -> tuple[str, Any]:
 
 
 @dataclass
-class World(Steered):
+class World(SendsSchedules, Steered):
     """A few runs at a time, and everything that can be done to them."""
 
     store: RedisStore

@@ -109,6 +109,7 @@ def test_every_key_that_is_built_is_on_the_page():
             "parked": "SCOPE",
             "user": "U",
             "breaker": "KEY",
+            "schedule": "NAME",
         }.get(name, "R")
         argument = "S" if name.startswith("session") and name != "sessions" else argument
         built = getattr(keys, name) if isinstance(member, property) else getattr(keys, name)(argument)

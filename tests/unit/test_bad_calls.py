@@ -15,6 +15,7 @@ from agentq.errors import (
     NotFinished,
     NotWaiting,
     RunNotFound,
+    ScheduleNotFound,
     SessionNotFound,
 )
 from agentq.limits import RunLimits
@@ -171,6 +172,14 @@ CALLS: list[tuple[str, dict[str, Any], type[AgentQError], str]] = [
     ("pause_all", {"reason": 7}, InvalidInput, "reason must be text"),
     ("pause_all", {"by": "x" * 1001}, InvalidInput, "by must be text of at most 1000"),
     ("resume_all", {"agent": "a", "queue": "q"}, InvalidInput, "name an agent or a queue, not both"),
+    ("schedule", {"name": "r", "agent": "a", "prompt": "x", "cron": "x"}, InvalidInput, "cron 'x' must have five"),
+    ("schedule", {"name": "r", "agent": "a", "prompt": "", "cron": "@daily"}, InvalidInput, "prompt is empty"),
+    ("schedules", {"limit": 0}, InvalidInput, "limit must be between"),
+    ("unschedule", {"name": "nowhere"}, ScheduleNotFound, "there is no schedule 'nowhere'"),
+    ("unschedule", {"name": "a b"}, InvalidInput, "name 'a b' is not a name"),
+    ("pause_schedule", {"name": "nowhere"}, ScheduleNotFound, "there is no schedule 'nowhere'"),
+    ("resume_schedule", {"name": "nowhere"}, ScheduleNotFound, "there is no schedule 'nowhere'"),
+    ("run_schedule", {"name": "nowhere"}, ScheduleNotFound, "there is no schedule 'nowhere'"),
     ("sse", {"run_id": "not a run"}, RunNotFound, NO_ID),
     ("sse", {"run_id": NOWHERE}, RunNotFound, GONE),
     ("sse", {"run_id": "RUN", "after": "x"}, InvalidInput, "after must be the number of an event, not 'x'"),

@@ -1,8 +1,8 @@
 --[[
 Store a queued run with its transcript, files and first event, and wake it, unless an earlier run of its session is live.
 
-A run that is there already, or an idempotency key that is known, stores nothing. Builds listing keys and keys of the
-session and the parent from the prefix.
+A run that is there already, or an idempotency key that is known, stores nothing, nor does the firing of a schedule that has
+moved on. Builds listing keys and keys of the session, the parent and the schedule from the prefix.
 
 KEYS[1]  run          run hash
 KEYS[2]  messages     transcript
@@ -14,12 +14,14 @@ ARGV[1]  prefix       key prefix
 ARGV[2]  run_id       run id
 ARGV[3]  hash         digest of the request
 ARGV[4]  delay_ms     how long the first iteration is put off
-ARGV[5]  wakeup       template of the wake-up, or empty
-ARGV[6]  when_busy    what it does where its session is busy: queue, reject, interrupt or replace
-ARGV[7]  fields*      names and values of the run hash
-ARGV[8]  contents*    messages, JSON
-ARGV[9]  items*       events
-ARGV[10]  blobs*      digests and contents of files
+ARGV[5]  at_ms        when it may start at the earliest, or 0
+ARGV[6]  wakeup       template of the wake-up, or empty
+ARGV[7]  when_busy    what it does where its session is busy: queue, reject, interrupt or replace
+ARGV[8]  fields*      names and values of the run hash
+ARGV[9]  contents*    messages, JSON
+ARGV[10]  items*      events
+ARGV[11]  blobs*      digests and contents of files
+ARGV[12]  firing*     see _firing.lua; empty for a run that no schedule makes
 
 Returns {run id, existed, woken, ids of runs that were asked to stop and that nobody holds}, or
   -1  IdempotencyConflict   the key was used with other input
@@ -37,10 +39,11 @@ Returns {run id, existed, woken, ids of runs that were asked to stop and that no
 -- @include cancel
 -- @include session
 -- @include busy
+-- @include firing
 
 local run, run_id, prefix = KEYS[1], ARGV[2], ARGV[1]
 local now = now_ms()
-local fields, contents, items, blobs = lists(7, 4)
+local fields, contents, items, blobs, firing = lists(8, 5)
 
 local earlier = KEYS[4] ~= '' and redis.call('GET', KEYS[4]) or run_id
 local hash = redis.call('HGET', prefix .. ':{' .. earlier .. '}', 'request_hash')
@@ -48,7 +51,7 @@ if hash then
   if hash ~= ARGV[3] then
     return -1
   end
-  return {earlier, 1, ARGV[5] ~= '' and 1 or 0, {}}
+  return {earlier, 1, ARGV[6] ~= '' and 1 or 0, {}}
 end
 
 local given = {}
@@ -62,7 +65,7 @@ if session then
     return -2
   end
   user = user or owner or nil
-  if ARGV[6] == 'reject' and is_busy(prefix, session_key(prefix, session)) then
+  if ARGV[7] == 'reject' and is_busy(prefix, session_key(prefix, session)) then
     return -5
   end
 end
@@ -81,6 +84,9 @@ if parent then
   redis.call('RPUSH', parent .. ':children', run_id)
 end
 
+if #firing > 0 and not fires(prefix, firing, run_id) then
+  return {run_id, 1, 1, {}}
+end
 redis.call('HSET', run, 'request_hash', ARGV[3], 'created', int(now), 'updated', int(now), 'fence', '0', unpack(fields))
 call_many('RPUSH', KEYS[2], contents)
 for i = 1, #blobs, 2 do
@@ -97,12 +103,12 @@ if user then
   redis.call('HSET', run, 'user', user)
   redis.call('ZADD', prefix .. ':runs:user:' .. user, 0, run_id)
 end
-local starts, delay, stopped = run_id, tonumber(ARGV[4]), {}
+local starts, delay, stopped = run_id, math.max(tonumber(ARGV[4]), tonumber(ARGV[5]) - now), {}
 if session then
   redis.call('ZADD', prefix .. ':runs:session:' .. session, 0, run_id)
   join_session(prefix, session, user, now)
-  if ARGV[6] == 'interrupt' or ARGV[6] == 'replace' then
-    stopped = make_way(prefix, session_key(prefix, session), ARGV[6] == 'replace', now)
+  if ARGV[7] == 'interrupt' or ARGV[7] == 'replace' then
+    stopped = make_way(prefix, session_key(prefix, session), ARGV[7] == 'replace', now)
   end
   -- One that is put off enters when it is claimed, so that it holds up nobody until then.
   starts = delay > 0 and run_id or enter(prefix, session, run, run_id)
@@ -111,5 +117,5 @@ if not starts then
   return {run_id, 0, 1, stopped}
 end
 local first = prefix .. ':{' .. starts .. '}'
-local woken = schedule(prefix, ARGV[5], first, starts, redis.call('HGET', first, 'queue'), now, delay)
+local woken = schedule(prefix, ARGV[6], first, starts, redis.call('HGET', first, 'queue'), now, delay)
 return {run_id, 0, starts == run_id and woken or 1, stopped}

@@ -20,7 +20,6 @@ from agentq.intake import (
     checked_digest,
     checked_id,
     checked_limit,
-    checked_meter,
     checked_name,
     checked_offset,
     checked_status,
@@ -38,7 +37,7 @@ from agentq.stores.filters import RunFilter, SessionFilter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
-    from datetime import date, datetime
+    from datetime import datetime
 
     from agentq.deciding import Deciding, DecisionRequest
     from agentq.events.model import Event
@@ -46,7 +45,7 @@ if TYPE_CHECKING:
     from agentq.executors.base import Executor
     from agentq.insight.asking import Insight
     from agentq.insight.reasons import Reason
-    from agentq.limits import RunLimits, Spent, Window
+    from agentq.limits import RunLimits
     from agentq.messages import FilePart, Message
     from agentq.results import RunResult
     from agentq.stores.base import Store
@@ -289,24 +288,6 @@ class AsyncClient(SteersRuns["AsyncRun"], KeepsSchedules):
         user_id = checked_wish(user_id, field="user_id")
         which = SessionFilter(user_id=user_id, offset=offset, limit=checked_limit(limit))
         return await self._parts().store.list_sessions(which)
-
-    async def spent(
-        self,
-        *,
-        user_id: str | None = None,
-        session_id: str | None = None,
-        agent: str | None = None,
-        window: Window = "day",
-        day: date | None = None,
-    ) -> Spent:
-        """What runs have used together so far, of one user, one session, one agent, or all.
-
-        Only runs of agents with a `SpendLimit` for that are counted, from then on. `window` is "day" (that of UTC which
-        it is now, or `day`), "hour" or "total".
-        """
-        meter = checked_meter(user_id=user_id, session_id=session_id, agent=agent, window=window, day=day)
-        (spent,) = await self._parts().store.spent([meter])
-        return spent
 
     async def agents(self) -> Mapping[str, Mapping[str, Any]]:
         """The agents that workers have published within a day: name → its queue, model, limits and tools."""

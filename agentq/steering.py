@@ -26,7 +26,7 @@ from agentq.events.limits import LimitsChanged
 from agentq.events.model import RunRetried, RunSteered
 from agentq.forking import digests_in, first_part, fork_of
 from agentq.intake import NOTHING, check_texts, check_words, checked_id, checked_name, checked_remark
-from agentq.limits import RunLimits
+from agentq.limits import Meter, RunLimits, Spent
 from agentq.messages import Message, NoteKind, Role, note_message, user_message
 from agentq.runs import CALL_OUTCOME, EVERYTHING, INPUT, RunState, Status, agent_scope, queue_scope
 from agentq.settings import check_name
@@ -186,6 +186,11 @@ class Steering:
                     with suppress(RunAlreadyFinished, RunNotFound):
                         await self.cancel(run.run_id, reason="its session is deleted", wait=_TO_END_S)
         await self._store.delete_session(session_id)
+
+    async def spent(self, meter: Meter) -> Spent:
+        """What runs have used together."""
+        (spent,) = await self._store.spent([meter])
+        return spent
 
     async def pause(self, run_id: str, *, reason: str, by: str) -> Status:
         """See `AsyncClient.pause`."""

@@ -6,13 +6,15 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from agentq.errors import InvalidInput
+from agentq.intake import checked_meter
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from datetime import date
 
     from agentq.attachments import Attachable
     from agentq.deciding import Deciding, Waiting
-    from agentq.limits import RunLimits
+    from agentq.limits import RunLimits, Spent, Window
     from agentq.runs import Pause, RunState, Status
     from agentq.steering import Steering
 
@@ -152,6 +154,23 @@ class SteersRuns(Generic[R]):
         retried. `by` is who says it, for the run's events. Again with the same limits: no effect.
         """
         return await self._steering().set_limits(run_id, limits, by=by)
+
+    async def spent(
+        self,
+        *,
+        user_id: str | None = None,
+        session_id: str | None = None,
+        agent: str | None = None,
+        window: Window = "day",
+        day: date | None = None,
+    ) -> Spent:
+        """What runs have used together so far, of one user, one session, one agent, or all.
+
+        Only runs of agents with a `SpendLimit` for that are counted, from then on. `window` is "day" (that of UTC which
+        it is now, or `day`), "hour" or "total".
+        """
+        meter = checked_meter(user_id=user_id, session_id=session_id, agent=agent, window=window, day=day)
+        return await self._steering().spent(meter)
 
     @abstractmethod
     def _deciding(self) -> Deciding: ...

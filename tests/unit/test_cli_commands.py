@@ -105,6 +105,7 @@ def test_enqueue_hands_on_what_it_was_given():
                     "tools": ("look", "shop"),
                     "without": ("retrieval",),
                     "when_busy": None,
+                    "at": None,
                 },
             ),
         )

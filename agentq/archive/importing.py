@@ -33,7 +33,7 @@ from agentq.archive.records import (
 )
 from agentq.archive.restoring import Staged
 from agentq.errors import Conflict, NotFound, StoreCorrupted
-from agentq.events.encoding import decode_event, is_delta
+from agentq.events.encoding import decode_event, is_delta, is_known
 from agentq.messages import decode_message
 
 if TYPE_CHECKING:
@@ -303,6 +303,9 @@ class _Unit:
             event = decode_event(data, run_id=part.run_id, seq=part.seq, at_ms=part.at_ms)
         except StoreCorrupted as error:
             raise wrong(number, f"event: {error}", field="event") from error
+        if not is_known(event):
+            what = f"event {part.seq} of run {part.run_id} cannot be read"
+            raise wrong(number, f"event: {what}: this version knows no {event.type!r}", field="event")
         if self.staged is not None:
             await self.staged.event(part.seq, "d" if is_delta(event) else "e", data, part.at_ms)
 

@@ -93,6 +93,8 @@ class Client(SteersRuns, KeepsSchedules):
         when_busy: WhenBusy | None = None,
         ttl_s: float | Mapping[str, float] | None = None,
         limits: RunLimits | None = None,
+        concurrency_key: str | None = None,
+        concurrency: int | None = None,
     ) -> Run:
         """Store a run and wake a worker for it, `delay` seconds from now; returns as soon as the run is safe.
 
@@ -115,6 +117,8 @@ class Client(SteersRuns, KeepsSchedules):
             without=without,
             when_busy=when_busy,
             limits=limits,
+            concurrency_key=concurrency_key,
+            concurrency=concurrency,
             ttl_s=ttl_s,
         )
         return Run(self, run.id, run.agent)

@@ -125,6 +125,8 @@ class AsyncClient(SteersRuns["AsyncRun"], KeepsSchedules):
         when_busy: WhenBusy | None = None,
         ttl_s: float | Mapping[str, float] | None = None,
         limits: RunLimits | None = None,
+        concurrency_key: str | None = None,
+        concurrency: int | None = None,
     ) -> AsyncRun:
         """Store a run and wake a worker for it, `delay` seconds from now or `at` a time; returns when the run is safe.
 
@@ -139,6 +141,7 @@ class AsyncClient(SteersRuns["AsyncRun"], KeepsSchedules):
         `when_busy` says what happens while another run of the session is under way: "queue", "reject", "interrupt"
         (stop it, keep what it said) or "replace" (stop it, forget that); without it, the agent says.
         `limits` say what it may use; what they leave out, its agent says.
+        At most `concurrency` runs with the same `concurrency_key` go on at the same time; the others wait in line.
         """
         attached = await asyncio.to_thread(read_files, files, self.settings) if files else NOTHING
         new = new_run(
@@ -159,6 +162,8 @@ class AsyncClient(SteersRuns["AsyncRun"], KeepsSchedules):
             without=without,
             when_busy=when_busy,
             limits=limits,
+            concurrency_key=concurrency_key,
+            concurrency=concurrency,
         )
         parts = self._parts()
         if parts.executor is None:

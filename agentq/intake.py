@@ -26,6 +26,8 @@ _MAX_LIMIT = 1000
 _MAX_OFFSET = 2**31
 _MAX_REMARK_CHARS = 1000
 _MAX_TOOLS = 1000
+# A sweep looks at all of them at once.
+_MAX_PLACES = 1000
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _TOOL = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 # A delay above a year is a mistake in the unit.
@@ -53,13 +55,21 @@ def new_run(
     without: Sequence[str] = (),
     when_busy: str | None = None,
     limits: RunLimits | None = None,
+    concurrency_key: str | None = None,
+    concurrency: int | None = None,
 ) -> NewRun:
     """Check everything and return the run to store. Raises `InvalidInput` that names the field and the fix."""
     check_name(agent, field="agent")
     if queue is not None:
         check_name(queue, field="queue")
     check_words(prompt, settings.max_value_bytes)
-    check_texts(session_id=session_id, user_id=user_id, idempotency_key=idempotency_key, model=model)
+    check_texts(
+        session_id=session_id,
+        user_id=user_id,
+        idempotency_key=idempotency_key,
+        model=model,
+        concurrency_key=concurrency_key,
+    )
     checked = _checked_metadata(metadata, settings.max_value_bytes)
     # What decides whether a repeated key comes with the same input. The delay does not: it passes while one retries.
     request: list[Any] = [agent, prompt, session_id, user_id, checked, queue, model]
@@ -75,6 +85,9 @@ def new_run(
         if not isinstance(limits, RunLimits):
             raise InvalidInput(f"limits must be RunLimits(...), not {limits!r}", field="limits")
         request.append({"limits": limits.given()})
+    places = _checked_concurrency(concurrency_key, concurrency)
+    if concurrency_key is not None:
+        request.append({"concurrency_key": concurrency_key})
     canonical = json.dumps(request, sort_keys=True, separators=(",", ":"))
     return NewRun(
         run_id=_ids.new_run_id(),
@@ -95,7 +108,20 @@ def new_run(
         when_busy=_checked_when_busy(when_busy, session_id, delay or at is not None),
         files=attached.contents,
         limits=limits,
+        concurrency_key=concurrency_key,
+        concurrency=places,
     )
+
+
+def _checked_concurrency(key: str | None, places: Any) -> int:
+    if key is None and places is None:
+        return 0
+    if key is None:
+        raise InvalidInput("concurrency goes with a concurrency_key, which says of what runs", field="concurrency")
+    _check_whole(places, "concurrency")
+    if not 1 <= places <= _MAX_PLACES:
+        raise InvalidInput(f"concurrency must be between 1 and {_MAX_PLACES}, not {places}", field="concurrency")
+    return int(places)
 
 
 def check_tools(wanted: Sequence[str] | None, manifest: Mapping[str, Any]) -> None:

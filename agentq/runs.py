@@ -132,7 +132,8 @@ class RunState:
 
     `iteration` counts turns that made progress, `turn` every reply (failed ones too), `errors` consecutive failures,
     `recoveries` crashes since the last commit, `signals` what was sent into the run from outside. `prompt` is the
-    beginning of the prompt. `waits_for_session`: it is in line behind another run of its session. `history_length` is
+    beginning of the prompt. `waits_for_session`: it is in line behind another run of its session;
+    `waits_for_place`: behind `concurrency` others with its `concurrency_key`. `history_length` is
     how many messages of the session it sees before its own. `tools` names the tools and toolsets that it may use, where
     that is not all; `without` names what of its agent is switched off for it. `ttl_ms` holds its own times to
     live, by outcome.
@@ -179,6 +180,9 @@ class RunState:
     wake: int = 0
     message_count: int = 0
     waits_for_session: bool = False
+    concurrency_key: str | None = None
+    concurrency: int = 0
+    waits_for_place: bool = False
     history_length: int = 0
     ttl_ms: Mapping[str, int] = field(default_factory=dict)
     tools: tuple[str, ...] | None = None

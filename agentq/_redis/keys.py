@@ -68,6 +68,10 @@ class Keys:
     def sessions(self, user_id: str | None = None) -> str:
         return f"{self.prefix}:sessions" if user_id is None else f"{self.prefix}:sessions:user:{user_id}"
 
+    def places(self, concurrency_key: str) -> str:
+        """The runs with this concurrency key that go on; those that wait stand in its list `:line`."""
+        return f"{self.prefix}:places:{{{concurrency_key}}}"
+
     def staged(self, of: str, token: str, kind: str) -> str:
         """Where an import keeps a part (`kind`) of the run or session with the key `of` until it is whole."""
         return f"{of}:staged:{token}:{kind}"

@@ -98,7 +98,7 @@ def _facts(state: RunState, out: Output) -> Iterator[tuple[str, str]]:
         "recoveries": count(state.recoveries, "crash").replace("crashs", "crashes") if state.recoveries else None,
         "worker": state.owner,
         "starts": f"in {duration(state.not_before_ms - now_ms)}" if state.not_before_ms > now_ms else None,
-        "waits": "behind another run of its session" if state.waits_for_session else None,
+        "waits": _waits(state),
         "parent": state.parent_run_id,
         "fork of": state.forked_from,
         "waits for" if state.question and state.question.kind == CHILD else "asks": (
@@ -130,3 +130,9 @@ _STATUS_COLOURS = {
     "failed": "red",
     "cancelled": "yellow",
 }
+
+
+def _waits(state: RunState) -> str | None:
+    if state.waits_for_place:
+        return f"for one of the {state.concurrency} places of {state.concurrency_key}"
+    return "behind another run of its session" if state.waits_for_session else None

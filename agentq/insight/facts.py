@@ -142,6 +142,14 @@ class SweepFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class PlacesFacts:
+    """Of a run's concurrency key: how many runs go on, and how many stand before it in line; None: too many to tell."""
+
+    taken: int
+    ahead: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ServerHistory:
     """What is remembered of this Redis: how many servers it was (`epoch`), since when the last one, in milliseconds.
 
@@ -158,7 +166,8 @@ class Snapshot:
     """Everything that `explain` judges by. `queue` and `sweep` are None where the executor or the store cannot tell.
 
     `behind` is the live run of the session where the run waits for it, `line_ahead` how many wait before it in line;
-    `behind_id` is there too when that run is gone. `pauses` is what is paused as a whole. `refused` are commands that
+    `behind_id` is there too when that run is gone. `places` is told where it waits for one. `pauses` is what is paused
+    as a whole. `refused` are commands that
     Redis did not allow.
     """
 
@@ -169,6 +178,7 @@ class Snapshot:
     behind: Snapshot | None = None
     behind_id: str | None = None
     line_ahead: int | None = None
+    places: PlacesFacts | None = None
     expires_ms: int | None = None
     pauses: Mapping[str, Pause] = field(default_factory=dict)
     history: ServerHistory = ServerHistory()

@@ -38,6 +38,7 @@ class Code(StrEnum):
     WAKEUP_LOST = "wakeup_lost"
     CANCEL_REQUESTED = "cancel_requested"
     BEHIND = "behind"
+    WAITS_FOR_PLACE = "waits_for_place"
     WAITS_FOR_RUN = "waits_for_run"
     WAITS_FOR_TIME = "waits_for_time"
     WAITS_FOR_SIGNAL = "waits_for_signal"

@@ -21,7 +21,16 @@ from rq.worker_registration import REDIS_WORKER_KEYS, WORKERS_BY_QUEUE_KEY
 from agentq import _ids
 from agentq._redis.pipeline import Pipeline
 from agentq.errors import RunNotFound, StoreCorrupted
-from agentq.insight.facts import Place, QueueFacts, QueueInfo, ServerHistory, Snapshot, SweepFacts, WorkerInfo
+from agentq.insight.facts import (
+    Place,
+    PlacesFacts,
+    QueueFacts,
+    QueueInfo,
+    ServerHistory,
+    Snapshot,
+    SweepFacts,
+    WorkerInfo,
+)
 from agentq.runs import EVERYTHING, queue_scope
 from agentq.stores._epochs import read_losses
 
@@ -106,6 +115,7 @@ class RedisReader:
             sweep=sweep,
             behind_id=live if state.waits_for_session else None,
             line_ahead=line_ahead,
+            places=await self._places(state) if state.waits_for_place else None,
             expires_ms=now_ms + ttl if ttl > 0 else None,
             pauses=pauses,
             history=ServerHistory(losses.number, losses.since_ms, losses.lost_ms),
@@ -143,6 +153,14 @@ class RedisReader:
         return SweepFacts(
             None if due is None else int(due), int(woken or 0), swept_ms, recovers_from_ms, parked is not None
         )
+
+    async def _places(self, run: RunState) -> PlacesFacts:
+        key = self._keys.places(run.concurrency_key or "")
+        taken, ahead = await asyncio.gather(
+            self._runs.execute("SCARD", key),
+            self._runs.execute("LPOS", f"{key}:line", run.run_id, "MAXLEN", _LOOKED_AT),
+        )
+        return PlacesFacts(taken, ahead)
 
     async def _session(self, run: RunState) -> tuple[str | None, int | None]:
         """The live run of its session, and how many wait before it in line."""

@@ -140,9 +140,28 @@ def _queued(seen: Snapshot) -> Reason:
         return reason_of(seen, Code.CANCEL_REQUESTED, text, f"agentq cancel {run.run_id} ends it from here")
     if run.waits_for_session:
         return _behind(seen)
+    if run.waits_for_place:
+        return _gated(seen)
     if run.not_before_ms > seen.now_ms:
         return _delayed(seen)
     return _blocked(seen) or _in_line(seen)
+
+
+def _gated(seen: Snapshot) -> Reason:
+    """As many as may go on with its key do so."""
+    run, places = seen.run, seen.places
+    taken = run.concurrency if places is None else places.taken
+    before = places.ahead if places is not None and places.ahead else 0
+    others = f", and {count(before, 'other')} {'is' if before == 1 else 'are'} before it in line" if before else ""
+    return reason_of(
+        seen,
+        Code.WAITS_FOR_PLACE,
+        f"{count(taken, 'run')} of {run.concurrency_key!r} {'goes' if taken == 1 else 'go'} on, of at most "
+        f"{run.concurrency}{others}",
+        concurrency_key=run.concurrency_key,
+        taken=taken,
+        line_ahead=before,
+    )
 
 
 def _behind(seen: Snapshot) -> Reason:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from agentq._clock import Clock
     from agentq.limits import Meter, Spent
     from agentq.runs import Pause, RunState, SessionState
+    from agentq.stores._memory_places import Places
     from agentq.stores._memory_run import MemoryRun
     from agentq.stores._memory_sessions import MemorySessions
     from agentq.stores.data import Signal
@@ -29,6 +30,7 @@ class MemoryReads:
     _runs: dict[str, MemoryRun]
     _pauses: dict[str, Pause]
     _sessions: MemorySessions
+    _places: Places
 
     async def read(self, run_id: str) -> RunState:
         """The state of a run."""
@@ -91,6 +93,8 @@ class MemoryReads:
         return None if run is None or is_expired(run, self._clock.now_ms()) else run
 
     def _find(self, run_id: str) -> MemoryRun:
+        # Whoever asks for a run may change it: first those get their places that waited for what was changed before.
+        self._places.settle(self._clock.now_ms())
         if run := self._known(run_id):
             return run
         raise RunNotFound.of(run_id)

@@ -132,6 +132,8 @@ def new_memory_run(new: NewRun, user_id: str | None, now: int) -> MemoryRun:
         forked_from=new.forked_from,
         depth=new.depth,
         limits=new.limits,
+        concurrency_key=new.concurrency_key,
+        concurrency=new.concurrency,
         created_ms=now,
         updated_ms=now,
     )
@@ -148,7 +150,9 @@ def is_claimable(state: RunState, now: int) -> bool:
     if state.version > SCHEMA_VERSION:
         return False
     if state.status is Status.QUEUED:
-        return state.is_cancel_requested or (state.not_before_ms <= now and not state.waits_for_session)
+        return state.is_cancel_requested or (
+            state.not_before_ms <= now and not state.waits_for_session and not state.waits_for_place
+        )
     return has_waited(state, now) or (state.status is Status.RUNNING and state.lease_until_ms <= now)
 
 

@@ -30,6 +30,8 @@ def fields_of_new_run(new: NewRun) -> list[str | bytes]:
         "parent": new.parent_run_id,
         "forked": new.forked_from,
         "depth": str(new.depth) if new.depth else None,
+        "concurrency_key": new.concurrency_key,
+        "places": str(new.concurrency) if new.concurrency_key else None,
         "limits": _json.dumps(new.limits.given()) if new.limits else None,
     }
     fields: list[str | bytes] = [
@@ -151,6 +153,9 @@ def _run(run_id: str, raw: dict[bytes, bytes]) -> RunState:
         wake=number(b"wake"),
         message_count=number(b"length"),
         waits_for_session=b"behind" in raw,
+        concurrency_key=text(b"concurrency_key"),
+        concurrency=number(b"places"),
+        waits_for_place=b"gated" in raw,
         history_length=number(b"history"),
         ttl_ms=_json.loads(raw[b"ttl"]) if b"ttl" in raw else {},
         tools=tuple(_json.loads(raw[b"tools"])) if b"tools" in raw else None,

@@ -47,7 +47,7 @@ class NewRun:
     digest. `parent_run_id` is the run one of whose calls this one is, `depth` how many runs are above it. `limits` are
     its own, before its agent's. `when_busy` says what it does where its session is busy. `forked_from` is the run whose
     first part it begins with. `at_ms` is when it may start, by the store's clock; `firing` is that of the
-    schedule which makes it.
+    schedule which makes it. At most `concurrency` runs with its `concurrency_key` go on at the same time.
     """
 
     run_id: str
@@ -72,6 +72,8 @@ class NewRun:
     limits: RunLimits | None = None
     at_ms: int = 0
     firing: Firing | None = None
+    concurrency_key: str | None = None
+    concurrency: int = 0
 
     @property
     def prompt(self) -> str:

@@ -26,6 +26,7 @@ from agentq.stores._memory_moves import (
     take,
     tell_of_end,
 )
+from agentq.stores._memory_places import Places
 from agentq.stores._memory_run import (
     GRACE_MS,
     MemoryRun,
@@ -88,6 +89,7 @@ class MemoryStore(MemorySignals):
         self._claims: dict[tuple[str, str], _ClaimBatch] = {}
         self._pauses: dict[str, Pause] = {}
         self._cancels = Cancels(self._known)
+        self._places = Places(self._known)
         self.stream = MemoryEventStream(self._logged)
 
     async def create(self, new: NewRun, *, wake: Wakeup | None = None) -> Created:
@@ -129,6 +131,7 @@ class MemoryStore(MemorySignals):
         now = self._clock.now_ms()
         while self._claims and (oldest := next(iter(self._claims.items())))[1].until_ms <= now:
             del self._claims[oldest[0]]
+        self._places.settle(now)
         batch = self._claims.get((owner, claim_id))
         if batch is None:
             leases = tuple(
@@ -281,6 +284,7 @@ class MemoryStore(MemorySignals):
         """Find what has to be woken, and forget runs whose time to live has passed; see `Store.sweep`."""
         now = self._clock.now_ms()
         pruned = self._prune(now)
+        self._places.settle(now)
         overdue = [(run.due_ms, run) for run in self._runs.values() if run.due_ms is not None and run.due_ms <= now]
         overdue.sort(key=lambda pair: pair[0])
         to_wake = []
@@ -358,7 +362,8 @@ class MemoryStore(MemorySignals):
             return False
         if run.session is not None and not run.has_entered and not run.state.is_cancel_requested:
             self._enter(run, run.session)
-        return run.state.is_cancel_requested or not run.state.waits_for_session
+        may_start = run.state.is_cancel_requested or not run.state.waits_for_session
+        return may_start and self._places.admits(run, self._clock.now_ms())
 
     def _is_open(self, run_id: str) -> bool:
         run = self._known(run_id)

@@ -205,3 +205,61 @@ class LimitRules:
         assert of_once.left_ms == 0
         (total,) = await store.spent([OF_ALL])
         assert (amounts(total), total.left_ms) == (amounts(SOME), 0)
+
+    async def test_so_many_runs_of_a_key_go_on_and_no_more(self, store: Store) -> None:
+        runs = [await queued(store, concurrency_key="k}:line", concurrency=2) for _ in range(4)]
+        other = await queued(store, concurrency_key="k", concurrency=1)
+        first, second, third = await try_claim(store, *runs, other)
+        assert [claim.lease.run_id for claim in (first, second, third)] == [*runs[:2], other]
+        states = [await store.read(run_id) for run_id in runs]
+        assert [state.waits_for_place for state in states] == [False, False, True, True]
+        assert states[0].concurrency_key == "k}:line"
+        assert states[0].concurrency == 2
+        # Between iterations it keeps its place.
+        await store.commit(first.lease, commit_of(first, Status.QUEUED, reply_message("a")))
+        assert await try_claim(store, *runs[2:]) == ()
+        first = await claimed(store, runs[0])
+        await store.commit(first.lease, commit_of(first, Status.COMPLETED, reply_message("b")))
+        assert [claim.lease.run_id for claim in await try_claim(store, runs[3], runs[2])] == [runs[2]]
+
+    async def test_a_run_that_rests_makes_room_and_comes_before_those_that_have_not_begun(
+        self, store: Store, pass_time: PassTime
+    ) -> None:
+        runs = [await queued(store, concurrency_key="k", concurrency=1) for _ in range(3)]
+        (first,) = await try_claim(store, *runs)
+        await store.release(first.lease, batch(1), rest=Rest((REACHED,), first.run.signals))
+        second = await claimed(store, runs[1])
+        await store.set_limits(runs[0], RunLimits(tokens=5))
+        assert await try_claim(store, *runs) == ()
+        await store.commit(second.lease, commit_of(second, Status.FAILED, last_error="no"))
+        await pass_time(GRACE_S)
+        assert set((await store.sweep(lease_ms=SHORT_MS)).to_wake) == {runs[0]}
+        assert [claim.lease.run_id for claim in await try_claim(store, *runs)] == [runs[0]]
+
+    async def test_a_run_in_line_is_woken_when_it_has_a_place_and_not_before(
+        self, store: Store, pass_time: PassTime
+    ) -> None:
+        runs = [await queued(store, concurrency_key="k", concurrency=1) for _ in range(2)]
+        (first,) = await try_claim(store, *runs)
+        await pass_time(GRACE_S)
+        assert (await store.sweep(lease_ms=SHORT_MS)).to_wake == ()
+        await store.commit(first.lease, commit_of(first, Status.COMPLETED, reply_message("b")))
+        await pass_time(GRACE_S)
+        assert (await store.sweep(lease_ms=SHORT_MS)).to_wake == (runs[1],)
+
+    async def test_a_cancelled_run_needs_no_place_to_end(self, store: Store) -> None:
+        runs = [await queued(store, concurrency_key="k", concurrency=1) for _ in range(3)]
+        (first,) = await try_claim(store, *runs)
+        await store.cancel(runs[1], reason="enough")
+        cancelled = await claimed(store, runs[1])
+        await store.commit(cancelled.lease, commit_of(cancelled, Status.CANCELLED, signals_seen=9))
+        assert await try_claim(store, runs[2]) == ()
+        await store.commit(first.lease, commit_of(first, Status.COMPLETED, reply_message("b")))
+        assert len(await try_claim(store, runs[2])) == 1
+
+    async def test_a_run_whose_worker_died_still_has_its_place(self, store: Store, pass_time: PassTime) -> None:
+        runs = [await queued(store, concurrency_key="k", concurrency=1) for _ in range(2)]
+        await try_claim(store, runs[0], lease_ms=SHORT_MS)
+        assert await try_claim(store, runs[1]) == ()
+        await pass_time(SHORT_LEASE_S)
+        assert [claim.lease.run_id for claim in await try_claim(store, runs[1], runs[0])] == [runs[0]]

@@ -202,6 +202,8 @@ class World(SendsSchedules, Steered):
             session_id=(session_id := self.dice.choice((None, None, "s1", "s2")) if parent is None else None),
             when_busy=self.dice.choice(("queue", *WHEN_BUSY)) if session_id is not None else "queue",
             idempotency_key=self.dice.choice((None, f"k{self.made}")),
+            concurrency_key=self.dice.choice((None, None, None, "tenant-7")),
+            concurrency=3,
             delay_ms=self.dice.choice((0, 0, 0, 1)),
             files={_FILE: b"content"} if self.dice.random() < 0.2 else {},
             user_id=self.dice.choice((None, "u1")),

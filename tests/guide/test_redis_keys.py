@@ -57,6 +57,7 @@ def written_by_lua() -> Iterator[str]:
 def written_by_records() -> set[str]:
     optional: dict[str, Any] = {"session_id": "s", "user_id": "u", "metadata": {"a": 1}, "idempotency_key": "k"}
     optional |= {"parent_run_id": "P", "forked_from": "F", "depth": 1, "limits": RunLimits(tokens=1)}
+    optional |= {"concurrency_key": "k", "concurrency": 1}
     new = NewRun(
         "R", "a", (user_message("x"),), model="mock", ttl_ms={"failed": 1}, tools=(), without=("retrieval",), **optional
     )
@@ -110,6 +111,7 @@ def test_every_key_that_is_built_is_on_the_page():
             "user": "U",
             "breaker": "KEY",
             "schedule": "NAME",
+            "places": "KEY",
         }.get(name, "R")
         argument = "S" if name.startswith("session") and name != "sessions" else argument
         built = getattr(keys, name) if isinstance(member, property) else getattr(keys, name)(argument)

@@ -11,6 +11,7 @@ from agentq.insight.facts import Place, QueueFacts, ServerHistory, Snapshot, Swe
 from agentq.insight.reasons import Code, Reason
 from agentq.insight.why import explain
 from agentq.runs import SCHEMA_VERSION, Pause, Phase, Question, RunState, Status
+from tests.unit._why_limits import CASES_OF_LIMITS
 
 RUN, OTHER = "01JD3ZK8W5Q0X9V7T2M4N6P8RA", "01JD3ZK8W5Q0X9V7T2M4N6P8RB"
 NOW = 1_700_000_000_000
@@ -43,20 +44,7 @@ GONE = queue(OURS, ahead=None)
 
 
 CASES: list[tuple[str, RunState, dict[str, Any], Code, str]] = [
-    (
-        "a limit of the run",
-        run(Status.WAITING, questions=(Question("", "", "the run has reached its limit tokens=5: 7 used", "limit"),)),
-        {},
-        Code.LIMIT_REACHED,
-        "it waits until it may use more: the run has reached its limit tokens=5: 7 used",
-    ),
-    (
-        "a limit that ends",
-        run(Status.WAITING, not_before_ms=NOW + 60_000, questions=(Question("", "", "u has reached it", "limit"),)),
-        {},
-        Code.LIMITED_FOR_NOW,
-        "it goes on in 1 m 00 s: u has reached it",
-    ),
+    *CASES_OF_LIMITS,
     # it has ended
     (
         "completed",

@@ -15,6 +15,9 @@ local function set_status(prefix, run, run_id, from, to)
   if to == 'queued' and redis.call('HEXISTS', run, 'pause') == 1 then
     to = 'paused'
   end
+  if (from == 'queued' or from == 'running') and to ~= 'queued' and to ~= 'running' then
+    leave_place(prefix, run, run_id)
+  end
   if from ~= to then
     redis.call('HSET', run, 'status', to)
     if from then

@@ -72,3 +72,11 @@ local function schedule(prefix, template, run, run_id, queue, now, delay, front)
   redis.call('ZADD', prefix .. ':due', int(now + GRACE_MS), run_id)
   return wake(template, run, run_id, queue, now, front)
 end
+
+-- Wakes the runs that this script has given a place; without a template a sweep finds them, for they are due.
+local function wake_admitted(prefix, template, now)
+  for _, run_id in ipairs(template ~= '' and admitted or {}) do
+    local run = prefix .. ':{' .. run_id .. '}'
+    schedule(prefix, template, run, run_id, redis.call('HGET', run, 'queue'), now, 0)
+  end
+end

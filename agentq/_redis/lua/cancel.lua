@@ -18,6 +18,7 @@ Returns {status, a live lease exists}, or
 -- @include clock
 -- @include lists
 -- @include emit
+-- @include places
 -- @include status
 -- @include lease
 -- @include cancel

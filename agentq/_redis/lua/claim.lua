@@ -2,7 +2,7 @@
 Take the leases of many runs: of those named, then of those whose wake-ups wait in the queues, in order.
 
 Run ids are discovered here, so their keys and those of sessions are built from the prefix. A run can be taken when it is
-queued, due and not behind another run of its session, or running with an expired lease. Messages that were sent into it are
+queued, due, not behind another run of its session and has a place of its concurrency key, or running with an expired lease. Messages that were sent into it are
 appended to its transcript then, unless a reply waits for results. A wake-up that cannot be claimed is dropped: whoever holds the run wakes it next, and
 the due times catch the rest. A run that lost its worker twice without a commit in between may be what kills them: a wake-up
 of it is claimed alone, by a worker that has nothing else in flight. Runs of agents that this worker has not wait in <prefix>:unserved:<agent> until a worker
@@ -32,6 +32,7 @@ paused the numbers of the queues from which nothing is taken, since they are pau
 -- @include clock
 -- @include lists
 -- @include emit
+-- @include places
 -- @include status
 -- @include lease
 -- @include session
@@ -82,14 +83,15 @@ end
 local function take(run_id, is_named)
   local run = key_of(run_id)
   local state = read(run, 'status', 'lease_until', 'agent', 'not_before', 'cancel', 'version', 'owner', 'fence', 'length',
-    'session', 'history', 'behind', 'recoveries', 'pause', 'queue', 'started', 'progressed',
-    'inbox', 'iteration')
+    'session', 'history', 'behind', 'recoveries', 'pause', 'queue', 'started', 'progressed', 'inbox', 'iteration',
+    'concurrency_key', 'places', 'gated')
   if has_waited(state, now) then
     state.status, state.not_before = requeue(prefix, run, run_id), '0'
   end
   local cancelled = state.cancel ~= nil
   local expired = state.status == 'running' and number(state.lease_until) <= now
-  local due = state.status == 'queued' and (cancelled or (number(state.not_before) <= now and not state.behind))
+  local due = state.status == 'queued' and (cancelled or (number(state.not_before) <= now and not state.behind
+    and not state.gated))
   if not (expired or due) or not tonumber(state.fence) or not state.agent then
     return nil
   elseif expired and state.pause and not cancelled then
@@ -127,6 +129,9 @@ local function take(run_id, is_named)
       return nil
     end
     state.history = redis.call('HGET', run, 'history')
+  end
+  if state.concurrency_key and not may_go_on(prefix, state, run, run_id, now) then
+    return nil
   end
   local fence = redis.call('HINCRBY', run, 'fence', 1)
   redis.call('HSET', run, 'owner', owner, 'lease_until', int(now + lease_ms), 'phase', 'thinking', 'front', '',

@@ -43,6 +43,7 @@ empty}, or
 -- @include lists
 -- @include quotes
 -- @include emit
+-- @include places
 -- @include status
 -- @include wake
 -- @include lease
@@ -129,5 +130,6 @@ elseif FINAL[status] then
     end
   end
 end
+wake_admitted(prefix, ARGV[12], now)
 redis.call('HSET', run, 'outcome', status .. ' ' .. int(last) .. ' ' .. woken .. ' ' .. next_id .. ' ' .. parent_id)
 return {status, last, woken, next_id, parent_id}

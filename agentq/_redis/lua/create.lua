@@ -33,6 +33,7 @@ Returns {run id, existed, woken, ids of runs that were asked to stop and that no
 -- @include clock
 -- @include lists
 -- @include emit
+-- @include places
 -- @include status
 -- @include wake
 -- @include lease

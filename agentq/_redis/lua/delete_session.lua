@@ -17,6 +17,7 @@ Returns 1 when runs are left, else 0, or
 -- @include clock
 -- @include lists
 -- @include emit
+-- @include places
 -- @include status
 -- @include lease
 -- @include session

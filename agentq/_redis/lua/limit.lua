@@ -18,6 +18,7 @@ Returns {status, woken}, or
 -- @include clock
 -- @include lists
 -- @include emit
+-- @include places
 -- @include status
 -- @include wake
 -- @include lease

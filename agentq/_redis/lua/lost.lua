@@ -18,6 +18,7 @@ Returns {marked}: 1, or 0 when the whole run is gone.
 -- @include clock
 -- @include lists
 -- @include emit
+-- @include places
 -- @include status
 -- @include lease
 

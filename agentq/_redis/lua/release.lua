@@ -27,6 +27,7 @@ Returns {status, woken}, or
 -- @include clock
 -- @include lists
 -- @include emit
+-- @include places
 -- @include status
 -- @include wake
 -- @include lease
@@ -68,5 +69,6 @@ if rests then
 else
   woken = schedule(prefix, ARGV[6], run, run_id, state.queue, now, 0, true)
 end
+wake_admitted(prefix, ARGV[6], now)
 redis.call('HSET', run, 'released', fence .. ' ' .. status .. ' ' .. woken)
 return {status, woken}

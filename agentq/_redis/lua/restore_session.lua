@@ -23,6 +23,7 @@ Returns {restored}: 1, 0 when it is there already, 2 when what was staged is gon
 ]]
 -- @include clock
 -- @include lists
+-- @include places
 -- @include status
 -- @include session
 

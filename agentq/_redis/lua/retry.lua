@@ -23,6 +23,7 @@ Returns {status, woken}, or
 -- @include clock
 -- @include lists
 -- @include emit
+-- @include places
 -- @include status
 -- @include wake
 -- @include lease

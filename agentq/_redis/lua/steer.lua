@@ -21,6 +21,7 @@ Returns {status}, or
 -- @include clock
 -- @include lists
 -- @include emit
+-- @include places
 -- @include status
 -- @include lease
 

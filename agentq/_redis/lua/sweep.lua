@@ -26,6 +26,7 @@ Returns {woken run ids, run ids that the caller has to wake, how many were prune
 -- @include emit
 -- @include wake
 -- @include lease
+-- @include places
 -- @include status
 -- @include session
 -- @include finish
@@ -38,6 +39,8 @@ local LOOKS = 1000
 local IN_LINE_MS = 10000
 local PRUNE = 1000
 local DAY_MS = 86400000
+-- Places are counted by the scripts that change them; this is for what was changed by hand, or by an older version.
+local CHECK_PLACES_MS, CHECK_PLACES = 10000, 5
 
 local prefix, template, limit, spacing = ARGV[1], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 local agents = lists(6, 1)
@@ -116,7 +119,8 @@ end
 
 local function look(run_id, is_served)
   local run = prefix .. ':{' .. run_id .. '}'
-  local state = read(run, 'status', 'lease_until', 'not_before', 'woken', 'front', 'queue', 'behind', 'cancel', 'pause', 'agent')
+  local state = read(run, 'status', 'lease_until', 'not_before', 'woken', 'front', 'queue', 'behind', 'cancel', 'pause', 'agent',
+    'gated')
   if not state.status then
     redis.call('ZREM', KEYS[1], run_id)
     local next_id = forget(prefix, run, run_id, now)
@@ -132,7 +136,7 @@ local function look(run_id, is_served)
     redis.call('ZADD', KEYS[1], int(number(state.not_before)), run_id)
     return
   end
-  local rests = (state.status ~= 'running' and state.status ~= 'queued') or (state.behind and not state.cancel)
+  local rests = (state.status ~= 'running' and state.status ~= 'queued') or ((state.behind or state.gated) and not state.cancel)
   if rests or not state.queue then
     redis.call('ZREM', KEYS[1], run_id)
     return
@@ -156,6 +160,9 @@ local function is_full()
   return #woken + #to_wake >= limit
 end
 
+if not is_soon then
+  check_places(prefix, now, CHECK_PLACES_MS, CHECK_PLACES)
+end
 -- What was resumed goes first, and whoever sweeps wakes it.
 for scope, pause in pairs(pauses) do
   local parked = prefix .. ':parked:' .. scope

@@ -36,6 +36,7 @@ paused the numbers of the queues from which nothing is taken, since they are pau
 -- @include status
 -- @include lease
 -- @include session
+-- @include claimed
 -- @include abandoned
 -- @include pauses
 -- @include inbox
@@ -61,22 +62,6 @@ local batch
 
 local function key_of(run_id)
   return prefix .. ':{' .. run_id .. '}'
-end
-
--- A worker that committed the run last keeps its transcript, so only what came since is sent.
-local function read_claim(run_id)
-  local run = key_of(run_id)
-  local seen = redis.call('HMGET', run, 'writer', 'length', 'session', 'history')
-  local first, history = seen[1] == owner and tonumber(seen[2]) or 0, {}
-  if first == 0 and number(seen[4]) > 0 then
-    history = redis.call('LRANGE', session_key(prefix, seen[3]) .. ':messages', 0, number(seen[4]) - 1)
-  end
-  local more = redis.call('LLEN', run .. ':messages') - first
-  return {
-    run_id, redis.call('HGETALL', run), redis.call('HGETALL', run .. ':journal'),
-    -- Counted from the end: Redis walks there from the nearer side only in newer versions.
-    more > 0 and redis.call('LRANGE', run .. ':messages', -more, -1) or {}, first, history,
-  }
 end
 
 -- `is_named`: whoever names a run takes it as it is.
@@ -198,7 +183,7 @@ local claims = {}
 for _, lease in ipairs(batch.taken) do
   local state = read(key_of(lease[1]), 'status', 'fence', 'owner')
   if holds(state, int(lease[2]), owner) then
-    claims[#claims + 1] = read_claim(lease[1])
+    claims[#claims + 1] = read_claim(prefix, owner, lease[1])
   end
 end
 return {claims, batch.popped, batch.foreign, batch.suspect, paused}

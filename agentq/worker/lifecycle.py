@@ -287,7 +287,7 @@ class Worker:
 
 def worker_name() -> str:
     """A name for this start of this process, unique among all workers: `agentq-<host>-<pid>-<4 hex>`."""
-    return f"agentq-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
+    return f"agentq-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
 def lease_renewal(parts: Parts, settings: Settings, outage: Outage) -> LeaseRenewal:

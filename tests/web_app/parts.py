@@ -1,0 +1,47 @@
+"""A site for tests: the app over a store in memory or a real Redis, and an HTTP client that talks to it in process."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from agentq.client_async import AsyncClient
+from agentq.executors.local import LocalExecutor
+from agentq.settings import Settings
+from agentq.stores.memory import MemoryStore
+from agentq.web import web_app
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from starlette.types import ASGIApp
+
+BASE = "http://testserver"
+
+
+def memory_client() -> AsyncClient:
+    """A client over a store in memory, whose runs nobody advances."""
+    return AsyncClient(settings=Settings(), store=MemoryStore(), executor=_Idle())
+
+
+class _Idle(LocalExecutor):
+    async def schedule_next_iteration(self, run_id: str, *, delay: float = 0) -> None:
+        """Nobody comes."""
+
+
+@asynccontextmanager
+async def asking(app: ASGIApp, **options: Any) -> AsyncIterator[httpx.AsyncClient]:
+    """An HTTP client of the app; what a handler raises is answered with 500, as a server does."""
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url=BASE, **options) as http:
+        yield http
+
+
+@asynccontextmanager
+async def site(**options: Any) -> AsyncIterator[tuple[httpx.AsyncClient, AsyncClient]]:
+    """An HTTP client of a fresh site, and the client that the site is over."""
+    client = memory_client()
+    async with asking(web_app(client, **options)) as http:
+        yield http, client

@@ -286,7 +286,7 @@ class Worker:
 
 
 def worker_name() -> str:
-    """A name for this start of this process, unique among all workers: `agentq-<host>-<pid>-<4 hex>`."""
+    """A name for this start of this process, unique among all workers: `agentq-<host>-<pid>-<8 hex>`."""
     return f"agentq-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 _KINDS = {
     "run_id": r"\b[0-9A-HJKMNP-TV-Z]{26}\b",
-    "worker": r"\bagentq-[\w.-]+-\d+-[0-9a-f]{4}\b",
+    "worker": r"\bagentq-[\w.-]+-\d+-[0-9a-f]{8}\b",
     "date": r"\b\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d\b",
     "clock": r"\b\d\d:\d\d:\d\d\.\d{3}\b",
     "duration": r"\b\d+(?:\.\d+)? (?:ms|s|min|h|d)\b",

@@ -45,7 +45,7 @@ def fenced(info: str, *lines: str) -> str:
         ("← 16", "← 16  3 ms"),
         ("← 16  1.2 s", "← 16"),
         ("created 2026-11-26 07:50:00, 3s ago", "created 2027-01-01 00:00:00, 12m ago"),
-        ("worker agentq-vm-20225-108e", "worker agentq-a.b-1-ffff"),
+        ("worker agentq-vm-20225-108e5c21", "worker agentq-a.b-1-ffffffff"),
         ("1 passed in 0.02s", "1 passed in 11.90s"),
         ("a\n…\nd", "a\nb\nc\nd"),
         ("a\n…\nd", "a\nd"),

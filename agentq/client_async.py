@@ -219,16 +219,17 @@ class AsyncClient(SteersRuns["AsyncRun"], KeepsSchedules):
         return await self._parts().store.file(checked_id(run_id), checked_digest(file))
 
     async def events(
-        self, run_id: str, *, after: int = 0, live: bool = True, kinds: Iterable[str] = ()
+        self, run_id: str, *, after: int = 0, live: bool = True, kinds: Iterable[str] = (), voided: bool = False
     ) -> AsyncGenerator[Event, None]:
         """Every event past the cursor `after` (the `seq` of the last one seen), then live until the run has ended.
 
         With `kinds`, such as `["tool.finished"]`, only those; `gap` comes with any, and `attempt.reset` with deltas.
-        Without `live` it stops at the last event there is. Whoever leaves the loop early should close the generator
-        (`contextlib.aclosing`), which ends the subscription at once.
+        Without `live` it stops at the last event there is. With `voided`, deltas of replies that were given up come
+        back, empty: a fold that counts what it makes of each event then always counts the same. Whoever leaves the
+        loop early should close the generator (`contextlib.aclosing`), which ends the subscription at once.
         """
-        wanted = checked_kinds(kinds)
-        async with results.reading(self._parts().stream, checked_id(run_id), after=after, live=live) as events:
+        wanted, stream = checked_kinds(kinds), self._parts().stream
+        async with results.reading(stream, checked_id(run_id), after=after, live=live, voided=voided) as events:
             async for event in events:
                 if event.type in wanted:
                     yield event

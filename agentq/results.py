@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from agentq.errors import InvalidInput, ResultTimeout, RunCancelled, RunFailed
 from agentq.events.encoding import is_known
+from agentq.events.voids import with_voided
 from agentq.messages import Message, Role, Usage
 from agentq.output import parse
 from agentq.runs import RunState, Status
@@ -39,17 +40,19 @@ class RunResult:
 
 @asynccontextmanager
 async def reading(
-    stream: EventStream, run_id: str, *, after: int = 0, live: bool = True
+    stream: EventStream, run_id: str, *, after: int = 0, live: bool = True, voided: bool = False
 ) -> AsyncIterator[AsyncIterator[Event]]:
     """Open a run's events; the subscription ends with the block, however the block is left. Raises `InvalidInput`.
 
-    Those of kinds that only newer versions know are left out: workers may be newer than who reads.
+    Those of kinds that only newer versions know are left out: workers may be newer than who reads. With `voided`,
+    deltas that an `attempt.reset` has dropped come back, empty.
     """
     if isinstance(after, bool) or not isinstance(after, int):
         raise InvalidInput(f"after must be the seq of an event, a whole number, not {after!r:.80}", field="after")
     events = stream.follow(run_id, after=after, live=live)
     try:
-        yield (event async for event in events if is_known(event))
+        read = with_voided(events, after) if voided else events
+        yield (event async for event in read if is_known(event))
     finally:
         if isinstance(events, AsyncGenerator):
             await events.aclose()

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from agentq.errors import InvalidInput
 from agentq.events.encoding import decode_event, encode_event, is_delta
-from agentq.events.fold import Replayer
-from agentq.events.model import AttemptReset, Event, Gap, ReplyCompleted
+from agentq.events.fold import Replayer, ranges
+from agentq.events.model import AttemptReset, Event, Gap, ReasoningDelta, ReplyCompleted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -64,7 +64,10 @@ class MemoryLog:
         if drop is not None and abandoned:
             first = min(abandoned)
             kept = tuple(number for number in range(first, self.seq + 1) if number not in abandoned)
-            events = (AttemptReset(first=first, last=self.seq, reason=drop, kept=kept), *events)
+            given_up = [event for event in self.read(first - 1) if event.seq in abandoned]
+            thoughts = ranges(event for event in given_up if isinstance(event, ReasoningDelta))
+            reset = AttemptReset(first=first, last=self.seq, reason=drop, kept=kept, reasoning=thoughts)
+            events = (reset, *events)
         is_folded = any(isinstance(event, ReplyCompleted) for event in events)
         added = [
             (event, _Entry(seq, at_ms, encode_event(event)))

@@ -92,7 +92,7 @@ class TextRedacted(_Event):
 class AttemptReset(_Event):
     """The deltas from `first` to `last` belong to a reply that was given up; forget what they said.
 
-    `kept` are the numbers in between that other events have, which stay.
+    `kept` are numbers in between that other events have; `reasoning` the ranges that were reasoning and not text.
     """
 
     type: Literal["attempt.reset"] = "attempt.reset"
@@ -100,6 +100,7 @@ class AttemptReset(_Event):
     last: int
     reason: str
     kept: tuple[int, ...] = ()
+    reasoning: tuple[tuple[int, int], ...] = ()
 
     def covers(self, number: int) -> bool:
         """Whether `number` was one of the deltas that are gone."""
@@ -237,7 +238,7 @@ class RunReleased(_Event):
 
 
 class RunWaiting(_Event):
-    """A call waits: for a person, or for a signal. `kind` and the rest are as in `Question`."""
+    """A call waits for a person or a signal. `answer_schema` is what an answer fits; the rest is as in `Question`."""
 
     type: Literal["run.waiting"] = "run.waiting"
     call_id: str
@@ -247,6 +248,7 @@ class RunWaiting(_Event):
     kind: str = "outcome"
     approvers: tuple[str, ...] = ()
     until_ms: int = 0
+    answer_schema: dict[str, Any] | None = None
 
 
 class RunDelayed(_Event):

@@ -143,6 +143,7 @@ class Waits:
             kind=wait.kind,
             approvers=wait.approvers,
             until_ms=wait.until_ms,
+            answer_schema=None if wait.answer_schema is None else dict(wait.answer_schema),
         )
 
 

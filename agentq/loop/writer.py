@@ -162,7 +162,8 @@ class StepWriter:
         numbers = {delta.seq for delta in self._deltas}
         first, last = min(numbers), max(numbers)
         others = tuple(number for number in range(first, last) if number not in numbers)
-        reset = AttemptReset(first=first, last=last, reason=reason, kept=others)
+        thoughts = ranges(delta for delta in self._deltas if isinstance(delta, ReasoningDelta))
+        reset = AttemptReset(first=first, last=last, reason=reason, kept=others, reasoning=thoughts)
         return (*kept, reset), self._take_deltas()
 
     async def leave(self) -> tuple[Event, ...]:

@@ -24,6 +24,7 @@ from agentq.events.model import (
     ToolCalled,
     ToolProgress,
 )
+from agentq.events.voids import with_voided
 from agentq.runs import Status
 from agentq.testing._contract import (
     SHORT_LEASE_S,
@@ -229,6 +230,28 @@ class StreamContract:
         for after in range(9):
             expected = [event for event in before if event.seq > after]
             assert (await events_of(stream, run_id, after=after))[:-1] == expected
+
+    async def test_deltas_of_an_abandoned_attempt_come_back_empty_where_that_is_asked_for(
+        self, store: Store, stream: EventStream, pass_time: PassTime
+    ) -> None:
+        claim = await running(store, lease_ms=SHORT_MS)
+        run_id = claim.lease.run_id
+        progress = ToolProgress(call_id="c", name="roll_dice")
+        thoughts = (ReasoningDelta(text="hm"), ReasoningDelta(text="so"))
+        await store.journal(claim.lease, [], batch(1, *thoughts, *texts("a"), progress))
+        await store.journal(claim.lease, [], batch(2, *texts("b"), ReasoningDelta(text="or")))
+        live = await events_of(stream, run_id)
+        await pass_time(SHORT_LEASE_S)
+        await claimed(store, run_id)
+        late = [event async for event in with_voided(stream.follow(run_id, live=False))]
+        assert [(event.seq, event.type) for event in late[: len(live)]] == [(event.seq, event.type) for event in live]
+        assert [event.text for event in late if isinstance(event, TextDelta | ReasoningDelta)] == [""] * 5
+        reset = late[len(live)]
+        assert isinstance(reset, AttemptReset)
+        assert (reset.first, reset.last, reset.kept, reset.reasoning) == (3, 8, (6,), ((3, 4), (8, 8)))
+        for after in range(len(live)):
+            part = [event async for event in with_voided(stream.follow(run_id, after=after, live=False), after)]
+            assert part == late[after:]
 
     async def test_a_reset_may_be_written_by_the_worker(self, store: Store, stream: EventStream) -> None:
         claim = await running(store)

@@ -356,6 +356,8 @@ class TestInput:
         (waiting,) = await house.client.inbox()
         assert (waiting.question.kind, waiting.question.name) == ("input", "Which size?")
         assert waiting.question.schema == {"enum": ["S", "M"]}
+        (told,) = await house.events(RunWaiting)
+        assert (told.kind, told.answer_schema) == ("input", {"enum": ["S", "M"]})
         with pytest.raises(InvalidInput, match="answer does not fit what is asked for: 'XL' is not one of"):
             await house.client.answer(house.run_id, "XL")
         await house.client.answer(house.run_id, "M", by="ann")

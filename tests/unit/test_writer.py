@@ -419,7 +419,7 @@ class TestGivingUp:
         eager.writer.emit(text("never"))
         eager.writer.emit(progress())
         events, replaced = await eager.writer.give_up_reply("provider_error")
-        reset = AttemptReset(first=3, last=4, reason="provider_error")
+        reset = AttemptReset(first=3, last=4, reason="provider_error", reasoning=((4, 4),))
         assert (events, replaced) == ((progress(), reset), ((3, 4),))
         batch = eager.writer.last_batch(events, replaced)
         assert batch.number == 3

@@ -43,18 +43,30 @@ local function fold(run, events, ranges)
   redis.call('HDEL', run, 'open')
 end
 
+-- How a delta of reasoning begins, as workers write it.
+local REASONING = '{"type":"reasoning.delta"'
+
 -- Drops the deltas of a reply that was given up and says so; returns whether there were any.
 local function reset(run, events, reason, now)
   local open = redis.call('HGET', run, 'open')
   if not open then
     return false
   end
-  local ids, kept = {}, {}
+  local ids, kept, thoughts, before = {}, {}, {}, 0
   for _, entry in ipairs(redis.call('XRANGE', events, open .. '-0', '+')) do
+    local seq = string.match(entry[1], '^%d+')
     if entry[2][1] == 'd' then
       ids[#ids + 1] = entry[1]
+      if string.sub(entry[2][2], 1, #REASONING) == REASONING then
+        if tonumber(seq) == before + 1 then
+          thoughts[#thoughts] = string.gsub(thoughts[#thoughts], '%d+%]$', seq .. ']')
+        else
+          thoughts[#thoughts + 1] = '[' .. seq .. ',' .. seq .. ']'
+        end
+        before = tonumber(seq)
+      end
     else
-      kept[#kept + 1] = string.match(entry[1], '^%d+')
+      kept[#kept + 1] = seq
     end
   end
   call_many('XDEL', events, ids)
@@ -62,7 +74,7 @@ local function reset(run, events, reason, now)
   local last = redis.call('HGET', run, 'seq')
   emit(run, events, {
     'e{"type":"attempt.reset","first":' .. open .. ',"last":' .. last .. ',"kept":[' .. table.concat(kept, ',')
-      .. '],"reason":"' .. reason .. '"}',
+      .. '],"reasoning":[' .. table.concat(thoughts, ',') .. '],"reason":"' .. reason .. '"}',
   }, now)
   return true
 end

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from agentq.stores.base import Released, Store
 
 _MAX_SIGNAL_NAME = 200
+# So many waiting runs are read at a time.
+_PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +138,17 @@ class Deciding:
 
     async def inbox(self, limit: int) -> tuple[Waiting, ...]:
         """See `AsyncClient.inbox`."""
-        runs = await self._store.list(RunFilter(status=Status.WAITING, limit=checked_limit(limit)))
+        found: list[RunState] = []
+        before = None
+        limit = checked_limit(limit)
+        while len(found) < limit:  # most of those that wait may wait for a time, or for other runs
+            page = await self._store.list(RunFilter(status=Status.WAITING, before=before, limit=_PAGE))
+            found += [run for run in page if any(each.kind in FOR_PEOPLE for each in run.questions)]
+            if len(page) < _PAGE:
+                break
+            before = page[-1].run_id
         return tuple(
-            Waiting(run, question) for run in runs for question in run.questions if question.kind in FOR_PEOPLE
+            Waiting(run, question) for run in found[:limit] for question in run.questions if question.kind in FOR_PEOPLE
         )
 
     async def _decide(

@@ -209,7 +209,7 @@ class SteersRuns(Generic[R]):
         return await self._deciding().signal(run_id, name, data, signal_id=signal_id, by=by)
 
     async def inbox(self, *, limit: int = 50) -> tuple[Waiting, ...]:
-        """What runs wait for people to say, of the newest `limit` runs that wait."""
+        """What runs wait for people to say, of the newest `limit` runs that wait for people."""
         return await self._deciding().inbox(limit)
 
     async def retry(self, run_id: str) -> Status:

@@ -115,7 +115,7 @@ class SteersRuns:
         return self._portal.call(self._client.signal, run_id, name, data, signal_id=signal_id, by=by)
 
     def inbox(self, *, limit: int = 50) -> tuple[Waiting, ...]:
-        """What runs wait for people to say, of the newest `limit` runs that wait."""
+        """What runs wait for people to say, of the newest `limit` runs that wait for people."""
         return self._portal.call(self._client.inbox, limit=limit)
 
     def retry(self, run_id: str) -> Status:

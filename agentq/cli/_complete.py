@@ -37,6 +37,21 @@ async def _runs(client: AsyncClient) -> Iterable[tuple[str, str]]:
     return [(run.run_id, f"{run.status} · {one_line(run.prompt)[:_HELP_CHARS]}") for run in runs]
 
 
+async def _waiting(client: AsyncClient) -> Iterable[tuple[str, str]]:
+    return await _inbox(client, is_approval=True)
+
+
+async def _asked(client: AsyncClient) -> Iterable[tuple[str, str]]:
+    return await _inbox(client, is_approval=False)
+
+
+async def _inbox(client: AsyncClient, *, is_approval: bool) -> Iterable[tuple[str, str]]:
+    from agentq.cli._inbox import what
+
+    found = [each for each in await client.inbox(limit=_MOST) if (each.question.kind == "approval") is is_approval]
+    return [(each.question.call_id, what(each.question)[:_HELP_CHARS]) for each in found]
+
+
 async def _agents(client: AsyncClient) -> Iterable[tuple[str, str]]:
     manifests = await client.agents()
     return [(name, str(each.get("model") or "")) for name, each in sorted(manifests.items())]
@@ -100,5 +115,7 @@ def _answer(ctx: click.Context, question: Callable[[AsyncClient], Awaitable[Any]
 
 
 runs = _asking(_runs)
+waiting = _asking(_waiting)
+asking = _asking(_asked)
 agents = _asking(_agents)
 sessions = _asking(_sessions)

@@ -1,10 +1,10 @@
-"""Commands about several runs: what is wrong with one does not keep the others, and the worst exit code counts."""
+"""Commands about several runs or calls: what is wrong with one does not keep the others; the worst exit code counts."""
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from agentq.cli._errors import ExitCode
 
@@ -14,13 +14,15 @@ if TYPE_CHECKING:
     from agentq.cli._group import Options
     from agentq.client import AsyncClient
 
+T = TypeVar("T")
+
 # So many at a time.
 _AT_ONCE = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What became of one run: a line for people, a document for programs."""
+    """What became of one of them: a line for people, a document for programs."""
 
     line: str
     document: dict[str, Any] = field(default_factory=dict)
@@ -31,25 +33,31 @@ async def on_each(
     options: Options, client: AsyncClient, runs: Iterable[str], act: Callable[[str], Awaitable[Done]]
 ) -> ExitCode:
     """Do something to runs, each once, and say so in their order. Returns the worst exit code."""
+    from agentq.cli._watch import checked_run_id
+
+    return await on_all(options, runs, lambda run: act(checked_run_id(run)), key="runs")
+
+
+async def on_all(options: Options, things: Iterable[T], act: Callable[[T], Awaitable[Done]], *, key: str) -> ExitCode:
+    """The same for things of any kind; `key` names them in the JSON document."""
     from agentq.cli._errors import worst
     from agentq.cli._output import stdout
 
-    wanted, done = list(dict.fromkeys(runs)), []
+    wanted, done = list(dict.fromkeys(things)), []
     for start in range(0, len(wanted), _AT_ONCE):
-        for each in await asyncio.gather(*[_one(act, run) for run in wanted[start : start + _AT_ONCE]]):
+        for each in await asyncio.gather(*[_one(act, thing) for thing in wanted[start : start + _AT_ONCE]]):
             _say(options, each)
             done.append(each)
     if options.json:
-        stdout().document({"runs": [each.document for each in done if isinstance(each, Done)]})
+        stdout().document({key: [each.document for each in done if isinstance(each, Done)]})
     return worst([_code(each) for each in done])
 
 
-async def _one(act: Callable[[str], Awaitable[Done]], run: str) -> Done | Exception:
+async def _one(act: Callable[[T], Awaitable[Done]], thing: T) -> Done | Exception:
     from agentq import errors
-    from agentq.cli._watch import checked_run_id
 
     try:
-        return await act(checked_run_id(run))
+        return await act(thing)
     except (errors.NotFound, errors.Conflict, errors.ResultTimeout) as error:
         return error
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from agentq.cli import _words
+from agentq.cli import _questions, _words
 from agentq.cli._output import PIPE_WIDTH, Output, clip, count, duration, one_line, printable
 from agentq.cli._page import Page
 from agentq.events.limits import LimitReached, LimitsChanged
@@ -50,7 +50,6 @@ from agentq.messages import NoteKind, StopReason
 
 # Where each step of a tool's progress is a line of its own.
 _PROGRESS_EVERY_MS = 1000
-_ANSWERS = {"result": "this is its result", "did_not_happen": "it did not happen", "unknown": "it cannot be known"}
 _ENDS = {
     "run.completed": ("✓ completed", "green"),
     "run.failed": ("✗ failed", "red"),
@@ -353,12 +352,10 @@ class Renderer:
 
     def _question(self, event: RunWaiting | RunAnswered) -> None:
         if isinstance(event, RunAnswered):
-            who = one_line(event.by) if event.by else "somebody"
-            self._page.line(self._page.style(f"» {who} says: {_ANSWERS[event.answer]}", "dim"))
+            self._page.line(self._page.style(f"» {_questions.said(event)}", "dim"))
             return
-        called = _words.call(event.name, event.arguments, self._limit(40))
-        self._page.line(self._page.style(f"? {called}: nobody knows what became of it", "yellow"))
-        how = f"{one_line(event.text)} Say it: agentq answer {event.run_id}"
+        what, how = _questions.asked(event, self._limit(40))
+        self._page.line(self._page.style(what, "yellow"))
         self._page.line(self._page.style(f"  {how}", "yellow"))
 
     def _final(self, event: FinalEvent) -> None:

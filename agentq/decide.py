@@ -47,9 +47,9 @@ class Failure:
     kind: NoteKind = NoteKind.PROVIDER_ERROR
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class View:
-    """Everything a decision depends on.
+    """Everything a decision depends on. Nobody changes it; to freeze one takes as long as to decide.
 
     `partial` is what a cancelled model call had said; `output_problem` says what is wrong with the text of an answer;
     `is_safe` says whether a call may run beside others, `is_ready` whether what a resting call waits for has come.

@@ -113,11 +113,13 @@ class Instructions:
 
     @property
     def text(self) -> str:
-        return _joined((self.static, self.volatile, self.dynamic))
+        return _joined((self.static, self.volatile, self.dynamic)) if self.volatile or self.dynamic else self.static
 
     @property
     def stable(self) -> tuple[int, ...]:
         """Where in `text` the beginnings end that other requests have in common with this one, the shortest first."""
+        if not self.volatile:
+            return (len(self.static),) if self.static else ()
         beginnings = (self.static, _joined((self.static, self.volatile)))
         return tuple(sorted({len(beginning) for beginning in beginnings if beginning}))
 

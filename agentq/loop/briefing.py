@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from agentq.context.tokens import estimate_tokens
-from agentq.loop.compacting import Compacting, View, journaled_record, keep_record, overhead_of
+from agentq.loop.compacting import (
+    COMPACTED,
+    Compacting,
+    View,
+    journaled_record,
+    keep_record,
+    overhead_of,
+    view_without_records,
+)
 from agentq.loop.remembering import Remembering
-from agentq.loop.retrieving import Retrieving, journaled_passages, keep_passages
+from agentq.loop.retrieving import RETRIEVED, Retrieving, journaled_passages, keep_passages
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,8 +34,73 @@ if TYPE_CHECKING:
     from agentq.tools.spec import ToolSpec
 
 
-class Briefing:
+class Briefing(Protocol):
     """Puts it together, and says what of it is to be kept."""
+
+    async def instructions(self, run: RunState, specs: Sequence[ToolSpec]) -> Instructions:
+        """What to tell the model now; the messages are made to fit with it and with the tools.
+
+        Raises `ContextError` where that cannot be put together.
+        """
+
+    def shown(self) -> View:
+        """The messages that the model reads."""
+
+    def kept(self, finish: Finish, *, journal_stays: bool) -> Finish:
+        """The end of the iteration, with what the transcript keeps of what the model was told.
+
+        `journal_stays`: there is more in the journal than that, so a commit that appends nothing must leave it.
+        """
+
+    @property
+    def usage(self) -> Usage | None:
+        """What it took to have less to read, if anything."""
+
+    def is_slow_to_end(self, finish: Finish) -> bool:
+        """Whether `changes` asks somebody, so that what there is should be safe before."""
+
+    async def changes(self, finish: Finish) -> tuple[Change, ...]:
+        """What the end of the iteration changes in the memory. Raises `StoreUnavailable`."""
+
+
+def briefing_of(
+    loop: Loop, agent: Agent, claim: Claim, writer: StepWriter, interrupts: Interrupts, policy: Policy
+) -> Briefing:
+    """The briefing of an iteration; a plain one where that comes to the same."""
+    has_more = agent.compaction is not None or agent.memory is not None or agent.retrieval is not None
+    if has_more or not claim.journal.keys().isdisjoint((COMPACTED, RETRIEVED)):
+        return FullBriefing(loop, agent, claim, writer, interrupts, policy)
+    return PlainBriefing(loop, agent, claim)
+
+
+class PlainBriefing:
+    """Instructions and the run's messages, and nothing besides: there are many such iterations."""
+
+    usage: Usage | None = None
+
+    def __init__(self, loop: Loop, agent: Agent, claim: Claim) -> None:
+        self._loop = loop
+        self._prompt = agent.prompt
+        self._claim = claim
+
+    async def instructions(self, run: RunState, specs: Sequence[ToolSpec]) -> Instructions:
+        return await self._prompt.compose(run)
+
+    def shown(self) -> View:
+        return view_without_records(self._claim, self._loop.records)
+
+    def kept(self, finish: Finish, *, journal_stays: bool) -> Finish:
+        return finish
+
+    def is_slow_to_end(self, finish: Finish) -> bool:
+        return False
+
+    async def changes(self, finish: Finish) -> tuple[Change, ...]:
+        return ()
+
+
+class FullBriefing:
+    """With memory, passages and what makes the messages fit, as far as the agent has them."""
 
     def __init__(
         self, loop: Loop, agent: Agent, claim: Claim, writer: StepWriter, interrupts: Interrupts, policy: Policy
@@ -40,10 +113,6 @@ class Briefing:
         )
 
     async def instructions(self, run: RunState, specs: Sequence[ToolSpec]) -> Instructions:
-        """What to tell the model now; the messages are made to fit with it and with the tools.
-
-        Raises `ContextError` where that cannot be put together.
-        """
         composed = await self._prompt.compose(run)
         await self._remembering.recall()
         await self._retrieving.find(run)
@@ -54,27 +123,19 @@ class Briefing:
         return told
 
     def shown(self) -> View:
-        """The messages that the model reads."""
         return self._compacting.view(self._retrieving.hides).followed_by(self._retrieving.added)
 
     def kept(self, finish: Finish, *, journal_stays: bool) -> Finish:
-        """The end of the iteration, with what the transcript keeps of what the model was told.
-
-        `journal_stays`: there is more in the journal than that, so a commit that appends nothing must leave it.
-        """
         return self._retrieving.kept(self._compacting.kept(finish, journal_stays=journal_stays))
 
     @property
-    def usage(self) -> Usage:
-        """What it took to have less to read."""
+    def usage(self) -> Usage | None:
         return self._compacting.usage
 
     def is_slow_to_end(self, finish: Finish) -> bool:
-        """Whether `changes` asks somebody, so that what there is should be safe before."""
         return self._remembering.extracts(finish)
 
     async def changes(self, finish: Finish) -> tuple[Change, ...]:
-        """What the end of the iteration changes in the memory. Raises `StoreUnavailable`."""
         return await self._remembering.changes(finish)
 
 

@@ -16,18 +16,14 @@ from agentq import _ids
 from agentq.decide import PlannedCall, unknown_result
 from agentq.errors import CancelRequested, RunNotFound
 from agentq.events.model import ToolCalled
-from agentq.loop.admission import Admission, PutOff
 from agentq.loop.announcing import Announcing
-from agentq.loop.children import Children
-from agentq.loop.collecting import Collecting
 from agentq.loop.contexts import Contexts
+from agentq.loop.detours import Detours
 from agentq.loop.durable import Parts
 from agentq.loop.early import EarlyCalls
-from agentq.loop.gates import Gates, Passed
+from agentq.loop.gates import Passed, concerned
 from agentq.loop.interrupts import Interrupt, Siblings
 from agentq.loop.keeping import NO_FILES, Keeping
-from agentq.loop.settling import Settling
-from agentq.loop.waits import Waits
 from agentq.steps import CallStep, Wait, arguments_hash
 from agentq.tools.batching import batches, discarded, is_safe_beside_others
 from agentq.tools.durable import Rested
@@ -37,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from agentq.decide import RunCalls
-    from agentq.events.model import Event
+    from agentq.loop.admission import PutOff
     from agentq.loop.agent import Agent
     from agentq.loop.interrupts import Interrupts
     from agentq.loop.loop import Loop
@@ -55,7 +51,11 @@ logger = logging.getLogger(__name__)
 
 
 class Calls:
-    """The calls of one iteration. `steps` is what the journal knows of them."""
+    """The calls of one iteration. `steps` is what the journal knows of them.
+
+    Its parts do not know it: they would keep each other alive, and with them the transcript, until Python looks for
+    cycles.
+    """
 
     def __init__(
         self,
@@ -86,23 +86,15 @@ class Calls:
         # Calls that run beside each other now.
         self._siblings = Siblings()
         self._safe: dict[str, bool] = {}
-        self._early = EarlyCalls(self._slots, self._may_start_early, self._make_early)
+        self._early = EarlyCalls(self._slots, writer.emit)
         self._announcing = Announcing(self.steps, writer, interrupts, loop.clock, loop.settings.lease_ms / 3000)
-        self._keeping = Keeping(self.steps, writer, loop.settings.max_value_bytes, self._tool_named)
+        self._keeping = Keeping(self.steps, writer, loop.settings.max_value_bytes)
         self._parts = Parts(loop, run, journal, writer)
-        self._waits = Waits(loop, run, writer, self.steps, self._parts)
-        self._admission = Admission(loop, run, writer)
-        self._children = Children(loop, run, writer, policy)
         self._policy = policy
-        self._contexts = Contexts(loop, run, writer, self._report, self._parts)
-        self._collecting = Collecting(
-            run, self.steps, self._children, self._waits, self._keeping, self._tool_named, policy
+        self._contexts = Contexts(loop, run, writer, self._early.report, self._parts)
+        self._detours = Detours(
+            loop, run, writer, interrupts, policy, self.steps, self._parts, self._keeping, self._contexts
         )
-        self._settling = Settling(self.steps, interrupts, self._contexts, self._keeping, writer, loop.settings, policy)
-        self._gates = Gates(interrupts, self._contexts, self._admission, self._waits, self._parts, policy)
-
-    def _tool_named(self, name: str) -> Tool | None:
-        return self.toolbox.named(name)
 
     def effect_of(self, call: ToolCallPart) -> Effect:
         """A call that will never enter a tool (there is none, or no arguments) has no effect."""
@@ -116,13 +108,13 @@ class Calls:
 
     async def settle(self, call: ToolCallPart) -> None:
         """Journal what became of a call that had started when its worker died, as far as anybody knows."""
-        await self._settling.settle(call, self.toolbox.named(call.name))
+        await self._detours.settling.settle(call, self.toolbox.named(call.name))
 
     # --- while the model still streams
 
     def begin(self, call: ToolCallPart) -> None:
         """The model has finished asking for a call, and goes on with its reply: start it, if it only reads."""
-        self._early.offer(call)
+        self._early.offer(call, self._may_start_early, self._make_early)
 
     async def void(self) -> None:
         """What was begun belongs to a reply that is void."""
@@ -135,7 +127,7 @@ class Calls:
             tool is not None
             and tool.effect == "none"
             and call.arguments_error is None
-            and not self._gates.concern(tool)
+            and not concerned(tool, self._policy)
             and self._interrupts.current is None
             and self.is_safe(call)
         )
@@ -147,10 +139,6 @@ class Calls:
             return await self._run_tool(PlannedCall(call, 1, "none"), threading.Event(), start_by, None)
         except CallWithdrawn:
             return None
-
-    def _report(self, call_id: str, event: Event) -> None:
-        if not self._early.hold(call_id, event):
-            self._writer.emit(event)
 
     # --- when the reply is there
 
@@ -211,8 +199,8 @@ class Calls:
             return
         tool = self.toolbox.named(plan.call.name) if plan.call.arguments_error is None else None
         arguments: Mapping[str, Any] | None = None
-        if tool is not None and self._gates.concern(tool):
-            passed = await self._gates.ask(plan, tool, flag, was_begun=was_begun)
+        if tool is not None and concerned(tool, self._policy):
+            passed = await self._detours.gates.ask(plan, tool, flag, was_begun=was_begun)
             if not isinstance(passed, Passed):
                 await self._stop_at_gate(plan, step, passed, was_begun=was_begun)
                 return
@@ -260,13 +248,13 @@ class Calls:
             await self._announcing.withdraw(call, step)
             return
         except Rested as rested:
-            await self._waits.begin(call, step, rested.wait)
+            await self._detours.waits.begin(call, step, rested.wait)
             return
         if outcome is not None:
             await self._take(plan, step, outcome, was_begun=was_begun)
             tool = self.toolbox.named(call.name)
-            if tool is not None:
-                await self._admission.tell(tool, call, outcome)
+            if tool is not None and tool.behaviour.breaker is not None:
+                await self._detours.admission.tell(tool, call, outcome)
         elif self._interrupts.current is None and self._is_stopped(call):
             await self._discard(plan, step, may_have_happened=plan.effect != "none")
 
@@ -277,14 +265,14 @@ class Calls:
         if isinstance(stop, CallOutcome):
             await self._take(plan, step, stop, was_begun=was_begun)
         elif isinstance(stop, Wait):
-            await self._waits.begin(plan.call, step, stop)
+            await self._detours.waits.begin(plan.call, step, stop)
         elif stop is not None and (self.put_off is None or stop.wait_s < self.put_off.wait_s):
             self.put_off = stop
 
     async def _start_child(self, plan: PlannedCall, step: CallStep, called: ToolCalled, tool: Tool) -> None:
         """Start the run whose work the call is. Its result comes when that run has ended; see `collect`."""
         call = plan.call
-        fit = self._children.arguments_of(call, tool)
+        fit = self._detours.children.arguments_of(call, tool)
         if isinstance(fit, CallOutcome):
             await self._take(plan, step, fit)
             return
@@ -293,7 +281,7 @@ class Calls:
         if await self._announcing.announce(call, step, called.model_copy(update={"child_run_id": child})) is None:
             return
         try:
-            await self._children.start(call, tool.agent, fit)
+            await self._detours.children.start(call, tool.agent, fit)
         except CancelRequested:
             self._interrupts.stop(Interrupt.CANCEL)
         except RunNotFound:
@@ -306,7 +294,7 @@ class Calls:
     async def collect(self, calls: Sequence[ToolCallPart]) -> Rest | None:
         """Look whether what resting calls wait for has come; how the run rests if nothing has, and nothing stops it."""
         try:
-            rest, taken = await self._collecting.look(calls)
+            rest, taken = await self._detours.collecting.look(calls, self.toolbox)
         except CancelRequested:
             self._interrupts.stop(Interrupt.CANCEL)
             return None
@@ -359,7 +347,8 @@ class Calls:
         self.made += 1
         # After the hook: a call beside this one must not take itself for the last while this one waits.
         self._left -= 1
-        result, contents = self._keeping.within_limit(outcome.result), outcome.contents
+        tool = self.toolbox.named(plan.call.name)
+        result, contents = self._keeping.within_limit(outcome.result, tool), outcome.contents
         if was_begun and not outcome.entered:
             # The tool is gone, takes other arguments or refuses them now: what the earlier attempt did stands.
             logger.warning(

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from agentq.stores.base import Rest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from agentq.loop.children import Children
     from agentq.loop.keeping import Keeping
     from agentq.loop.policy import Policy
+    from agentq.loop.toolbox import Toolbox
     from agentq.loop.waits import Waits
     from agentq.messages import ToolCallPart
     from agentq.runs import Question, RunState
@@ -32,7 +33,6 @@ class Collecting:
         children: Children,
         waits: Waits,
         keeping: Keeping,
-        tool_named: Callable[[str], Tool | None],
         policy: Policy,
     ) -> None:
         self._run = run
@@ -40,16 +40,15 @@ class Collecting:
         self._children = children
         self._waits = waits
         self._keeping = keeping
-        self._tool_named = tool_named
         self._policy = policy
 
-    async def look(self, calls: Sequence[ToolCallPart]) -> tuple[Rest | None, int]:
+    async def look(self, calls: Sequence[ToolCallPart], toolbox: Toolbox) -> tuple[Rest | None, int]:
         """How the run rests if nothing has come, and how many results were taken."""
         found, taken = False, 0
         for call in calls:
             if self._steps[call.call_id].child is None:
                 found |= await self._waits.look(call)
-            elif await self._take_child(call):
+            elif await self._take_child(call, toolbox.named(call.name)):
                 found, taken = True, taken + 1
         if found:
             return None, taken
@@ -57,14 +56,14 @@ class Collecting:
         within = [ms for call in calls if (ms := self._within_ms(call))]
         return Rest(questions, self._run.signals, within_ms=min(within, default=0)), taken
 
-    async def _take_child(self, call: ToolCallPart) -> bool:
+    async def _take_child(self, call: ToolCallPart, tool: Tool | None) -> bool:
         """Take the result of a run that has ended."""
         step = self._steps[call.call_id]
-        outcome = await self._children.outcome(call, self._tool_named(call.name), step)
+        outcome = await self._children.outcome(call, tool, step)
         if outcome is None:
             return False
         outcome = await self._policy.after_tool(call, outcome)
-        result = self._keeping.within_limit(outcome.result)
+        result = self._keeping.within_limit(outcome.result, tool)
         finished = step.model_copy(update={"result": result, "raised": outcome.raised})
         await self._keeping.journal(result, finished, outcome.duration_ms)
         return True

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from agentq.loop.agent import Agent
     from agentq.loop.loop import Loop
     from agentq.loop.policy import Policy
+    from agentq.loop.records import Records
     from agentq.loop.writer import StepWriter
     from agentq.messages import Message
     from agentq.runs import RunState
@@ -78,9 +79,9 @@ class Compacting:
 
     def view(self, hides: Callable[[Message], bool] | None) -> View:
         """What the model reads, without what somebody else hides. Agents without compaction read all but records."""
+        if not self.is_on and hides is None:
+            return view_without_records(self._claim, self._loop.records)
         history, transcript = self._claim.history, self._transcript()
-        if not self.is_on and hides is None and not self._loop.records.are_in(self._claim.run.run_id, transcript):
-            return View(transcript, len(history))
         record = (self._pending or last_record(transcript)) if self.is_on else None
         now = shown(transcript, record, hides)
         return View(now.messages, now.before(len(history)), transcript if record is not None else ())
@@ -132,9 +133,9 @@ class Compacting:
         return keep_record(finish, self._pending, journal_stays=journal_stays)
 
     @property
-    def usage(self) -> Usage:
-        """What a summary of this iteration took."""
-        return (self._pending.usage if self._pending is not None else None) or Usage()
+    def usage(self) -> Usage | None:
+        """What a summary of this iteration took, if there is one."""
+        return None if self._pending is None else self._pending.usage
 
     # --- the summary
 
@@ -214,6 +215,15 @@ def journaled_record(journal: Mapping[str, bytes], run_id: str) -> Message | Non
         # It is made again; a run must not end for that.
         logger.warning("how run %s was made to fit cannot be read", run_id, exc_info=True)
         return None
+
+
+def view_without_records(claim: Claim, records: Records) -> View:
+    """The messages as they are stored: records are no messages for a model, and only it knows by them what to read."""
+    transcript = claim.history + claim.messages
+    if not records.are_in(claim.run.run_id, transcript):
+        return View(transcript, len(claim.history))
+    now = shown(transcript, None, None)
+    return View(now.messages, now.before(len(claim.history)))
 
 
 def keep_record(finish: Finish, record: Message | None, *, journal_stays: bool) -> Finish:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from agentq import _json
@@ -46,10 +47,13 @@ class Contexts:
         self._writer = writer
         self._emit = emit
         self._parts = parts
-        self._cache = Cache(loop.shared.get, self._put, loop.shared.delete)
+        self._cache = Cache(loop.shared)
         # What is kept for the run, its session and its user, from when a call first wants to know.
         self._values: dict[Scope, dict[str, bytes]] = {}
-        self._reading = asyncio.Lock()
+
+    @cached_property
+    def _reading(self) -> asyncio.Lock:
+        return asyncio.Lock()
 
     async def prepare(self, tool: Tool | None) -> None:
         """Read what the context of such a call holds, once for all calls of the iteration."""
@@ -123,6 +127,3 @@ class Contexts:
         except InvalidInput as error:
             logger.error("%s", error, exc_info=error.__cause__, extra={"run_id": self._run.run_id})  # noqa: TRY400
             return None
-
-    async def _put(self, key: str, value: bytes, ttl_ms: int) -> None:
-        await self._loop.shared.set(key, value, ttl_ms=ttl_ms)

@@ -21,42 +21,45 @@ _MAX_HELD = 100
 
 
 class EarlyCalls:
-    """The calls of one reply that were started early. `make` makes one, in a slot, and gives None if it was stopped."""
+    """The calls of one reply that were started early; `emit` takes what calls report."""
 
-    def __init__(
-        self,
-        slots: asyncio.Semaphore,
-        may_start: Callable[[ToolCallPart], bool],
-        make: Callable[[ToolCallPart], Coroutine[None, None, CallOutcome | None]],
-    ) -> None:
+    def __init__(self, slots: asyncio.Semaphore, emit: Callable[[Event], None]) -> None:
         self._slots = slots
-        self._may_start = may_start
-        self._make = make
+        self._emit = emit
         self._started: dict[str, _Started] = {}
         self._is_open = True
 
-    def offer(self, call: ToolCallPart) -> None:
-        """Start a call that the model has finished asking for, if it and all before it may start."""
-        self._is_open = self._is_open and self._may_start(call)
+    def offer(
+        self,
+        call: ToolCallPart,
+        may_start: Callable[[ToolCallPart], bool],
+        make: Callable[[ToolCallPart], Coroutine[None, None, CallOutcome | None]],
+    ) -> None:
+        """Start a call that the model has finished asking for, if it and all before it may start.
+
+        `make` makes it, in a slot, and gives None if it was stopped.
+        """
+        self._is_open = self._is_open and may_start(call)
         if self._is_open:
             started = self._started[call.call_id] = _Started(call)
             started.task = asyncio.get_running_loop().create_task(
-                self._run(started), name=f"agentq-early-{call.call_id}"
+                self._run(started, make), name=f"agentq-early-{call.call_id}"
             )
 
-    async def _run(self, started: _Started) -> CallOutcome | None:
+    async def _run(
+        self, started: _Started, make: Callable[[ToolCallPart], Coroutine[None, None, CallOutcome | None]]
+    ) -> CallOutcome | None:
         async with self._slots:
             started.has_slot = True
-            return await self._make(started.call)
+            return await make(started.call)
 
-    def hold(self, call_id: str, event: Event) -> bool:
-        """Keep an event of a call for later; False where there is nothing to wait for."""
+    def report(self, call_id: str, event: Event) -> None:
+        """Tell what a call reports; for one that nobody has heard of yet, keep it for later."""
         started = self._started.get(call_id)
         if started is None:
-            return False
-        if len(started.events) < _MAX_HELD:
+            self._emit(event)
+        elif len(started.events) < _MAX_HELD:
             started.events.append(event)
-        return True
 
     def has(self, call_id: str) -> bool:
         """Whether the call has a slot and was not taken."""

@@ -37,6 +37,9 @@ class _Found:
     has_returned: bool = False
 
 
+_NOT_SEEN = _Found()
+
+
 class Files:
     """Contents of stored files, those used last in memory. A digest names the same content wherever it is stored."""
 
@@ -90,9 +93,12 @@ class Files:
 
     def _look_through(self, run_id: str, messages: Sequence[Message]) -> _Found:
         """A transcript is long and only grows, so what an earlier iteration looked through is not looked at again."""
-        known = self._found.pop(run_id, _Found())
+        known = self._found.get(run_id, _NOT_SEEN)
+        if known.seen == len(messages):
+            return known
+        self._found.pop(run_id, None)
         if known.seen > len(messages):
-            known = _Found()
+            known = _NOT_SEEN
         new = _found_in(messages[known.seen :])
         found = self._found[run_id] = _Found(
             len(messages), known.attached + new.attached, known.has_returned or new.has_returned
@@ -118,10 +124,16 @@ class Files:
 
 
 def _found_in(messages: Sequence[Message]) -> _Found:
-    # Only people attach files.
-    asked = (message for message in messages if message.role is Role.USER)
-    attached = tuple(part for message in asked for part in message.parts if isinstance(part, FilePart))
-    return _Found(len(messages), attached, next(_returned(messages), None) is not None)
+    attached: list[FilePart] = []
+    has_returned = False
+    for message in messages:
+        if message.role is Role.USER:  # only people attach files
+            for part in message.parts:
+                if isinstance(part, FilePart):
+                    attached.append(part)  # noqa: PERF401 - most messages have none, and a list for each costs more
+        elif message.role is Role.TOOL:
+            has_returned = has_returned or any(result.files for result in message.tool_results)
+    return _Found(len(messages), tuple(attached), has_returned)
 
 
 def _returned(messages: Sequence[Message]) -> Iterator[FilePart]:

@@ -36,6 +36,11 @@ class Passed:
     arguments: Mapping[str, Any] | None = None
 
 
+def concerned(tool: Tool, policy: Policy) -> bool:
+    """Whether a call of the tool has anything to pass."""
+    return tool.behaviour.is_gated or policy.has("before_tool")
+
+
 class Gates:
     """The gates of one iteration."""
 
@@ -54,10 +59,6 @@ class Gates:
         self._waits = waits
         self._parts = parts
         self._policy = policy
-
-    def concern(self, tool: Tool) -> bool:
-        """Whether a call of the tool has anything to pass."""
-        return tool.behaviour.is_gated or self._policy.has("before_tool")
 
     async def ask(
         self, plan: PlannedCall, tool: Tool, flag: threading.Event, *, was_begun: bool

@@ -18,7 +18,7 @@ from agentq.errors import (
 from agentq.events.model import IterationStarted, ReplyCompleted, RunDelayed, RunReleased, RunWaiting
 from agentq.loop.answering import question_about
 from agentq.loop.asking import Asking
-from agentq.loop.briefing import Briefing
+from agentq.loop.briefing import briefing_of
 from agentq.loop.calls import Calls
 from agentq.loop.failing import failure_of
 from agentq.loop.finishing import TimesToLive, commit_of, turn_events
@@ -91,8 +91,9 @@ class Iteration:
         self._reply = steps.reply
         self._reply_is_journaled = steps.reply is not None
         self._toolbox = agent.toolbox(claim.run)
+        self._budgets = loop.budgets(agent)
         self._policy = loop.policy(agent, claim.run, self._writer)
-        self._briefing = Briefing(loop, agent, claim, self._writer, self._interrupts, self._policy)
+        self._briefing = briefing_of(loop, agent, claim, self._writer, self._interrupts, self._policy)
         self._calls = Calls(
             claim.run,
             agent,
@@ -184,6 +185,8 @@ class Iteration:
         match decision:
             case Finish():
                 return await self._commit(decision)
+            case CallModel() | RunCalls() if interrupt is None:
+                return await self._go_on(decision)
             case Ask():
                 return await self._rest(decision.call)
             case Hold():
@@ -191,18 +194,23 @@ class Iteration:
                 return await self._hand_back(batch, resting_at(decision.reached, self._run))
             case _ if interrupt is not None and interrupt.hands_back:
                 return await self._release()
-            case CallModel():
-                await self._call_model()
+            case CallModel() | RunCalls():
+                return await self._go_on(decision)
             case Settle():
                 await self._calls.settle(decision.call)
             case Await():
                 rest = await self._calls.collect(decision.calls)
                 if rest is not None:
                     return await self._hand_back(self._writer.last_batch(await self._writer.leave(), ()), rest)
-            case RunCalls():
-                await self._calls.make(decision)
-                if self._calls.put_off is not None and self._interrupts.current is None:
-                    return await self._put_off(self._calls.put_off)
+        return None
+
+    async def _go_on(self, decision: CallModel | RunCalls) -> Outcome | None:
+        if isinstance(decision, CallModel):
+            await self._call_model()
+            return None
+        await self._calls.make(decision)
+        if self._calls.put_off is not None and self._interrupts.current is None:
+            return await self._put_off(self._calls.put_off)
         return None
 
     def _view(self) -> View:
@@ -210,7 +218,7 @@ class Iteration:
             self._run,
             self._claim.messages,
             Steps(self._reply, self._calls.steps),
-            self._loop.budgets(self._agent),
+            self._budgets,
             self._calls.effect_of,
             self._failure,
             self._partial,
@@ -364,6 +372,10 @@ class Iteration:
     def _elapsed_ms(self) -> int:
         return int((self._loop.clock.monotonic() - self._started) * 1000)
 
+    def _used(self) -> Usage:
+        usage = (self._reply.usage if self._reply is not None else None) or Usage()
+        return usage if self._briefing.usage is None else usage + self._briefing.usage
+
     def _outcome(self, kind: OutcomeKind, status: Status | None, error: str | None = None) -> Outcome:
         return Outcome(
             self._run.run_id,
@@ -373,7 +385,7 @@ class Iteration:
             self._run.iteration + 1,
             self._elapsed_ms(),
             self._calls.made,
-            ((self._reply.usage if self._reply is not None else None) or Usage()) + self._briefing.usage,
+            self._used(),
             error,
             self._claim.lease,
             self._calls.had_effects,

@@ -12,7 +12,7 @@ from agentq.stores.base import StepRecord
 from agentq.tools.results import within_limits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from agentq.loop.writer import StepWriter
     from agentq.messages import ToolCallPart, ToolResultPart
@@ -26,21 +26,13 @@ NO_FILES: Mapping[str, bytes] = MappingProxyType({})
 class Keeping:
     """Keeps results; `steps` is what the journal knows of the calls, and is kept up to date."""
 
-    def __init__(
-        self,
-        steps: dict[str, CallStep],
-        writer: StepWriter,
-        max_chars: int,
-        tool_named: Callable[[str], Tool | None],
-    ) -> None:
+    def __init__(self, steps: dict[str, CallStep], writer: StepWriter, max_chars: int) -> None:
         self._steps = steps
         self._writer = writer
         self._max_chars = max_chars
-        self._tool_named = tool_named
 
-    def within_limit(self, result: ToolResultPart) -> ToolResultPart:
-        """The result, cut where it is longer than it may be."""
-        tool = self._tool_named(result.name)
+    def within_limit(self, result: ToolResultPart, tool: Tool | None) -> ToolResultPart:
+        """The result of a call of the tool, cut where it is longer than it may be."""
         own = tool.behaviour.max_result_chars if tool is not None else None
         return within_limits(result, self._max_chars if own is None else min(self._max_chars, own), self._max_chars)
 

@@ -40,12 +40,9 @@ class Limiting:
         self._claimed = clock.monotonic()
         self._timer: asyncio.Task[None] | None = None
         self._metered = metered(agent.spend, run)
+        # Where the run is counted together with others.
+        self.meters: tuple[Meter, ...] = tuple(dict.fromkeys(meter for _, meter in self._metered))
         self._shared: tuple[Shared, ...] = ()
-
-    @property
-    def meters(self) -> tuple[Meter, ...]:
-        """Where the run is counted together with others."""
-        return tuple(dict.fromkeys(meter for _, meter in self._metered))
 
     async def start(self, store: Store, is_lost: Callable[[], bool]) -> None:
         """See what is used together, and stop the iteration when the run's time is over. Raises `StoreUnavailable`."""

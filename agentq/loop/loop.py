@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from agentq import _ids
 from agentq._clock import Clock, SystemClock
@@ -13,7 +13,6 @@ from agentq.loop.coalescing import Coalescing
 from agentq.loop.files import Files
 from agentq.loop.finishing import TimesToLive, commit_of, turn_events
 from agentq.loop.holding import carry_out
-from agentq.loop.hooks import checked_hooks
 from agentq.loop.iteration import Iteration, Outcome
 from agentq.loop.limiting import metered
 from agentq.loop.policy import Policy
@@ -82,7 +81,7 @@ class Loop:
 
     def policy(self, agent: Agent, run: RunState, writer: StepWriter) -> Policy:
         """The hooks that are asked about a run: those of its agent, then those of the app, which have the last word."""
-        return Policy((*checked_hooks(agent.hooks), *self._hooks), run, writer)
+        return Policy(cast("tuple[Hooks, ...]", agent.hooks) + self._hooks, run, writer)
 
     def begin(self, claim: Claim) -> Iteration:
         """The iteration of a claimed run. Raises KeyError when the run's agent is not here: claim by `agents`."""

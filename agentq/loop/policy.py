@@ -59,13 +59,13 @@ class Policy:
 
     def has(self, moment: str) -> bool:
         """Whether a hook is to be asked then."""
-        return any(True for _ in self._at(moment))
+        return bool(self._hooks) and any(True for _ in self._at(moment))
 
     # --- the model
 
     async def before_model(self, request: ModelRequest) -> ModelRequest:
         """The request to send. Raises `HookFailed`."""
-        return await self._through("before_model", request, _request)
+        return await self._through("before_model", request, _request) if self._hooks else request
 
     async def heard(self, reply: Message) -> Message:
         """The reply as it is stored. What was streamed of it is voided where that said something else.
@@ -111,6 +111,8 @@ class Policy:
 
     async def after_tool(self, call: ToolCallPart, outcome: CallOutcome) -> CallOutcome:
         """What came of a call, as it is stored."""
+        if not self._hooks:
+            return outcome
         result = outcome.result
         try:
             for hooks in self._at("after_tool"):

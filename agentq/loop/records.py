@@ -21,10 +21,14 @@ class Records:
 
     def are_in(self, run_id: str, messages: Sequence[Message]) -> bool:
         """Whether there is one in `messages`, which are those of an earlier call and more."""
-        seen, found = self._seen.pop(run_id, (0, False))
+        seen, found = self._seen.get(run_id, (0, False))
+        if seen == len(messages):
+            return found
+        self._seen.pop(run_id, None)
         if seen > len(messages):
             seen, found = 0, False
-        found = found or any(message.compacted is not None for message in messages[seen:])
+        for message in messages[seen:]:
+            found = found or message.compacted is not None
         self._seen[run_id] = (len(messages), found)
         if len(self._seen) > _RUNS_SEEN:
             self._seen.popitem(last=False)

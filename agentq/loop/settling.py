@@ -58,7 +58,7 @@ class Settling:
         found = await self._interrupts.run(reconcile_call(tool, call, context, self._settings), "none", flag)
         if isinstance(found, CallOutcome):
             found = await self._policy.after_tool(call, found)
-            result = self._keeping.within_limit(found.result)
+            result = self._keeping.within_limit(found.result, tool)
             finished = step.model_copy(update={"result": result})
             await self._keeping.journal(result, finished, found.duration_ms, contents=found.contents)
         elif found is Reconciled.UNKNOWN and tool.on_unknown == "tell":

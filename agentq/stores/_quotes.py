@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 # A quote takes about 20 bytes, and finding one some time.
 _MIN_CHARS = 100
+# A tuple: a union of types is built anew each time that it is written in a call.
+_REPEATING = (ToolFinished, ToolFailed, ReplyCompleted, RunCompleted)
 
 
 def without_repeats(
@@ -28,6 +30,8 @@ def without_repeats(
         return items, []
     kept, quotes = list(items), []
     for index, event in enumerate(events):
+        if not isinstance(event, _REPEATING):
+            continue
         whole, end = items[index], 0
         pieces: list[bytes] = []
         for at, to, found in sorted(_found_in(event, whole, contents)):

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from agentq import _json
 from agentq.errors import InvalidInput
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
 _MAX_KEY_CHARS = 500
 _MAX_VALUE_BYTES = 1_000_000
 _LONGEST_S = 30 * 86_400
+
+
+class Held(Protocol):
+    """Where the values are."""
+
+    async def get(self, key: str) -> bytes | None:
+        """The value; None where there is none any more."""
+
+    async def set(self, key: str, value: bytes, *, ttl_ms: int) -> None:
+        """Keep a value for so long."""
+
+    async def delete(self, key: str) -> None:
+        """Forget a value."""
 
 
 class Cache:
@@ -21,19 +31,12 @@ class Cache:
     It belongs to no run: a value may be gone at any time, and whoever sets it last wins.
     """
 
-    def __init__(
-        self,
-        get: Callable[[str], Awaitable[bytes | None]],
-        put: Callable[[str, bytes, int], Awaitable[None]],
-        delete: Callable[[str], Awaitable[None]],
-    ) -> None:
-        self._get = get
-        self._put = put
-        self._delete = delete
+    def __init__(self, held: Held) -> None:
+        self._held = held
 
     async def get(self, key: str, default: Any = None) -> Any:
         """The value, or `default` where there is none any more."""
-        value = await self._get(_checked(key))
+        value = await self._held.get(_checked(key))
         return default if value is None else _json.loads(value)
 
     async def set(self, key: str, value: Any, *, ttl_s: float = 3600) -> None:
@@ -43,11 +46,11 @@ class Cache:
         encoded = _json.dumps(_json.checked(value, field="value"))
         if len(encoded) > _MAX_VALUE_BYTES:
             raise InvalidInput(f"value has {len(encoded)} bytes, more than {_MAX_VALUE_BYTES}", field="value")
-        await self._put(_checked(key), encoded, int(ttl_s * 1000))
+        await self._held.set(_checked(key), encoded, ttl_ms=int(ttl_s * 1000))
 
     async def delete(self, key: str) -> None:
         """Forget a value."""
-        await self._delete(_checked(key))
+        await self._held.delete(_checked(key))
 
 
 def _checked(key: Any) -> str:
@@ -58,15 +61,18 @@ def _checked(key: Any) -> str:
 
 def memory_cache() -> Cache:
     """A cache of its own, which forgets nothing: for a context that no loop made, as in a user's test."""
-    held: dict[str, bytes] = {}
+    return Cache(_Unforgetting())
 
-    async def get(key: str) -> bytes | None:
-        return held.get(key)
 
-    async def put(key: str, value: bytes, ttl_ms: int) -> None:
-        held[key] = value
+class _Unforgetting:
+    def __init__(self) -> None:
+        self._values: dict[str, bytes] = {}
 
-    async def delete(key: str) -> None:
-        held.pop(key, None)
+    async def get(self, key: str) -> bytes | None:
+        return self._values.get(key)
 
-    return Cache(get, put, delete)
+    async def set(self, key: str, value: bytes, *, ttl_ms: int) -> None:
+        self._values[key] = value
+
+    async def delete(self, key: str) -> None:
+        self._values.pop(key, None)

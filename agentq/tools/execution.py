@@ -107,7 +107,7 @@ async def execute_call(
         failed = _outcome(call, Returned(made.content), started, "error", raised=made.raised, entered=made.entered)
         return replace(failed, is_fault=made.is_fault)
     came, changes = made
-    return replace(_outcome(call, came, started), changes=changes)
+    return _outcome(call, came, started, changes=changes)
 
 
 async def _or_failed(work: Awaitable[T], call: ToolCallPart, ctx: ToolContext) -> T | _Failed:
@@ -156,6 +156,7 @@ def _outcome(
     *,
     raised: bool = False,
     entered: bool = True,
+    changes: Changes = (),
 ) -> CallOutcome:
     result = ToolResultPart(
         call_id=call.call_id,
@@ -166,7 +167,8 @@ def _outcome(
         data=came.data,
         provider_call_id=call.provider_call_id,
     )
-    return CallOutcome(result, raised, round((time.monotonic() - started) * 1000), entered, contents=came.contents)
+    duration_ms = round((time.monotonic() - started) * 1000)
+    return CallOutcome(result, raised, duration_ms, entered, changes, contents=came.contents)
 
 
 async def check_call(

@@ -74,6 +74,8 @@ class Values(MutableMapping[str, Any]):
 
     def changes(self) -> dict[str, bytes | None]:
         """What is other than it was, encoded; None for what was deleted."""
+        if not (self._held or self._deleted):
+            return {}
         stored = self._stored or {}
         changed: dict[str, bytes | None] = {name: None for name in sorted(self._deleted) if name in stored}
         for name, value in self._held.items():

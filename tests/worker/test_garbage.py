@@ -11,6 +11,7 @@ import pytest
 
 from agentq.runs import Status
 from agentq.testing import ScriptedModel, call
+from agentq.tools.context import ToolContext
 from agentq.tools.function import tool
 from agentq.worker.garbage import collect_seldom
 from tests.unit._loop import Stage
@@ -31,6 +32,14 @@ async def pay(amount: int) -> str:
     return f"paid {amount}"
 
 
+@tool(effect="none")
+async def count(ctx: ToolContext) -> int:
+    """Count up."""
+    ctx.state["count"] = ctx.state.get("count", 0) + 1
+    await ctx.progress("counted")
+    return ctx.state["count"]
+
+
 @contextmanager
 def no_collections() -> Iterator[None]:
     gc.collect()
@@ -41,12 +50,28 @@ def no_collections() -> Iterator[None]:
         gc.enable()
 
 
+def left_to_the_collector() -> list[str]:
+    """The types of ours of which objects keep each other alive."""
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        gc.collect()
+        return [type(each).__qualname__ for each in gc.garbage if type(each).__module__.startswith("agentq.")]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+
+
 @pytest.mark.parametrize(
     "calls",
-    [[call("add_numbers", a=7, b=9)], [call("pay", amount=3)], [call("pay", amount=1), call("add_numbers", a=1, b=2)]],
+    [
+        [call("add_numbers", a=7, b=9)],
+        [call("pay", amount=3)],
+        [call("pay", amount=1), call("add_numbers", a=1, b=2)],
+        [call("count"), call("add_numbers", a=1, b=2), call("count")],
+    ],
 )
 async def test_an_iteration_and_its_transcript_go_without_a_collection(calls: list[Any]):
-    stage = Stage(ScriptedModel([["Working. ", *calls], "Done."]), add_numbers, pay)
+    stage = Stage(ScriptedModel([["Working. ", *calls], "Done."]), add_numbers, pay, count)
     for status in (Status.QUEUED, Status.COMPLETED):
         with no_collections():
             iteration = stage.loop.begin(await stage.claim())
@@ -55,6 +80,7 @@ async def test_an_iteration_and_its_transcript_go_without_a_collection(calls: li
             del iteration
             assert outcome.status is status
             assert gone() is None
+            assert left_to_the_collector() == []
 
 
 def test_a_worker_process_looks_seldom_and_never_among_what_was_there_at_its_start():

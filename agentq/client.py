@@ -190,13 +190,16 @@ class Client(SteersRuns, KeepsSchedules):
         """The content of a stored file that the run's messages refer to, by its part or digest; see `Store.file`."""
         return self._portal.call(self._client.file, run_id, file)
 
-    def events(self, run_id: str, *, after: int = 0, live: bool = True, kinds: Iterable[str] = ()) -> Iterator[Event]:
+    def events(
+        self, run_id: str, *, after: int = 0, live: bool = True, kinds: Iterable[str] = (), voided: bool = False
+    ) -> Iterator[Event]:
         """Every event past the cursor `after` (the `seq` of the last one seen), then live until the run has ended.
 
         With `kinds`, such as `["tool.finished"]`, only those; `gap` comes with any, and `attempt.reset` with deltas.
-        Without `live` it stops at the last event there is. Leaving the loop early ends the subscription.
+        Without `live` it stops at the last event there is. With `voided`, deltas of replies that were given up come
+        back, empty; see `AsyncClient.events`. Leaving the loop early ends the subscription.
         """
-        return self._iterate(self._client.events(run_id, after=after, live=live, kinds=kinds))
+        return self._iterate(self._client.events(run_id, after=after, live=live, kinds=kinds, voided=voided))
 
     def sse(self, run_id: str, *, after: int | str = 0) -> Generator[str, None, None] | None:
         """The events past `after` as server-sent events: the body of a text/event-stream response, with heartbeats.

@@ -35,9 +35,10 @@ async def pay(amount: int) -> str:
 @tool(effect="none")
 async def count(ctx: ToolContext) -> int:
     """Count up."""
-    ctx.state["count"] = ctx.state.get("count", 0) + 1
+    counted = int(ctx.state.get("count", 0)) + 1
+    ctx.state["count"] = counted
     await ctx.progress("counted")
-    return ctx.state["count"]
+    return counted
 
 
 @contextmanager

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _SGR = {
     "bold": "1",
     "dim": "2",
+    "reverse": "7",
     "red": "31",
     "green": "32",
     "yellow": "33",
@@ -42,6 +43,8 @@ _ASCII = str.maketrans(
         "↻": "<>",
         "»": ">>",
         "│": "|",
+        "─": "-",
+        "▸": ">",
     }
 )
 # A model or a tool may say anything: an escape sequence of theirs must not move the cursor or rename the window.

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
         SessionNotFound,
         StoreUnavailable,
         ToolError,
+        WebhookNotFound,
+        WebhookNotVerified,
     )
     from agentq.limits import RunLimits, SpendLimit, Spent
     from agentq.loop import Agent
@@ -46,12 +48,14 @@ if TYPE_CHECKING:
     from agentq.results import RunResult
     from agentq.schedules import Schedule, ScheduleState
     from agentq.settings import Settings
+    from agentq.signing import verify_webhook
     from agentq.tools.behaviour import Permission, Reconciled
     from agentq.tools.context import ToolContext
     from agentq.tools.function import Tool, tool
     from agentq.tools.rates import CircuitBreaker, RateLimit
     from agentq.tools.results import ToolResult
     from agentq.tools.toolset import Toolset
+    from agentq.webhooks import Webhook
 
 __version__ = "0.1.0"
 
@@ -105,11 +109,15 @@ __all__ = [
     "Toolset",
     "UserMemory",
     "Waiting",
+    "Webhook",
+    "WebhookNotFound",
+    "WebhookNotVerified",
     "agent",
     "budget_tool_results",
     "compact",
     "estimate_tokens",
     "tool",
+    "verify_webhook",
 ]
 
 _HOMES = {
@@ -162,11 +170,15 @@ _HOMES = {
     "Toolset": "tools.toolset",
     "UserMemory": "context.memory",
     "Waiting": "deciding",
+    "Webhook": "webhooks",
+    "WebhookNotFound": "errors",
+    "WebhookNotVerified": "errors",
     "agent": "loop.class_agent",
     "budget_tool_results": "context.shortening",
     "compact": "context.compaction",
     "estimate_tokens": "context.tokens",
     "tool": "tools.function",
+    "verify_webhook": "signing",
 }
 
 

@@ -13,6 +13,7 @@ from agentq._clock import SystemClock
 from agentq._turns import Turns, check_is_no_part_of
 from agentq.attachments import Attachable, read_files, refusal
 from agentq.callbacks import Callbacks, check_callbacks, dispatch
+from agentq.delivering import keys_of
 from agentq.errors import Conflict, InvalidInput, LeaseLost, RunNotFound, StoreUnavailable, UnknownAgent
 from agentq.executors.local import LocalExecutor
 from agentq.intake import NOTHING, check_tools, new_run
@@ -27,6 +28,7 @@ from agentq.settings import Settings, variable
 from agentq.stores._memory_sessions import MemorySessions
 from agentq.stores.memory import MemoryStore
 from agentq.tools.secrets import secret_of
+from agentq.webhooks import Webhook, checked_webhooks
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -56,7 +58,7 @@ class AgentQ:
     `store` and `executor` choose others than the defaults: Redis and RQ for workers and clients, memory and tasks of
     this event loop for `run`. `models` maps provider names to `Provider` objects of your own. `secrets` are those that
     tools ask for, by name, or a function that gives the secret of a name; without it they are environment variables.
-    `hooks` are asked about the runs of all agents, after the agent's own.
+    `hooks` are asked about the runs of all agents, after the agent's own. `webhooks` are told by workers how runs end.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class AgentQ:
         models: Mapping[str, Provider] | None = None,
         secrets: Mapping[str, str] | Callable[[str], str | None] | None = None,
         hooks: Hooks | Sequence[Hooks] = (),
+        webhooks: Sequence[Webhook] = (),
     ) -> None:
         self.settings = settings or Settings.load()
         given = [Agent.of(each) for each in agents]
@@ -85,6 +88,7 @@ class AgentQ:
         self.executor = executor
         self._models = dict(models or {})
         self._hooks = checked_hooks(hooks)
+        self.webhooks: Mapping[str, Webhook] = checked_webhooks(webhooks, self.agents)
         self._secret: Callable[[str], str | None] = _secrets_by_name(secrets)
         # What `run` remembers of sessions where there is no store: their transcripts, and whose turn it is in each.
         self._sessions = MemorySessions(SystemClock().now_ms)
@@ -135,6 +139,12 @@ class AgentQ:
                             "set; set it as an environment variable, or give AgentQ(secrets=...)",
                             field="secrets",
                         )
+        for name in self.webhooks:
+            self.webhook_keys(name)
+
+    def webhook_keys(self, name: str) -> tuple[bytes, ...]:
+        """The keys that messages of a webhook are signed with, as they are now. Raises `InvalidInput`."""
+        return keys_of(self.webhooks[name], self._secret)
 
     async def aclose(self) -> None:
         """Close the connections to model and tool servers that the running event loop holds; later calls open new ones.

@@ -9,6 +9,7 @@
     │   ├── RunNotFound
     │   ├── SessionNotFound
     │   ├── ScheduleNotFound
+    │   ├── WebhookNotFound
     │   └── FileNotStored
     ├── Conflict                   the request does not fit what is stored
     │   ├── IdempotencyConflict
@@ -33,6 +34,7 @@
     ├── ResultTimeout
     ├── StoreUnavailable           Redis is away
     │   └── AccessRefused          … to us: it wants another password
+    ├── WebhookNotVerified         a message that is not from who has the secret
     ├── StoreCorrupted             stored data that this version cannot read
     ├── ForeignJob                 an RQ job that is not a wake-up of ours
     ├── ContextError               what the model is to be told could not be put together
@@ -96,6 +98,10 @@ class SessionNotFound(NotFound):
 
 class ScheduleNotFound(NotFound):
     """There is no such schedule."""
+
+
+class WebhookNotFound(NotFound):
+    """There is no such webhook, or no such message to deliver."""
 
 
 class FileNotStored(NotFound):
@@ -200,6 +206,10 @@ class AccessRefused(StoreUnavailable):
 
 class StoreCorrupted(AgentQError):
     """The stored data cannot be read by this version."""
+
+
+class WebhookNotVerified(AgentQError):
+    """The message is not from who has the secret, or was changed, or is too old."""
 
 
 class ForeignJob(AgentQError):

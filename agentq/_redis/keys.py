@@ -108,6 +108,15 @@ class Keys:
     def schedule(self, name: str) -> str:
         return f"{self.prefix}:schedule:{name}"
 
+    @property
+    def webhooks(self) -> str:
+        """What workers have made known of webhooks."""
+        return f"{self.prefix}:webhooks"
+
+    def webhook(self, kind: str, name: str, of: str = "") -> str:
+        """What is kept of one webhook: its messages (`due`, `dead`), a `message`, what was `taken`, its `counts`."""
+        return f"{self.prefix}:webhooks:{kind}:{name}" + (f":{of}" if of else "")
+
     def unserved(self, agent: str) -> str:
         """The runs that wait for a worker with this agent."""
         return f"{self.prefix}:unserved:{agent}"

@@ -62,6 +62,7 @@ EXIT_CODES: Mapping[type[errors.AgentQError], ExitCode] = {
     errors.ResultTimeout: ExitCode.TIMEOUT,
     errors.StoreUnavailable: ExitCode.UNAVAILABLE,
     errors.StoreCorrupted: ExitCode.FAILED,
+    errors.WebhookNotVerified: ExitCode.FAILED,
     errors.ForeignJob: ExitCode.FAILED,
     errors.ContextError: ExitCode.FAILED,
     errors.PolicyRefused: ExitCode.FAILED,

@@ -21,11 +21,14 @@ from agentq.runs import LIMIT, Pause, Phase, RunState, Status
 from agentq.steps import REPLY
 from agentq.stores._memory_run import GRACE_MS, MemoryRun, check_lease, waits_for_child
 from agentq.stores.base import Answer, Decision, EventBatch, Lease, Released, Rest, Retry, Signal, Signalled, Steer
+from agentq.stores.values import apply
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from agentq.limits import RunLimits
+    from agentq.stores._memory_sessions import MemorySessions
+    from agentq.stores.values import Change
 
 # So many messages may wait for a run; as in steer.lua.
 _ROOM = 100
@@ -63,8 +66,16 @@ def take(run: MemoryRun, owner: str, now: int, lease_ms: int) -> Lease:
     return Lease(state.run_id, state.fence + 1, owner)
 
 
-def release(run: MemoryRun, lease: Lease, batch: EventBatch, rest: Rest | None, now: int) -> Released:
-    """See `Store.release`."""
+def release(
+    run: MemoryRun,
+    lease: Lease,
+    batch: EventBatch,
+    rest: Rest | None,
+    now: int,
+    *,
+    tell: Callable[[MemoryRun, Rest | None], None],
+) -> Released:
+    """See `Store.release`. `tell` is called with what the run rests for."""
     if run.released is not None and run.released[0] == lease.fence:
         return run.released[1]
     check_lease(run, lease)
@@ -79,9 +90,22 @@ def release(run: MemoryRun, lease: Lease, batch: EventBatch, rest: Rest | None, 
     run.set(now, status=status, phase=None, owner=None, lease_until_ms=0, not_before_ms=until, questions=questions)
     if rest is not None:
         run.state = replace(run.state, progressed_ms=0)
+    tell(run, rest)
     released = Released(run.state.status, woken=False)
     run.released = lease.fence, released
     return released
+
+
+def change_values(run: MemoryRun, changes: Sequence[Change], sessions: MemorySessions, user_ttl_ms: int) -> None:
+    """Change what tools keep for the run, its session and its user."""
+    apply(run.values, [change for change in changes if change.scope == "run"])
+    if run.session is not None:
+        apply(run.session.values, [change for change in changes if change.scope == "session"])
+    of_user = [change for change in changes if change.scope == "user"]
+    if run.state.user_id is not None and of_user:
+        values = sessions.values_of_user(run.state.user_id)
+        apply(values, of_user)
+        sessions.keep_for_user(run.state.user_id, values, user_ttl_ms)
 
 
 def add_child(parent: MemoryRun | None, run_id: str) -> None:

@@ -59,6 +59,8 @@ class MemoryRun:
     steered: set[str] = field(default_factory=set)
     # Id → what was signalled, None for one that was taken.
     signals: dict[str, Signal | None] = field(default_factory=dict)
+    # What it asked people when webhooks were told last: calls, and numbers of their questions.
+    asked: set[tuple[str, int]] = field(default_factory=set)
 
     @property
     def is_running(self) -> bool:

@@ -19,6 +19,7 @@ from agentq.stores._memory_expiry import Expiring
 from agentq.stores._memory_moves import (
     abandon,
     add_child,
+    change_values,
     check_retry,
     go_on,
     release,
@@ -41,6 +42,7 @@ from agentq.stores._memory_run import (
 from agentq.stores._memory_schedules import MemorySchedules
 from agentq.stores._memory_sessions import MemorySession, MemorySessions
 from agentq.stores._memory_signals import MemorySignals
+from agentq.stores._memory_webhooks import MemoryWebhooks
 from agentq.stores.base import (
     SESSION_TTL_MS,
     Appended,
@@ -60,7 +62,6 @@ from agentq.stores.base import (
     Sweep,
     Wakeup,
 )
-from agentq.stores.values import Change, apply
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -83,6 +84,7 @@ class MemoryStore(MemorySignals):
         self._runs: dict[str, MemoryRun] = {}
         self._sessions = sessions or MemorySessions(self._clock.now_ms)
         self.schedules = MemorySchedules(self._clock.now_ms, self._known)
+        self.webhooks = MemoryWebhooks(self._clock.now_ms, self._known)
         self.shared = self._sessions.shared
         self._expiring = Expiring(lambda run_id: run.expires_ms if (run := self._runs.get(run_id)) else None)
         self._keys: dict[str, str] = {}
@@ -174,7 +176,8 @@ class MemoryStore(MemorySignals):
             (run.session or run).files.update(record.files)
         run.journal.update((record.name, record.value) for record in records)
         run.signals.update(dict.fromkeys(signal_id for record in records for signal_id in record.takes))
-        self._change(run, [change for record in records for change in record.changes], SESSION_TTL_MS)
+        changes = [change for record in records for change in record.changes]
+        change_values(run, changes, self._sessions, SESSION_TTL_MS)
         run.set(now, phase=Phase.USING_TOOLS if using_tools else run.state.phase)
         appended = Appended(run.log.seq, now)
         run.batch = (batch.number, appended)
@@ -197,7 +200,7 @@ class MemoryStore(MemorySignals):
         events = commit.batch.events if is_signalled else (*commit.batch.events, *commit.closing)
         run.log.write(events, at_ms=now, fold=commit.batch.fold, settle=True)
         run.messages += messages
-        self._change(run, commit.changes, commit.session_ttl_ms)
+        change_values(run, commit.changes, self._sessions, commit.session_ttl_ms)
         self._sessions.spending.add(commit.meters, commit.spent)
         if messages:
             run.journal.clear()
@@ -235,6 +238,7 @@ class MemoryStore(MemorySignals):
         if status.is_final:
             self._cancels.ask_below(run, "its parent has ended", now)
             parent_run_id = tell_of_end(self._known(run.state.parent_run_id or ""), now)
+            self.webhooks.tell_of_end(run)
         run.committed = Committed(
             status, run.log.seq, woken=False, next_run_id=next_run_id, parent_run_id=parent_run_id
         )
@@ -244,7 +248,9 @@ class MemoryStore(MemorySignals):
         self, lease: Lease, batch: EventBatch, *, wake: Wakeup | None = None, rest: Rest | None = None
     ) -> Released:
         """Hand the run back; see `Store.release`."""
-        return release(self._find(lease.run_id), lease, batch, rest, self._clock.now_ms())
+        return release(
+            self._find(lease.run_id), lease, batch, rest, self._clock.now_ms(), tell=self.webhooks.tell_of_rest
+        )
 
     async def retry(self, run_id: str, retry: Retry, *, wake: Wakeup | None = None) -> Released:
         """Queue an ended run again; see `Store.retry`."""
@@ -299,16 +305,6 @@ class MemoryStore(MemorySignals):
             if run.state.status is not Status.PAUSED and not is_kept:
                 to_wake.append(run.state.run_id)
         return Sweep(to_wake=tuple(to_wake), pruned=pruned)
-
-    def _change(self, run: MemoryRun, changes: Sequence[Change], user_ttl_ms: int) -> None:
-        apply(run.values, [change for change in changes if change.scope == "run"])
-        if run.session is not None:
-            apply(run.session.values, [change for change in changes if change.scope == "session"])
-        of_user = [change for change in changes if change.scope == "user"]
-        if run.state.user_id is not None and of_user:
-            values = self._sessions.values_of_user(run.state.user_id)
-            apply(values, of_user)
-            self._sessions.keep_for_user(run.state.user_id, values, user_ttl_ms)
 
     def _is_paused(self, run: MemoryRun) -> bool:
         return not run.state.is_cancel_requested and pausing_scope(run.state, self._pauses) is not None

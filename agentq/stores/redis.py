@@ -29,6 +29,7 @@ from agentq.stores._sessions import delete_session, list_sessions, read_session,
 from agentq.stores._shared import RedisShared
 from agentq.stores._signals import Signals
 from agentq.stores._transcripts import Transcripts
+from agentq.stores._webhooks import RedisWebhooks
 from agentq.stores.base import (
     Answer,
     Appended,
@@ -51,6 +52,7 @@ from agentq.stores.base import (
     Sweep,
     Wakeup,
 )
+from agentq.stores.webhooks import asks_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -97,6 +99,7 @@ class RedisStore:
             self.pipeline, self.keys, scripts, self._transcripts, self._retention, self.known_agents
         )
         self.schedules = RedisSchedules(self.pipeline, self.keys, scripts)
+        self.webhooks = RedisWebhooks(self.pipeline, self.keys, scripts)
         self.shared = RedisShared(self.pipeline, self.keys, scripts, connection)
         self._claims = Claims(self.pipeline, self.keys, scripts, self._transcripts, self._commits.set_aside)
 
@@ -211,6 +214,7 @@ class RedisStore:
             question=b"" if rest is None else _json.dumps(list(rest.questions)),
             signals=0 if rest is None else rest.signals_seen,
             within_ms=0 if rest is None else rest.within_ms,
+            asks=asks_of(rest),
             items=_arguments.items(batch.events),
             closing=() if rest is None else _arguments.items(rest.closing),
         )

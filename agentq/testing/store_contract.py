@@ -45,6 +45,7 @@ from agentq.testing._schedule_rules import ScheduleRules
 from agentq.testing._session_rules import SessionRules
 from agentq.testing._steering_rules import SteeringRules
 from agentq.testing._value_rules import ValueRules
+from agentq.testing._webhook_rules import WebhookRules
 
 if TYPE_CHECKING:
     from agentq.events.stream import EventStream
@@ -65,6 +66,7 @@ class StoreContract(
     ChildRules,
     LimitRules,
     ScheduleRules,
+    WebhookRules,
 ):
     """What every store does.
 

@@ -36,6 +36,7 @@ from agentq.worker.slots import Slots, follow_cancels
 from agentq.worker.suspension import Suspension
 from agentq.worker.sweeper import Sweeper, repeat
 from agentq.worker.vigil import Vigil
+from agentq.worker.webhooks import Lanes
 from agentq.worker.words import counted
 
 if TYPE_CHECKING:
@@ -155,9 +156,12 @@ class Worker:
         burst = Burst(parts.store, sweeper)
         vigil = Vigil(parts.store, worker=self.name)
 
+        lanes = Lanes(self.app, parts.store.webhooks, owner=self.name, outage=outage)
+
         def saw(outcome: Outcome) -> None:
             burst.saw(outcome)
             vigil.saw(outcome)
+            lanes.saw(outcome)
 
         slots = Slots(
             self.app.loop(parts.store, parts.executor, settings),
@@ -183,21 +187,32 @@ class Worker:
         renewal.start()
         registration.start()
         try:
+            await lanes.publish_first(self._stopping)
             async with (
+                _background(lanes.run(), name="webhooks"),
                 _background(follow_cancels(parts.store.watch_cancels(self.name), slots), name="cancels"),
                 _background(commands.follow(parts.store.hub), name="commands"),
                 _background(repeat(scheduling.fire, every_s=_FIRE_S, who="schedules", outage=outage), name="schedules"),
                 _background(repeat(vigil.look, every_s=Vigil.EVERY_S, who="vigil", outage=outage), name="vigil"),
             ):
-                await self._claim(parts, slots, sweeper, burst, suspension, outage)
+                await self._claim(parts, slots, sweeper, burst, suspension, lanes, outage)
                 await drain(slots, settings, hurry=self._hurry, nudge=self._nudge)
+                if self._is_burst and not self._stopping.is_set():
+                    await lanes.finish()
         finally:
             await slots.abandon()
             await asyncio.gather(renewal.stop(), registration.stop())
         return self._farewell(slots)
 
     async def _claim(
-        self, parts: Parts, slots: Slots, sweeper: Sweeper, burst: Burst, suspension: Suspension, outage: Outage
+        self,
+        parts: Parts,
+        slots: Slots,
+        sweeper: Sweeper,
+        burst: Burst,
+        suspension: Suspension,
+        lanes: Lanes,
+        outage: Outage,
     ) -> None:
         """Claim and sweep until stopped, or until the burst is over."""
         source = parts.executor.source(self.queues)
@@ -209,6 +224,7 @@ class Worker:
 
         async def publish() -> None:
             await parts.store.publish_agents(self.app.manifests())
+            await lanes.publish()
             self._greet(parts.connection.where)
 
         doorbell = Doorbell(queue_connection, source.queue_keys, nudge=self._nudge, outage=outage)

@@ -45,6 +45,7 @@ from agentq.testing._contract import commit_of, reply_message
 from tests._redis_server import RedisServer
 from tests.chaos.lost_schedules import SendsSchedules
 from tests.chaos.lost_steering import Steered
+from tests.chaos.lost_webhooks import TellsWebhooks
 from tests.helpers import LUA
 
 if TYPE_CHECKING:
@@ -117,8 +118,9 @@ class Losing:
         before = await self._digest(script.name)
         again = await _outcome(self._run(script, about=about, **values))
         self.lost[script.name] += 1
+        # A claim that took nothing is not remembered; meanwhile a run, or a message, may be due.
         took_nothing = script.name == "claim" and first[0] == "answered" and first[1][:2] == [[], 0]
-        # A claim that took nothing is not remembered; meanwhile a run may be due.
+        took_nothing = took_nothing or (script.name == "take_webhooks" and first == ("answered", []))
         if not took_nothing and script.name not in MOVES_ON:
             if _meaning(script.name, again) != _meaning(script.name, first):
                 raise Violation(f"{script.name} answered {first!r}, and when it was sent again {again!r}")
@@ -145,6 +147,10 @@ def _meaning(name: str, outcome: tuple[str, Any]) -> tuple[str, Any]:
             # The order of a hash may change while it grows, also by reading.
             claims = [[each[0], _pairs(each[1]), _pairs(each[2]), *each[3:]] for each in value[0]]
             return "answered", [claims, *value[1:]]
+        case "take_webhooks", ("answered", value):
+            return "answered", [[*each[:2], _pairs(each[2]), *each[3:]] for each in value]
+        case "webhook_messages", ("answered", value):
+            return "answered", [[*each[:2], _pairs(each[2])] for each in value]
         case "breaker", ("answered", value):
             return "answered", value[0] > 0
     return outcome
@@ -162,7 +168,7 @@ async def _outcome(call: Coroutine[Any, Any, Any]) -> tuple[str, Any]:
 
 
 @dataclass
-class World(SendsSchedules, Steered):
+class World(SendsSchedules, TellsWebhooks, Steered):
     """A few runs at a time, and everything that can be done to them."""
 
     store: RedisStore

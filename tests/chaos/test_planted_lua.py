@@ -132,6 +132,11 @@ PLANTED = (
     LuaFault(
         "a refused step changes values", "journal", "if ARGV[5] == '1' and state.cancel then", _CHANGES_FIRST, _refused
     ),
+    LuaFault("what a worker took is not known again", "take_webhooks", "if before == token then", "if false then"),
+    LuaFault(
+        "what became of a message is not known again", "settle_webhook", "if of[2] == ARGV[2] then", "if false then"
+    ),
+    LuaFault("a retry of a message is not known again", "retry_webhooks", "if of[4] == ARGV[3] then", "if false then"),
     LuaFault("an import stages twice", "stage", "if counts == ARGV[1] then", "if false then"),
 )
 

@@ -97,7 +97,7 @@ def test_every_key_that_is_built_is_on_the_page():
     for name, member in vars(Keys).items():
         if (
             name.startswith("_")
-            or name in ("listing", "staged", "values", "shared")
+            or name in ("listing", "staged", "values", "shared", "webhook")
             or not isinstance(member, FunctionType | property)
         ):
             continue
@@ -119,6 +119,8 @@ def test_every_key_that_is_built_is_on_the_page():
     staged = keys.staged(keys.run("R"), "TOKEN", "KIND")
     assert {keys.listing(), keys.sessions(), keys.files("R", "S"), staged, keys.shared("KEY")} <= set(KEYS)
     assert {keys.values(scope, scope[0].upper()) for scope in SCOPES} <= set(KEYS)
+    assert {keys.webhook(kind, "NAME") for kind in ("due", "dead", "counts")} <= set(KEYS)
+    assert {keys.webhook("message", "NAME", "ID"), keys.webhook("taken", "NAME", "W")} <= set(KEYS)
     for kind in ("status", "agent", "session", "user"):
         assert keys.listing(kind, kind.upper()) in KEYS
 

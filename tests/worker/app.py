@@ -6,7 +6,7 @@ import asyncio
 import os
 from pathlib import Path
 
-from agentq import Agent, AgentQ, tool
+from agentq import Agent, AgentQ, Webhook, tool
 
 FOLDER = Path(os.environ.get("WORKER_TEST_FOLDER", "."))
 
@@ -37,4 +37,8 @@ async def look() -> None:
 
 
 _BACKOFF_S = float(os.environ.get("WORKER_TEST_BACKOFF_S", "0.5"))
-app = AgentQ([Agent("echo", tools=[note, hang, look], retry_backoff_s=_BACKOFF_S)])
+_HOOK = os.environ.get("WORKER_TEST_HOOK")
+app = AgentQ(
+    [Agent("echo", tools=[note, hang, look], retry_backoff_s=_BACKOFF_S)],
+    webhooks=[Webhook(_HOOK, secret_name="WORKER_TEST_SECRET", name="orders")] if _HOOK else [],
+)

@@ -33,8 +33,9 @@ end
 
 -- Every script that makes a run final calls this. Returns the id of the run of its session that may go on now, or nil.
 local function finish(prefix, run, run_id, now, ttl, session_ttl, remembers)
-  local of = redis.call('HMGET', run, 'agent', 'session', 'parked')
+  local of = redis.call('HMGET', run, 'agent', 'session', 'parked', 'status')
   redis.call('HSET', run, 'finished', int(now))
+  tell_webhooks(prefix, run, run_id, of[4], now)
   redis.call('ZREM', prefix .. ':due', run_id)
   redis.call('ZREM', prefix .. ':unserved:' .. of[1], run_id)
   if of[3] then

@@ -49,6 +49,7 @@ empty}, or
 -- @include lease
 -- @include fence
 -- @include session
+-- @include webhooks
 -- @include finish
 -- @include cancel
 -- @include values

@@ -16,8 +16,9 @@ ARGV[6]  wakeup     template of the wake-up, or empty
 ARGV[7]  question   what the run waits for, JSON, or empty
 ARGV[8]  signals    how many signals the worker has seen
 ARGV[9]  within_ms  the run can be claimed again after so long, whatever has happened; 0 for not so
-ARGV[10]  items*     events
-ARGV[11]  closing*   events that hold only if the run waits
+ARGV[10]  asks       what of that people are to say, JSON, or empty
+ARGV[11]  items*     events
+ARGV[12]  closing*   events that hold only if the run waits
 
 Returns {status, woken}, or
   -1  RunNotFound   there is no such run
@@ -32,6 +33,7 @@ Returns {status, woken}, or
 -- @include wake
 -- @include lease
 -- @include fence
+-- @include webhooks
 
 local prefix, run, run_id, fence = ARGV[1], KEYS[1], ARGV[2], ARGV[3]
 local state = read(run, 'status', 'fence', 'released', 'queue', 'signals', 'owner', 'batch')
@@ -46,7 +48,7 @@ end
 if has_gap(state, fence, ARGV[5]) then
   return -9
 end
-local items, closing = lists(10, 2)
+local items, closing = lists(11, 2)
 local rests = ARGV[7] ~= '' and number(state.signals) <= tonumber(ARGV[8])
 local status, woken = rests and 'waiting' or 'queued', 0
 local now = now_ms()
@@ -65,6 +67,9 @@ if rests then
     redis.call('ZADD', prefix .. ':due', int(now + within), run_id)
   else
     redis.call('ZREM', prefix .. ':due', run_id)
+  end
+  if ARGV[10] ~= '' and status == 'waiting' then
+    tell_of_questions(prefix, run, run_id, now, ARGV[10])
   end
 else
   woken = schedule(prefix, ARGV[6], run, run_id, state.queue, now, 0, true)

@@ -119,8 +119,9 @@ class Losing:
         again = await _outcome(self._run(script, about=about, **values))
         self.lost[script.name] += 1
         # A claim that took nothing is not remembered; meanwhile a run, or a message, may be due.
-        took_nothing = script.name == "claim" and first[0] == "answered" and first[1][:2] == [[], 0]
-        took_nothing = took_nothing or (script.name == "take_webhooks" and first == ("answered", []))
+        took_nothing = (script.name, first) == ("take_webhooks", ("answered", [])) or (
+            script.name == "claim" and first[0] == "answered" and first[1][:2] == [[], 0]
+        )
         if not took_nothing and script.name not in MOVES_ON:
             if _meaning(script.name, again) != _meaning(script.name, first):
                 raise Violation(f"{script.name} answered {first!r}, and when it was sent again {again!r}")
@@ -147,10 +148,8 @@ def _meaning(name: str, outcome: tuple[str, Any]) -> tuple[str, Any]:
             # The order of a hash may change while it grows, also by reading.
             claims = [[each[0], _pairs(each[1]), _pairs(each[2]), *each[3:]] for each in value[0]]
             return "answered", [claims, *value[1:]]
-        case "take_webhooks", ("answered", value):
+        case "take_webhooks" | "webhook_messages", ("answered", value):
             return "answered", [[*each[:2], _pairs(each[2]), *each[3:]] for each in value]
-        case "webhook_messages", ("answered", value):
-            return "answered", [[*each[:2], _pairs(each[2])] for each in value]
         case "breaker", ("answered", value):
             return "answered", value[0] > 0
     return outcome

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from agentq._ids import new_token
-from agentq.webhooks import Webhook
+from agentq.webhooks import DeliveryState, Webhook
 
 if TYPE_CHECKING:
     import random
@@ -50,8 +50,8 @@ class TellsWebhooks:
 
     async def do_webhook_messages(self) -> None:
         await self.do_settle_webhook()
-        for state in (None, "pending", "failed", "dead"):
-            await self.store.webhooks.messages("all", state=state)  # type: ignore[arg-type]  # one of its states
+        for state in (None, *get_args(DeliveryState)):
+            await self.store.webhooks.messages("all", state=state)
 
     async def do_forget_webhook(self) -> None:
         await self._publish()

@@ -136,7 +136,6 @@ PLANTED = (
     LuaFault(
         "what became of a message is not known again", "settle_webhook", "if of[2] == ARGV[2] then", "if false then"
     ),
-    LuaFault("a retry of a message is not known again", "retry_webhooks", "if of[4] == ARGV[3] then", "if false then"),
     LuaFault("an import stages twice", "stage", "if counts == ARGV[1] then", "if false then"),
 )
 

@@ -43,6 +43,7 @@ from agentq.stores.redis import RedisStore
 from agentq.stores.values import SCOPES, BreakerRule, Change, Scope, apply, owner_of
 from agentq.testing._contract import commit_of, reply_message
 from tests._redis_server import RedisServer
+from tests.chaos.digest import DIGEST
 from tests.chaos.lost_schedules import SendsSchedules
 from tests.chaos.lost_steering import Steered
 from tests.chaos.lost_webhooks import TellsWebhooks
@@ -72,32 +73,6 @@ _OPEN = 6
 _TRIES = 50
 _FLUSH_EVERY = 40
 _FILE = hashlib.sha256(b"content").hexdigest()
-# The whole data set but for times to live, as one digest. Made by the server: it would be much to send.
-_DIGEST = """
-local function content(name)
-  local kind = redis.call('TYPE', name).ok
-  if kind == 'set' then
-    local members = redis.call('SMEMBERS', name)
-    table.sort(members)
-    return table.concat(members, ' ')
-  elseif kind ~= 'hash' then
-    return redis.call('DUMP', name)
-  end
-  -- Their order changes while a hash table grows, also by reading.
-  local fields, flat = {}, redis.call('HGETALL', name)
-  for i = 1, #flat, 2 do
-    fields[#fields + 1] = flat[i] .. ' ' .. flat[i + 1]
-  end
-  table.sort(fields)
-  return table.concat(fields, ' ')
-end
-local names, digest = redis.call('KEYS', '*'), ''
-table.sort(names)
-for _, name in ipairs(names) do
-  digest = redis.sha1hex(digest .. name .. content(name))
-end
-return digest
-"""
 
 
 class Violation(AssertionError):
@@ -133,7 +108,7 @@ class Losing:
         return value
 
     async def _digest(self, name: str) -> Any:
-        return None if name in MOVES_ON else await self._execute("EVAL", _DIGEST, 0)
+        return None if name in MOVES_ON else await self._execute("EVAL", DIGEST, 0)
 
 
 def _meaning(name: str, outcome: tuple[str, Any]) -> tuple[str, Any]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import TYPE_CHECKING
+from contextlib import aclosing
+from typing import TYPE_CHECKING, TypeVar
 
 from agentq.errors import InvalidInput
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 # A comment: the browser drops it.
 BEAT = ":\n\n"
+T = TypeVar("T")
 # The loop itself holds its tasks weakly.
 _closing: set[asyncio.Task[None]] = set()
 
@@ -40,39 +42,46 @@ def frame(event: Event) -> str:
 
 
 async def frames(events: AsyncGenerator[Event, None], beat_s: float) -> AsyncGenerator[str, None]:
-    """Frames of the events, a beat before the first and whenever `beat_s` pass without one; closes `events`.
+    """Frames of the events, a beat before the first and whenever `beat_s` pass without one; closes `events`."""
+    async with aclosing(paced(events, beat_s)) as due:
+        async for event in due:
+            yield BEAT if event is None else frame(event)
 
-    The first beat carries the headers to the browser at once. The others keep proxies from cutting a connection that
-    seems dead, and are what a server notices by that the browser has gone.
+
+async def paced(items: AsyncGenerator[T, None], beat_s: float) -> AsyncGenerator[T | None, None]:
+    """The items, and None before the first and whenever `beat_s` pass without one; closes `items`.
+
+    The first None, sent as a beat, carries the headers to the browser at once. The others keep proxies from cutting a
+    connection that seems dead, and are what a server notices by that the browser has gone.
     """
-    yield BEAT
-    step: asyncio.Task[Event | None] | None = None
+    yield None
+    step: asyncio.Task[T | None] | None = None
     try:
         while True:
             # Kept through the beats: cancelling a step would end the generator that it is a step of.
-            step = step or asyncio.create_task(_next(events))
+            step = step or asyncio.create_task(_next(items))
             done, _ = await asyncio.wait({step}, timeout=beat_s)
             if not done:
-                yield BEAT
+                yield None
                 continue
-            event, step = step.result(), None
-            if event is None:
+            item, step = step.result(), None
+            if item is None:
                 return
-            yield frame(event)
+            yield item
     finally:
         # A task of its own: anyio, so Starlette too, cancels again and again until we are out of here.
-        closing = asyncio.create_task(_close(events, step))
+        closing = asyncio.create_task(_close(items, step))
         _closing.add(closing)
         closing.add_done_callback(_closing.discard)
         await asyncio.shield(closing)
 
 
-async def _next(events: AsyncGenerator[Event, None]) -> Event | None:
-    return await anext(events, None)
+async def _next(items: AsyncGenerator[T, None]) -> T | None:
+    return await anext(items, None)
 
 
-async def _close(events: AsyncGenerator[Event, None], step: asyncio.Task[Event | None] | None) -> None:
+async def _close(items: AsyncGenerator[T, None], step: asyncio.Task[T | None] | None) -> None:
     if step is not None:
         step.cancel()
         await asyncio.gather(step, return_exceptions=True)
-    await events.aclose()
+    await items.aclose()

@@ -79,10 +79,10 @@ class Question:
     """What a run that is `waiting` waits for: a word of a person, or the end of another run.
 
     `kind` is "outcome": a call that must not be repeated had started when its worker died, and nobody knows what became
-    of it; "approval": somebody has to allow the call, one of `approvers` if there are any; "input": the tool asks
-    `name`, and takes an answer that fits `schema`; "child": the call is the work of another run, `run_id`, which has
-    not ended; "limit": the tool may not be called so often, or, where none is named, a limit of the run is reached;
-    "timer"; or "signal": `name` has to come.
+    of it; "approval": somebody has to allow the call, one of `approvers` if there are any, and where it is
+    `destructive` it cannot be undone; "input": the tool asks `name`, and takes an answer that fits `schema`; "child":
+    the call is the work of another run, `run_id`, which has not ended; "limit": the tool may not be called so often,
+    or, where none is named, a limit of the run is reached; "timer"; or "signal": `name` has to come.
     `since_ms` is when it began to wait, `until_ms` when the waiting ends in any case, 0 for never. `number` tells the
     questions of one call apart. `attempt`, `arguments_hash` and `provider_call_id` are the call's, as its worker
     journaled them.
@@ -103,6 +103,7 @@ class Question:
     approvers: tuple[str, ...] = ()
     schema: Mapping[str, Any] | None = None
     since_ms: int = 0
+    destructive: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,8 @@ class Wait(Data):
     """What a call waits for. `number` is which of its durable steps does, 0 for the call as a whole.
 
     `kind` is "approval", "input", "timer" or "signal"; `name` the signal's, or the question. `until_ms` is when the
-    waiting ends in any case, by the store's clock, 0 for never. `warned`: it was said that this is soon.
+    waiting ends in any case, by the store's clock, 0 for never. `warned`: it was said that this is soon. `destructive`:
+    what the tool does cannot be undone.
     """
 
     kind: Literal["approval", "input", "timer", "signal"]
@@ -39,6 +40,7 @@ class Wait(Data):
     until_ms: int = 0
     warned: bool = False
     approvers: tuple[str, ...] = ()
+    destructive: bool = False
     answer_schema: dict[str, Any] | None = None
 
 

@@ -23,7 +23,7 @@ def asked(event: RunWaiting, width: int | None) -> tuple[str, str]:
         case "approval":
             who = f" ({one_line(' or '.join(event.approvers))})" if event.approvers else ""
             return (
-                f"? {called} has to be allowed{who}",
+                f"? {called} has to be allowed{who}{'; it cannot be undone' if event.destructive else ''}",
                 f"Say it{within}: agentq approve {run_id}, or agentq deny {run_id}",
             )
         case "input":

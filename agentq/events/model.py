@@ -11,7 +11,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from agentq.events._event import Numbered as _Event
-from agentq.events.limits import LimitReached, LimitsChanged
+from agentq.events.context import ContextCompacted as ContextCompacted
+from agentq.events.context import ContextRetrieved as ContextRetrieved
+from agentq.events.context import FoundPassage as FoundPassage
+from agentq.events.limits import LimitReached as LimitReached
+from agentq.events.limits import LimitsChanged as LimitsChanged
 from agentq.messages import Data, FilePart, Lean, Message, NoteKind, StopReason, Usage
 
 
@@ -126,39 +130,6 @@ class ModelReplaced(_Event):
     reason: str
 
 
-class FoundPassage(Data):
-    """A passage that was found: where it comes from, the retriever's score, and the beginning of its text."""
-
-    source: str = ""
-    score: float | None = None
-    text: str = ""
-
-
-class ContextRetrieved(_Event):
-    """A retriever was asked before the model. `error` says why nothing came of it; the run goes on without."""
-
-    type: Literal["context.retrieved"] = "context.retrieved"
-    query: str
-    passages: tuple[FoundPassage, ...] = ()
-    duration_ms: int = 0
-    error: str = ""
-
-
-class ContextCompacted(_Event):
-    """The transcript was too long for the model, which reads less of it from here on. Tokens are estimates.
-
-    `strategy` says how: results of tools were cut (`tool_results`), their white space collapsed (`whitespace`), old
-    messages summed up (`summary`) or, because that failed, left out (`dropped`).
-    """
-
-    type: Literal["context.compacted"] = "context.compacted"
-    strategy: str
-    messages_before: int
-    messages_after: int
-    tokens_before: int
-    tokens_after: int
-
-
 class ToolCalled(_Event):
     """A tool is about to run. `child_run_id` is the run that does the work, where an agent is the tool."""
 
@@ -247,6 +218,7 @@ class RunWaiting(_Event):
     arguments: dict[str, Any] = Field(default_factory=dict)
     kind: str = "outcome"
     approvers: tuple[str, ...] = ()
+    destructive: bool = False
     until_ms: int = 0
     answer_schema: dict[str, Any] | None = None
 

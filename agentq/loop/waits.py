@@ -53,7 +53,13 @@ class Waits:
         ttl_s = tool.behaviour.approval_ttl
         now = self._parts.now_ms
         until_ms = 0 if ttl_s is None else now + int(ttl_s * 1000)
-        return Wait(kind="approval", since_ms=now, until_ms=until_ms, approvers=tool.behaviour.approvers)
+        return Wait(
+            kind="approval",
+            since_ms=now,
+            until_ms=until_ms,
+            approvers=tool.behaviour.approvers,
+            destructive=tool.behaviour.destructive,
+        )
 
     async def begin(self, call: ToolCallPart, step: CallStep, wait: Wait) -> None:
         """Journal that a call rests, and tell viewers."""
@@ -100,6 +106,7 @@ class Waits:
             since_ms=wait.since_ms,
             until_ms=wait.until_ms,
             approvers=wait.approvers,
+            destructive=wait.destructive,
             schema=wait.answer_schema,
         )
 
@@ -142,6 +149,7 @@ class Waits:
             arguments=call.arguments,
             kind=wait.kind,
             approvers=wait.approvers,
+            destructive=wait.destructive,
             until_ms=wait.until_ms,
             answer_schema=None if wait.answer_schema is None else dict(wait.answer_schema),
         )
@@ -159,7 +167,8 @@ def _words(call: ToolCallPart, wait: Wait) -> str:
     match wait.kind:
         case "approval":
             who = f" by {' or '.join(wait.approvers)}" if wait.approvers else ""
-            return f"{call.name} has to be allowed{who}"
+            gravity = "; what it does cannot be undone" if wait.destructive else ""
+            return f"{call.name} has to be allowed{who}{gravity}"
         case "input":
             return wait.name
         case "signal":

@@ -273,7 +273,7 @@ def tool(
     put off. `breaker` is a `CircuitBreaker`, which leaves it in peace when it fails. `approval` says that somebody has
     to allow each call: True, or a function of the arguments (`lambda a: a.amount > 100`); after `approval_ttl` seconds
     without a word it is denied. `approvers` are shown to those who decide. `read_only` (by default: effect "none") and
-    `destructive` are for people. Raises `InvalidInput`.
+    `destructive` (what it does cannot be undone) are for people. Raises `InvalidInput`.
     """
 
     def decorate(function: Callable[..., Any]) -> Tool[..., Any]:

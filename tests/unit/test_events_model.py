@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from agentq.client_async import AsyncClient
 from agentq.errors import StoreCorrupted
-from agentq.events import limits, model
+from agentq.events import context, limits, model
 from agentq.events.encoding import decode_event, encode_event, is_delta, is_known, numbered
 from agentq.events.model import Event, FoldedRange, ReplyCompleted, TextDelta, ToolCalled
 from agentq.messages import Usage, user_message
@@ -83,9 +83,10 @@ def test_types_are_unique_and_the_union_holds_every_class():
     assert len(set(types)) == len(types)
     defined = {
         thing
-        for thing in (*vars(model).values(), *vars(limits).values())
+        for module in (model, limits, context)
+        for thing in vars(module).values()
         if isinstance(thing, type) and issubclass(thing, BaseModel) and "type" in thing.model_fields
-        if thing.__module__ in (model.__name__, limits.__name__)
+        if thing.__module__ == module.__name__
     }
     assert defined == set(KINDS)
 

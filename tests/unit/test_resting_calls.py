@@ -98,16 +98,18 @@ PAY = call("pay", amount=500)
 
 class TestApprovals:
     async def test_a_call_waits_without_a_worker_and_is_made_when_it_is_allowed(self, house: House):
-        await house.start(PAY, tools=[house.pay(approvers=["finance"])])
+        await house.start(PAY, tools=[house.pay(approvers=["finance"], destructive=True)])
         assert await house.advance() is Status.WAITING
         run = await house.store.read(house.run_id)
         assert run.owner is None
         (waiting,) = await house.client.inbox()
         assert (waiting.run.run_id, waiting.question.tool, waiting.question.kind) == (house.run_id, "pay", "approval")
         assert waiting.question.arguments == {"amount": 500}
-        assert waiting.question.approvers == ("finance",)
+        assert (waiting.question.approvers, waiting.question.destructive) == (("finance",), True)
+        assert waiting.question.text == "pay has to be allowed by finance; what it does cannot be undone"
         (told,) = await house.events(RunWaiting)
         assert (told.kind, told.arguments, told.approvers) == ("approval", {"amount": 500}, ("finance",))
+        assert told.destructive is True
         assert not await house.events(ToolCalled)
         said = await house.client.approve(house.run_id, by="ann", source="10.0.0.1")
         assert house.executor.woken[-1][0] == house.run_id

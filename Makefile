@@ -36,7 +36,7 @@ test: $(DEV)  ## pass the tests, against a real redis-server that they start the
 	@scripts/ensure-redis
 	@$(PYTEST) $(PYTEST_ARGS)
 
-test-web: $(WEB)  ## pass the tests against servers that are not ours; installs Node.js into .venv, and npm packages
+test-web: $(WEB)  ## pass the tests against servers and clients that are not ours; installs Node.js into .venv, and npm packages
 	@scripts/ensure-redis
 	@$(PYTEST) -n 0 tests/web
 

@@ -1,4 +1,7 @@
-"""`aimock`: a model server that nobody here wrote. `make test-web` runs these tests and installs what they need."""
+"""`aimock`, a model server that nobody here wrote, and Node.js for clients of which the same is true.
+
+`make test-web` runs these tests and installs what they need.
+"""
 
 from __future__ import annotations
 
@@ -82,6 +85,12 @@ def _server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AIMock]:
             yield server
         finally:
             process.kill()
+
+
+@pytest.fixture(scope="session")
+def node() -> str:
+    """Node.js, with the npm packages of these tests."""
+    return _node()
 
 
 @pytest.fixture

@@ -31,6 +31,7 @@ class House:
     address: str
     client: AsyncClient
     http: httpx.AsyncClient
+    app: AgentQ
     worker: Running
     done: list[str] = field(default_factory=list)
 
@@ -84,4 +85,4 @@ async def house(redis_url: str, **options: Any) -> AsyncIterator[House]:
         served(web_app(client, **options)) as address,
         httpx.AsyncClient(base_url=address, timeout=20) as http,
     ):
-        yield House(address, client, http, worker, done)
+        yield House(address, client, http, app, worker, done)

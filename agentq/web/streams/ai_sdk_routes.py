@@ -91,7 +91,11 @@ async def chat(request: Request) -> Response:
 
 
 async def again(request: Request) -> Response:
-    """The stream of a chat's run from its start, or of a turn from the chunk `startIndex` on; 204 for none."""
+    """The stream of a chat's run from its start, or of a turn from the chunk `startIndex` on; 204 for none.
+
+    With `ended=true`, the last run of the chat has one even when it has ended: a client that was cut off just before
+    would else never see the end. With `startIndex` too, for the client that sends it takes no 204.
+    """
     site = site_of(request)
     name, start_index = request.path_params["chat_id"], _start_index(request)
     on = turn(name)
@@ -103,20 +107,23 @@ async def again(request: Request) -> Response:
         else:
             await site.access.allow(request, Action.READ, run)
             return await _from(request, site, on, start_index, is_whole=False)
-    live = await _live(site, name)
+    ended = start_index is not None or request.query_params.get("ended") == "true"
+    live = await _live(site, name, ended=ended)
     if live is None:
         return Response(status_code=204)
     await site.access.allow(request, Action.READ, live)
     return await _from(request, site, Turn(live.run_id), start_index, is_whole=True)
 
 
-async def _live(site: Site, chat_id: str) -> RunState | None:
-    """The run of the chat that goes on, or waits for somebody."""
+async def _live(site: Site, chat_id: str, *, ended: bool) -> RunState | None:
+    """The run of the chat that goes on, or waits for somebody; with `ended`, else the last one."""
     try:
         session = await site.client.session(chat_id)
-        return None if session.live_run_id is None else await site.client.read(session.live_run_id)
+        if session.live_run_id is not None:
+            return await site.client.read(session.live_run_id)
     except (SessionNotFound, RunNotFound):
         return None
+    return next(iter(await site.client.list(session_id=chat_id, limit=1)), None) if ended else None
 
 
 async def _from(request: Request, site: Site, on: Turn, start_index: int | None, *, is_whole: bool) -> Response:

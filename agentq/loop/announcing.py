@@ -50,6 +50,14 @@ class Announcing:
         """Until when a call that only reads may start, by our own clock."""
         return self._writer.confirmed_at + _LEASE_IN_ACTS * self._act_within_s
 
+    async def begin(
+        self, call: ToolCallPart, step: CallStep, called: ToolCalled, records: Sequence[StepRecord]
+    ) -> float | None:
+        """Tell of a call as its effect wants it; until when it may start, or None for not at all."""
+        if step.effect == "none":
+            return await self.look_alive(called, records)
+        return await self.announce(call, step, called, records)
+
     async def look_alive(self, called: ToolCalled, records: Sequence[StepRecord] = ()) -> float:
         """Tell viewers of a call that only reads; until when it may start, by our own clock.
 

@@ -133,10 +133,12 @@ class Calls:
         )
 
     async def _make_early(self, call: ToolCallPart) -> CallOutcome | None:
+        self._parts.hold(call.call_id)
         await self._contexts.prepare(self.toolbox.named(call.name))
-        start_by = self._announcing.start_by
         try:
-            return await self._run_tool(PlannedCall(call, 1, "none"), threading.Event(), start_by, None)
+            return await self._run_tool(
+                PlannedCall(call, 1, "none"), threading.Event(), self._announcing.start_by, None
+            )
         except CallWithdrawn:
             return None
 
@@ -148,11 +150,11 @@ class Calls:
         planned = {plan.call.call_id: plan for plan in decision.calls}
         for plan in decision.calls:
             await self._contexts.prepare(self.toolbox.named(plan.call.name))
-        upcoming = set(planned)
+        made: list[str] = []
         for group in batches([plan.call for plan in decision.calls], self.is_safe):
-            if self._interrupts.current is not None or (self._rests_beside(upcoming) and not self.is_safe(group[0])):
+            if self._interrupts.current is not None or (self._have_come_to_rest(made) and not self.is_safe(group[0])):
                 return
-            upcoming.difference_update(call.call_id for call in group)
+            made += [call.call_id for call in group]
             if self.put_off is not None:
                 return
             if len(group) == 1:
@@ -184,9 +186,9 @@ class Calls:
             self._safe[call.call_id] = is_safe_beside_others(self.toolbox.named(call.name), call)
         return self._safe[call.call_id]
 
-    def _rests_beside(self, upcoming: Collection[str]) -> bool:
-        """Whether a call rests that is not about to be made."""
-        return any(step.rests for call_id, step in self.steps.items() if call_id not in upcoming)
+    def _have_come_to_rest(self, made: Collection[str]) -> bool:
+        """Whether a call before the next one rests; those after it may, too, and do not hold it up."""
+        return any(self.steps[call_id].rests for call_id in made if call_id in self.steps)
 
     async def _make_one(self, plan: PlannedCall) -> None:
         """Bring one call as far as it comes: to its result, to a rest, or to where an interrupt stops it."""
@@ -220,13 +222,10 @@ class Calls:
         """Say that the call starts; until when it may, or None for not now."""
         wait = stands.waits if stands is not None else None
         # It may have rested, and is entered again with what it waited for; unless another call has taken that.
-        resolved = [] if wait is None else self._parts.resolution(plan.call.call_id, wait)
+        resolved = [] if wait is None else await self._parts.resolution(plan.call.call_id, wait)
         if resolved is None:
             return None
-        if plan.effect == "none":
-            start_by: float | None = await self._announcing.look_alive(called, resolved)
-        else:
-            start_by = await self._announcing.announce(plan.call, step, called, resolved)
+        start_by = await self._announcing.begin(plan.call, step, called, resolved)
         for record in resolved:
             self._parts.note(record)
         return start_by
@@ -304,6 +303,7 @@ class Calls:
     async def _made_early(self, call: ToolCallPart) -> CallOutcome | None:
         """The outcome of a call that was started while the model streamed; None where it was not, or was stopped."""
         early = self._early.take(call)
+        self._parts.let(call.call_id)
         if early is None:
             return None
         task, events = early
@@ -376,11 +376,10 @@ class Calls:
             return self._interrupts.current is None and self._clock.monotonic() < start_by
 
         tool = self.toolbox.named(call.name)
-        ctx = self._contexts.of(call, tool, plan.attempt, flag)
         return await execute_call(
             tool,
             call,
-            ctx,
+            self._contexts.of(call, tool, plan.attempt, flag),
             known=self.toolbox.names,
             may_start=may_start,
             arguments=arguments,

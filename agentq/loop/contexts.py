@@ -82,6 +82,7 @@ class Contexts:
             event_loop.call_soon_threadsafe(self._emit, call.call_id, event)
 
         async def commit_effect(number: int, script: str, keys: Sequence[Any], args: Sequence[Any]) -> Any:
+            await self._parts.may_keep(call.call_id)
             return await self._writer.commit_effect(f"{call.call_id}{PART}{number}", script, keys, args)
 
         return ToolContext(

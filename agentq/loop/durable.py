@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from agentq import _json
@@ -35,6 +36,10 @@ class Parts:
         self._writer = writer
         self._by_name = {name: value for name, value in journal.items() if PART in name}
         self._signals: dict[str, Signal] | None = None
+        # Ids of signals that were taken here: the journal may not say so yet.
+        self._taken: set[str] = set()
+        # Calls of a reply that has not come to its end. It may be void, so nothing of them is kept before it has.
+        self._early: dict[str, asyncio.Event] = {}
         self._began = loop.clock.monotonic()
 
     @property
@@ -46,6 +51,20 @@ class Parts:
     def now_ms(self) -> int:
         """The time by the store's clock: that of the claim, and what has passed since."""
         return self._run.updated_ms + int((self._loop.clock.monotonic() - self._began) * 1000)
+
+    def hold(self, call_id: str) -> None:
+        """The durable steps of the call wait until it is let go on."""
+        self._early[call_id] = asyncio.Event()
+
+    def let(self, call_id: str) -> None:
+        """The reply that asks for the call is journaled."""
+        if (held := self._early.pop(call_id, None)) is not None:
+            held.set()
+
+    async def may_keep(self, call_id: str) -> None:
+        """Return when something of the call may be kept."""
+        if (held := self._early.get(call_id)) is not None:
+            await held.wait()
 
     def find(self, name: str) -> bytes | None:
         """A record of the journal."""
@@ -65,10 +84,11 @@ class Parts:
         journal = await self._patiently(lambda: self._loop.store.journaled(self._run.run_id))
         self._by_name = {name: value for name, value in journal.items() if PART in name}
 
-    async def read_signals(self) -> None:
-        """Find out which signals there are, once."""
-        if self._signals is None:
-            self._signals = dict(await self._patiently(lambda: self._loop.store.signals(self._run.run_id)))
+    async def read_signals(self, *, again: bool = False) -> None:
+        """Find out which signals there are, once, or `again`."""
+        if self._signals is None or again:
+            found = await self._patiently(lambda: self._loop.store.signals(self._run.run_id))
+            self._signals = {each: found[each] for each in found if each not in self._taken}
 
     def signal(self, name: str) -> Signal | None:
         """The first signal of that name that nobody has taken."""
@@ -79,6 +99,7 @@ class Parts:
         signal = self.signal(name)
         if signal is not None and self._signals is not None:
             del self._signals[signal.signal_id]
+            self._taken.add(signal.signal_id)
         return signal
 
     async def _patiently(self, read: Any) -> Any:
@@ -103,16 +124,20 @@ class Parts:
         """Whether its time is over."""
         return 0 < wait.until_ms <= self.now_ms
 
-    def resolution(self, call_id: str, wait: Wait) -> list[StepRecord] | None:
+    async def resolution(self, call_id: str, wait: Wait) -> list[StepRecord] | None:
         """What is journaled when the tool is entered again; None where somebody else took what it waited for."""
         if wait.kind == "approval" or self.find(part_of(call_id, wait.number)) is not None:
             return []
         if wait.kind == "timer":
             return [step_record(call_id, wait.number, DurableStep(op="timer"))]
-        came = self.take_signal(wait.name) if wait.kind == "signal" else None
+        has_expired, came = self.has_expired(wait), None
+        if wait.kind == "signal":
+            # One that came in time counts, however late the run looks.
+            await self.read_signals(again=has_expired)
+            came = self.take_signal(wait.name)
         if came is not None:
             return [_taken(call_id, wait.number, came)]
-        if not self.has_expired(wait):
+        if not has_expired:
             return None
         return [step_record(call_id, wait.number, expired(wait))]
 
@@ -140,6 +165,7 @@ class DurableSteps:
         self._call_id = call_id
 
     async def earlier(self, number: int, op: str, name: str) -> DurableStep | None:
+        await self._parts.may_keep(self._call_id)
         value = self._parts.find(part_of(self._call_id, number))
         if value is None:
             return None

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from agentq._ids import child_run_id
 from agentq.events.model import AttemptReset, Gap, ReasoningDelta, TextDelta
-from agentq.messages import Role, unanswered_calls
+from agentq.messages import NoteKind, Role, unanswered_calls
 from agentq.runs import Status
-from agentq.testing.simulation.plans import ASK, COUNTS, EFFECTS, Line, line_of, said_by
+from agentq.testing.simulation.plans import ASK, ASKED, COUNTS, EFFECTS, NOTED, RESTING, Line, line_of, said_by
+from agentq.testing.simulation.tools import expected_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -34,6 +35,7 @@ async def wrong_at_the_end(
         plan = plans[known.new.prompt]
         was_set_aside = run.status is Status.FAILED and known.recoveries > max_recoveries
         may_be_cut = was_set_aside or run.status is Status.CANCELLED
+        known.noted = sum(message.role is Role.ASSISTANT and message.text == NOTED for message in messages)
         found = list(_state(known, run, plan, len(messages), may_be_cut=may_be_cut))
         found += _transcript(known, run, plan, messages, may_be_cut=may_be_cut)
         events = [event async for event in store.stream.follow(known.run_id, live=False)]
@@ -44,7 +46,7 @@ async def wrong_at_the_end(
         found += _events(known, run, events, messages, watched)
         found += _count(known.run_id, await store.values("run", known.run_id), (known,))
         wrong += [f"run {known.run_id} ({run.status}): {what}" for what in found]
-    for session_id, members in ledger.remembered.items():
+    for session_id, members in ledger.sessions.remembered.items():
         expected = [message for known in members for message in await store.messages(known.run_id)]
         if list(await store.session_messages(session_id)) != expected:
             wrong.append(f"session {session_id} does not hold what its runs said, one after the other")
@@ -76,9 +78,10 @@ def _state(known: Known, run: RunState, plan: Plan, message_count: int, *, may_b
         case Status.COMPLETED | Status.FAILED if not may_be_cut:
             if run.status is not plan.ends:
                 yield f"it should have {plan.ends}: {run.last_error}"
-            # What was retried had ended by a commit without a turn, or ends by the same turn again.
-            if len(known.commits) != len(plan.turns) + known.retries:
-                yield f"{len(known.commits)} commits for {len(plan.turns)} turns and {known.retries} retries"
+            # One that fails for good brings no message. Nor does a commit that ends a run whose answer is there.
+            turns = len(plan.turns) - (plan.ends is Status.FAILED) + known.noted
+            if len(known.commits) - known.bare_commits != turns:
+                yield f"{len(known.commits)} commits, of which {known.bare_commits} were bare, for {turns} turns"
 
 
 def _transcript(
@@ -95,7 +98,12 @@ def _transcript(
     if missing := [call_id for call_id in known.finished if call_id not in results and run.status is Status.COMPLETED]:
         yield f"finished calls whose results are not in the transcript: {missing}"
     outcomes: dict[int | str, str] = {said_by(call): results[call.call_id].outcome for call in calls}
-    lines, expected = [line_of(message) for message in messages], plan.lines(outcomes)
+    sent = [message.text for message in messages[1:] if message.role is Role.USER]
+    if sent != known.seen:
+        yield f"its transcript has the messages {sent}, and claims brought {known.seen}"
+    lines = [line_of(message) for message in messages[:1]]
+    lines += [line for message in messages[1:] if (line := line_of(message))[0] != "user" and line not in _AFTER]
+    expected = plan.lines(outcomes)
     if lines != expected and not (may_be_cut and _is_beginning(lines, expected)):
         yield f"its transcript is {lines}, and should be {expected}"
 
@@ -112,12 +120,19 @@ def _is_beginning(lines: list[Line], expected: list[Line]) -> bool:
     return following[0] != "assistant" or bool(following[1].startswith(last[1]))
 
 
+# What the model says once its plan has come to an end, and what it is told when its run is taken up again.
+_AFTER: tuple[Line, ...] = (("assistant", NOTED, ()), ("note", NoteKind.RETRIED))
+
+
 def _result(known: Known, run: RunState, result: ToolResultPart) -> Iterator[str]:
     """That a result is what the tool returned, or an explicit word about why there is none."""
     call_id, effect = result.call_id, EFFECTS.get(result.name, "none")
     finished = known.finished.get(call_id)
     if finished is not None and finished.result is not None and finished.result != result:
         yield f"{call_id} finished with {finished.result.content!r}, the transcript says {result.content!r}"
+    if (said := _waited(known, result)) is not None:
+        yield from said
+        return
     match result.outcome:
         case "ok" | "error":
             if result.name in EFFECTS and result.content not in known.returned.get(call_id, ()):
@@ -132,8 +147,22 @@ def _result(known: Known, run: RunState, result: ToolResultPart) -> Iterator[str
         case "cancelled":
             if run.status is not Status.CANCELLED:
                 yield f"{call_id} was cancelled in a run that was not"
-            if effect == "once" and known.entered[call_id] > known.did_not_happen[call_id]:
+            if effect == "once" and known.entered[call_id] > known.did_not_happen[call_id] + known.rests[call_id]:
                 yield f"{call_id} was entered, may have happened, and is said to have been cancelled before"
+
+
+def _waited(known: Known, result: ToolResultPart) -> list[str] | None:
+    """What is wrong with the result of a call that waited for somebody; None where it is another one."""
+    call_id, said = result.call_id, result.content
+    decided = known.decided.get(call_id)
+    if result.outcome == "ok" and result.name in (ASKED, *RESTING):
+        number = int(said.partition(":")[0].split()[1])
+        expected = expected_of(result.name, number, [part.value for part in known.parts_of(call_id)])
+        return [] if said == expected else [f"{call_id} gave {said!r}, and its steps say {expected!r}"]
+    if result.outcome == "error" and decided is not None and decided.decision != "approved":
+        wrong = [f"{call_id} was {decided.decision}, and was entered"] if known.entered[call_id] else []
+        return wrong if decided.reason in said else [*wrong, f"{call_id} was denied, and says {said!r}"]
+    return None
 
 
 def _answer(known: Known, run: RunState, result: ToolResultPart) -> Iterator[str]:

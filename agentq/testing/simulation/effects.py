@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from agentq.testing.simulation.plans import CHANGED_BY
 from agentq.testing.simulation.scheduling import current_thread
 from agentq.tools.behaviour import Reconciled
 
@@ -35,7 +36,7 @@ class Effects:
         # A worker that does not know yet that it has lost the run may begin to read once more, which harms nobody.
         if call_id in known.finished and (effect != "none" or self._is_holder(known)):
             self._ledger.wrong(known, f"{name} had finished and was entered again ({call_id})")
-        if effect == "once" and known.entered[call_id] > known.did_not_happen[call_id]:
+        if effect == "once" and known.entered[call_id] > known.did_not_happen[call_id] + known.rests[call_id]:
             self._ledger.wrong(known, f"{name} must happen once and was entered again ({call_id})")
         known.entered[call_id] += 1
         known.inside.setdefault(call_id, []).append(current_thread().process)
@@ -43,6 +44,24 @@ class Effects:
         self._check_written(known, call_id, name, effect)
         if effect != "none":
             self._check_announced(known, ctx, name)
+
+    def allowed(self, ctx: ToolContext, name: str, number: int, *, asks: bool) -> None:
+        """A tool was entered with this number; `asks`: somebody has to allow that, and may change it."""
+        known = self._ledger.runs[ctx.run_id]
+        approval = known.decided.get(ctx.call_id)
+        if asks and (approval is None or approval.decision != "approved"):
+            said = "decided on it" if approval is None else f"allowed it: it was {approval.decision}"
+            self._ledger.wrong(known, f"{name} was entered, and nobody had {said} ({ctx.call_id})")
+        changed = None if approval is None else approval.arguments
+        if (number >= CHANGED_BY) != (changed is not None):
+            self._ledger.wrong(known, f"{name} was entered with {number}, and allowed with {changed} ({ctx.call_id})")
+
+    def stepped(self, ctx: ToolContext, number: int, word: str) -> str:
+        """A durable step of a tool is carried out."""
+        known = self._ledger.runs[ctx.run_id]
+        if len(known.parts_of(ctx.call_id)) > number and self._is_holder(known):
+            self._ledger.wrong(known, f"step {number} of {ctx.call_id} was journaled and carried out again")
+        return word
 
     def _check_announced(self, known: Known, ctx: ToolContext, name: str) -> None:
         announced = known.announced.get(ctx.call_id)

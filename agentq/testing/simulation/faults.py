@@ -68,6 +68,9 @@ class Figures:
     """Counts of one world or of many. `iterations` are commits, `takeovers` claims of runs whose worker had lost them,
     `children` are runs that others started, `questions` runs that waited for a person.
 
+    Of what came from outside: `decisions` on calls, `expiries` where none came in time, `answers`, `signals`, messages
+    that `steered` runs, `holds` of runs or more that somebody paused, runs whose place in a session was `replaced`.
+
     `late_starts` are tools with an effect that were announced before a cancel and entered after it had returned.
     """
 
@@ -92,6 +95,13 @@ class Figures:
     stale_wakeups: int = 0
     takeovers: int = 0
     questions: int = 0
+    decisions: int = 0
+    expiries: int = 0
+    answers: int = 0
+    signals: int = 0
+    steered: int = 0
+    holds: int = 0
+    replaced: int = 0
     retries: int = 0
     cancels: int = 0
     unknown_outcomes: int = 0

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from agentq.errors import AgentQError, LeaseLost
+from agentq.errors import AgentQError, LeaseLost, SessionBusy
 from agentq.runs import CHILD, SUSPECT_RECOVERIES, Status
-from agentq.steps import read_steps
+from agentq.steps import PART, read_steps
 from agentq.testing.simulation.known import Known
+from agentq.testing.simulation.outside import Outside
+from agentq.testing.simulation.sessions import Sessions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,14 +38,14 @@ class Ledger:
 
     def __init__(self, now_ms: Callable[[], int], figures: Figures, blame: Callable[[str], None]) -> None:
         self.runs: dict[str, Known] = {}
-        self.lines: dict[str, list[Known]] = {}
-        self.remembered: dict[str, list[Known]] = {}
         self.keys: dict[str, str] = {}
         self.figures = figures
         self.on_created: Callable[[str], None] = lambda _: None
         self.on_announced: Callable[[str], None] = lambda _: None
         self.on_waiting: Callable[[str], None] = lambda _: None
         self.now_ms = now_ms
+        self.outside = Outside(now_ms, figures, self.wrong)
+        self.sessions = Sessions(self.wrong)
         self._blame = blame
         self._claims: dict[tuple[str, str], tuple[tuple[Lease, ...], int]] = {}
 
@@ -85,19 +87,41 @@ class Ledger:
             case "release":
                 self._released(arguments[0], named.get("rest"), answer)
             case "answer":
-                self._answered(self.runs[arguments[0]], arguments[1])
+                self._answered(self.runs[arguments[0]], arguments[1], answer)
             case "retry":
                 self._retried(self.runs[arguments[0]], arguments[1])
             case "cancel":
                 known = self.runs[arguments[0]]
                 self._cancelled(known)
                 self._cancelled_below(known)
+            case _:
+                self._told(name, arguments, answer)
+
+    def _told(self, name: str, arguments: tuple[Any, ...], answer: Any) -> None:
+        """What people and programs outside say."""
+        outside = self.outside
+        match name:
+            case "decide":
+                outside.decided(self.runs[arguments[0]], arguments[1], answer)
+            case "signal":
+                outside.signalled(self.runs[arguments[0]], arguments[1], answer)
+            case "steer":
+                outside.steered(self.runs[arguments[0]], arguments[1])
+            case "pause":
+                outside.paused(self.runs[arguments[0]], answer)
+            case "resume":
+                outside.resumed(self.runs[arguments[0]], answer)
+            case "pause_all":
+                outside.pauses[arguments[0]] = answer
+            case "resume_all":
+                outside.pauses.pop(arguments[0], None)
 
     def _cancelled(self, known: Known) -> None:
         if known.cancelled_ms is None and not known.status.is_final:
             known.cancelled_ms = self.now_ms()
             # Also one that waits for an answer goes on, to end.
             known.status = known.status if known.is_running else Status.QUEUED
+            self.outside.cancelled(known)
             self.figures.cancels += 1
 
     def _cancelled_below(self, known: Known) -> None:
@@ -109,11 +133,16 @@ class Ledger:
 
     def saw_refused(self, name: str, arguments: tuple[Any, ...], error: AgentQError) -> None:
         """Whoever holds a run may write, and a command that was carried out says so when it comes again."""
+        if isinstance(error, SessionBusy) and name == "create" and not self.sessions.in_way(arguments[0]):
+            self._blame(f"run {arguments[0].run_id} was refused, and nothing of its session goes on")
         if not isinstance(error, LeaseLost):
             return
         lease: Lease = arguments[0]
         known = self.runs[lease.run_id]
         if self._is_current(lease):
+            if self.outside.may_be_set_aside(known):
+                self.outside.set_aside(known)
+                return
             self.wrong(known, f"{name} by the worker that holds the run was refused: {error}")
             return
         is_done = (name == "commit" and lease.fence in known.commits) or (
@@ -136,10 +165,14 @@ class Ledger:
         known = Known(new.run_id, new, self.now_ms() + new.delay_ms)
         known.message_count = len(new.messages)
         self.runs[new.run_id] = known
+        for other in self.sessions.make_way(new):
+            self._cancelled(other)
+            self._cancelled_below(other)
+            self.figures.replaced += 1
         if new.parent_run_id is not None:
             self._started_by(self.runs[new.parent_run_id], known)
         if not new.delay_ms:
-            self._enter(known)
+            self.sessions.enter(known)
         self.figures.runs += 1
         self.on_created(new.run_id)
 
@@ -157,18 +190,8 @@ class Ledger:
             known = self.runs.get(run_id)
             if known is None or known.status is not Status.QUEUED or known.cancelled_ms is not None:
                 continue
-            if known.enters_ms <= self.now_ms():
-                self._enter(known)
-
-    def _enter(self, known: Known) -> None:
-        if known.new.session_id is not None and not known.has_entered:
-            known.has_entered = True
-            self.lines.setdefault(known.new.session_id, []).append(known)
-
-    def _is_live(self, known: Known) -> bool:
-        """Whether every run that stands before it in its session has ended."""
-        line = self.lines.get(known.new.session_id or "", [])
-        return known in line and all(other.status.is_final for other in line[: line.index(known)])
+            if known.enters_ms <= self.now_ms() and self.outside.scope_of(known) is None:
+                self.sessions.enter(known)
 
     def _claimed(self, owner: str, claim_id: str, lease_ms: int, claims: tuple[Claim, ...]) -> None:
         earlier, until_ms = self._claims.get((owner, claim_id), ((), 0))
@@ -205,25 +228,39 @@ class Ledger:
             self.wrong(
                 known, f"{known.recoveries} recoveries since its last commit, and it says {claim.run.recoveries}"
             )
+        self.outside.check_may_go_on(known)
+        self._check_place(known)
         known.lease_ms = lease_ms
         known.fence, known.owner, known.until_ms = claim.lease.fence, owner, now_ms + lease_ms
-        known.status, known.batch = Status.RUNNING, 0
-        if known.new.session_id is not None and known.cancelled_ms is None:
-            self._check_turn(known, claim)
+        known.status, known.batch, known.may_rest = Status.RUNNING, 0, False
+        self.outside.check_seen(known, [message.text for message in claim.messages[known.message_count :]])
+        known.message_count = len(claim.messages)
+        if known.cancelled_ms is None:
+            self.sessions.check_turn(known, claim)
 
-    def _check_turn(self, known: Known, claim: Claim) -> None:
-        """Runs of a session go on one after the other, and see what the earlier ones said."""
-        if not self._is_live(known):
-            self.wrong(known, "it was claimed before its turn in its session")
-        session_id = known.new.session_id or ""
-        earlier = self.remembered.get(session_id, [])
-        if len(claim.history) != sum(other.message_count for other in earlier):
-            self.wrong(known, f"it sees {len(claim.history)} messages of its session's earlier runs")
+    def _check_place(self, known: Known) -> None:
+        """No more runs with a concurrency key go on at the same time than that."""
+        key, most = known.new.concurrency_key, known.new.concurrency
+        if key is None or known.cancelled_ms is not None:
+            return
+        others = [
+            other.run_id
+            for other in self.runs.values()
+            if other is not known
+            and other.is_running
+            and other.new.concurrency_key == key
+            and other.cancelled_ms is None
+        ]
+        if len(others) >= most:
+            self.wrong(known, f"it was claimed while {others} went on with its key {key}")
 
     def _renewed(self, leases: Sequence[Lease], lease_ms: int, answers: Sequence[Renewal]) -> None:
         for lease, answer in zip(leases, answers, strict=True):
             known = self.runs[lease.run_id]
             is_current = self._is_current(lease)
+            if is_current and not answer.held and self.outside.may_be_set_aside(known):
+                self.outside.set_aside(known)
+                is_current = False
             if answer.held != is_current:
                 self.wrong(known, f"a renewal of fence {lease.fence} says held={answer.held}")
             if is_current:
@@ -246,12 +283,18 @@ class Ledger:
             if known.reply_is_journaled:
                 self.wrong(known, "a second reply was journaled in one iteration")
             known.reply_is_journaled, known.journaled_text = True, steps.reply.text
+            known.calls = steps.reply.tool_calls
         for call_id, step in steps.calls.items():
             self._stepped(known, call_id, step)
+        for record in records:
+            if PART in record.name:
+                self.outside.kept(known, record)
 
     def _stepped(self, known: Known, call_id: str, step: CallStep) -> None:
         if step.verdict is not None:
             known.did_not_happen[call_id] += step.verdict == "did_not_happen"
+        elif step.result is None and step.waits is not None and not step.withdrawn:
+            self.outside.rested(known, call_id, step)
         elif step.result is None:
             self._announced(known, call_id, step)
         elif call_id in known.finished:
@@ -279,6 +322,14 @@ class Ledger:
         known.message_count += len(commit.messages)
         if commit.messages:
             known.last_text = commit.messages[-1].text
+        else:
+            known.bare_commits += 1
+        if answer.status is Status.COMPLETED and known.inbox:
+            self.wrong(known, f"it has completed without having seen {known.inbox}")
+        if (answer.status is Status.PAUSED or answer.status.is_final) and known.is_paused != (
+            not answer.status.is_final
+        ):
+            self.wrong(known, f"a commit left it {answer.status}, and that it is paused is {known.is_paused}")
         if answer.status.is_final and answer.status is not Status.CANCELLED and known.cancelled_ms is not None:
             self.wrong(known, f"it has {answer.status} although it was cancelled before")
         known.status = answer.status
@@ -289,17 +340,20 @@ class Ledger:
         if answer.status.is_final:
             self._cancelled_below(known)
         self._told_parent(known, answer)
-        if answer.status.is_final and known.new.session_id is not None and self._is_live(known):
-            self.remembered.setdefault(known.new.session_id, []).append(known)
+        if answer.status.is_final:
+            self.sessions.remember(known)
 
     def _told_parent(self, known: Known, answer: Committed) -> None:
         """The end of a run is what the run that started it waits for."""
         parent = self.runs.get(known.new.parent_run_id or "")
+        if parent is not None and parent.is_waiting_for_child and 0 < parent.rests_until_ms <= self.now_ms():
+            # It may have been woken for its time was over; a sweep does not say so.
+            parent.status = Status.QUEUED if answer.parent_run_id is None else parent.status
         is_awaited = answer.status.is_final and parent is not None and parent.is_waiting_for_child
         if (answer.parent_run_id is not None) != is_awaited:
             self.wrong(known, f"its end was {'' if is_awaited else 'not '}to wake the run that started it")
         elif is_awaited and parent is not None:
-            parent.status = Status.QUEUED
+            parent.status = Status.PAUSED if parent.is_paused else Status.QUEUED
 
     def _released(self, lease: Lease, rest: Rest | None, answer: Released) -> None:
         if lease.fence in self.runs[lease.run_id].handed_back:
@@ -307,22 +361,23 @@ class Ledger:
         known = self._holds(lease, "a release")
         known.status = answer.status
         known.handed_back.append(lease.fence)
+        known.rests_until_ms = 0 if rest is None or not rest.within_ms else self.now_ms() + rest.within_ms
         known.waits_for_child = rest is not None and any(question.kind == CHILD for question in rest.questions)
         if known.is_waiting_for_child and rest is not None:
             for question in rest.questions:
-                if self.runs[question.run_id or ""].status.is_final:
+                if question.kind == CHILD and self.runs[question.run_id or ""].status.is_final:
                     self.wrong(known, f"it waits for run {question.run_id}, which has ended")
-        elif answer.status is Status.WAITING:
+        if answer.status is Status.WAITING and not known.is_waiting_for_child:
             self.figures.questions += 1
             self.on_waiting(known.run_id)
-        else:
+        elif answer.status is not Status.WAITING:
             self.figures.hand_overs += 1
 
-    def _answered(self, known: Known, given: Answer) -> None:
+    def _answered(self, known: Known, given: Answer, answer: Released) -> None:
         """A person has said what became of a call. Again it answers the same, and changes nothing."""
-        if known.status is not Status.WAITING:
+        if known.status is not Status.WAITING or known.fence != given.fence:
             return
-        known.status = Status.QUEUED
+        known.status = answer.status
         for call_id, step in read_steps({given.record.name: given.record.value}).calls.items():
             self._stepped(known, call_id, step)
 
@@ -330,6 +385,7 @@ class Ledger:
         if not known.status.is_final or known.fence != given.fence:
             return
         known.status, known.recoveries, known.cancelled_ms = Status.QUEUED, 0, None
+        known.is_paused = False
         known.retries += 1
         known.message_count += len(given.messages)
         self.figures.retries += 1

@@ -15,9 +15,11 @@ from agentq.errors import (
     RunAlreadyFinished,
     RunError,
     RunFailed,
+    SessionBusy,
     StoreUnavailable,
 )
-from agentq.runs import CHILD
+from agentq.runs import CALL_OUTCOME, WHEN_BUSY
+from agentq.testing.simulation.operators import Operator
 from agentq.testing.simulation.workers import SimulatedExecutor
 
 if TYPE_CHECKING:
@@ -64,6 +66,7 @@ class SimulatedClient:
             stream=network.server.store.stream,
             executor=SimulatedExecutor(network, remote),
         )
+        self.operator = Operator(self._client, process.name, self._ledger, numbers, blame)
         self._plans = plans
         self._sessions = sessions
         self._numbers = numbers
@@ -84,8 +87,11 @@ class SimulatedClient:
         options: dict[str, Any] = {}
         if numbers.random() < 0.5:
             options["session_id"] = numbers.choice(self._sessions)
-        if numbers.random() < 0.15:
+            options["when_busy"] = numbers.choice(("queue",) * 5 + WHEN_BUSY)
+        if numbers.random() < 0.15 and options.get("when_busy", "queue") == "queue":
             options["delay"] = numbers.uniform(0.2, 4)
+        if numbers.random() < 0.2:
+            options |= {"concurrency_key": "tenant", "concurrency": 2}
         if numbers.random() < 0.6:
             options["idempotency_key"] = key
         run = await self._enqueue(plan, options)
@@ -93,7 +99,7 @@ class SimulatedClient:
             return
         if numbers.random() < 0.3 and "idempotency_key" in options:
             again = await self._enqueue(plan, options)
-            if again is None or again.id != run.id:
+            if options.get("when_busy") != "reject" and (again is None or again.id != run.id):
                 self._blame(f"key {key} gave run {run.id} and then {again}")
         chance = numbers.random()
         if chance < 0.2:
@@ -103,10 +109,15 @@ class SimulatedClient:
             await self._await(run)
 
     async def _enqueue(self, plan: Plan, options: dict[str, Any]) -> AsyncRun | None:
-        """Start the run. Without a key nobody can know whether an attempt that failed has made one, so it is left."""
+        """Start the run, unless its session is busy and it wants no other.
+
+        Without a key nobody can know whether an attempt that failed has made one, so it is left.
+        """
         while True:
             try:
                 return await self._client.enqueue("agent", plan.prompt, **options)
+            except SessionBusy:
+                return None
             except StoreUnavailable:
                 if "idempotency_key" not in options:
                     return None
@@ -133,7 +144,7 @@ class SimulatedClient:
         while True:
             try:
                 question = (await self._client.read(run_id)).question
-                if question is None or question.kind == CHILD:
+                if question is None or question.kind != CALL_OUTCOME:
                     return
                 found = self._effects.truth(run_id, question.call_id)
                 await self._client.answer(run_id, found, call_id=question.call_id)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from agentq.errors import ProviderError, ToolError
+from agentq.errors import ProviderError
 from agentq.messages import Message, NoteKind, Role, StopReason, TextPart
 from agentq.providers.mock import since_prompt
 from agentq.runs import Status
 from agentq.testing.models import Reply, ScriptedModel, call
-from agentq.tools.context import ToolContext  # noqa: TC001 - read when the tools are made
-from agentq.tools.function import Tool
 
 if TYPE_CHECKING:
     import random
@@ -22,12 +20,26 @@ if TYPE_CHECKING:
     from agentq.providers.base import Chunk, ModelRequest
     from agentq.steps import Effect
     from agentq.testing.simulation.effects import Effects
-    from agentq.testing.simulation.ledger import Ledger
-    from agentq.tools.behaviour import Reconciled, ToolOptions
 
-EFFECTS: dict[str, Effect] = {"look": "none", "book": "idempotent", "charge": "once", "wire": "once", "sign": "once"}
-# What becomes of a call that had started is told by a hook, or by a person.
-_HAS_HOOK, _ASKS = "wire", "sign"
+EFFECTS: dict[str, Effect] = {
+    "look": "none",
+    "book": "idempotent",
+    "charge": "once",
+    "wire": "once",
+    "sign": "once",
+    "grant": "once",
+    "quiz": "none",
+    "post": "idempotent",
+    "sell": "once",
+}
+# Tools that wait: for a person who allows the call where its number is even, for an answer, for signals and timers.
+GRANTED, ASKED, RESTING = "grant", "quiz", ("post", "sell")
+WAITS = (GRANTED, ASKED, *RESTING)
+# A person may change the number of a call by this.
+CHANGED_BY = 1000
+# What the model says to messages that were sent into a run which had come to its end.
+NOTED = "I have read that."
+_MOST_NOTED = 20
 # A name that the model makes up.
 _UNKNOWN = "dream"
 # A tool that counts how often it was made, in what its run and its session keep.
@@ -35,6 +47,8 @@ COUNTS = "book"
 # Another agent, whose run has a plan of its own; how likely it is for a call of a run that has so many above it.
 ASK, HELPER = "ask", "helper"
 _ASKS_FOR_HELP = (0.1, 0.35)
+# Waiting takes long, and is drawn less often.
+_DRAWN = tuple(name for name in EFFECTS for _ in range(1 if name in WAITS else 2))
 _FAILURES = ("busy", "cut", "refused")
 
 Failure = Literal["busy", "cut", "refused", "dead"]
@@ -110,7 +124,7 @@ class Plan:
         return lines
 
     def replies(self) -> list[Reply]:
-        return [_reply(turn) for turn in self.turns]
+        return [*(_reply(turn) for turn in self.turns), *[NOTED] * _MOST_NOTED]
 
 
 def line_of(message: Message) -> Line:
@@ -149,8 +163,9 @@ def draw_plan(number: int | str, numbers: random.Random, depth: int = 0) -> Plan
                 asks = draw_plan(f"{number}-{calls}", numbers, depth + 1)
                 planned.append(PlannedCall(ASK, calls, asks=asks))
                 continue
-            name = _UNKNOWN if numbers.random() < 0.03 else numbers.choice(tuple(EFFECTS))
-            planned.append(PlannedCall(name, calls, raises=name != _UNKNOWN and numbers.random() < 0.1))
+            name = _UNKNOWN if numbers.random() < 0.03 else numbers.choice(_DRAWN)
+            raises = name != _UNKNOWN and name not in WAITS and numbers.random() < 0.1
+            planned.append(PlannedCall(name, calls, raises=raises))
         turns.append(PlannedTurn(text if numbers.random() < 0.6 else "", tuple(planned)))
     last = _text(number, len(turns), numbers)
     turns.append(PlannedTurn(last, fails="dead" if numbers.random() < 0.1 else None))
@@ -189,55 +204,12 @@ class SimulatedModel:
 
     async def stream(self, request: ModelRequest) -> AsyncIterator[Chunk]:
         self._effects.asked(request.run_id or "")
+        # What was sent into the run is no prompt.
+        planned = [m for m in request.messages if m.role is not Role.USER or m.text in self._models]
+        request = replace(request, messages=tuple(planned))
         prompt, _ = since_prompt(request.messages)
         await asyncio.sleep(self._numbers.uniform(0, self._longest_s))
         async for chunk in self._models[prompt].stream(request):
             yield chunk
             # Some pieces come at once, some after the writer has lost patience.
             await asyncio.sleep(self._numbers.choice((0.0, 0.01, 0.08)))
-
-
-def simulated_tools(
-    plans: Sequence[Plan], ledger: Ledger, effects: Effects, numbers: random.Random, *, longest_s: float
-) -> list[Tool[..., Any]]:
-    """Tools of each kind, which tell what they do."""
-    raising = {
-        (plan.prompt, call.number) for plan in plans for turn in plan.turns for call in turn.calls if call.raises
-    }
-
-    async def find_out(ctx: ToolContext, arguments: dict[str, Any]) -> str | Reconciled:
-        await asyncio.sleep(numbers.uniform(0, 0.1))
-        return effects.truth(ctx.run_id, ctx.call_id)
-
-    def count(ctx: ToolContext) -> None:
-        for kept in (ctx.state, ctx.state.session) if ctx.session_id is not None else (ctx.state,):
-            kept[COUNTS] = kept.get(COUNTS, 0) + 1
-
-    def made(name: str, effect: Effect) -> Tool[..., Any]:
-        async def work(number: int, ctx: ToolContext) -> str:
-            effects.entered(ctx, name, effect)
-            if name == COUNTS:
-                count(ctx)
-            try:
-                if numbers.random() < 0.3:
-                    await ctx.progress(f"{name} {number}")
-                # Most are quick; some outlast their worker's lease.
-                takes_s = numbers.choice((0.0, 0.01, 0.1, longest_s))
-                if takes_s:
-                    await asyncio.sleep(takes_s * numbers.random())
-                value = f"{name} {number} attempt {ctx.attempt}"
-                effects.returned(ctx, name, effect, value)
-            finally:
-                effects.left(ctx)
-            if (ledger.runs[ctx.run_id].new.prompt, number) in raising:
-                raise ToolError(value)
-            return value
-
-        options: ToolOptions = {"effect": effect}
-        if name == _HAS_HOOK:
-            options["reconcile"] = find_out
-        elif name == _ASKS:
-            options["on_unknown"] = "ask"
-        return Tool.from_function(work, name=name, description="Work.", **options)
-
-    return [made(name, effect) for name, effect in EFFECTS.items()]

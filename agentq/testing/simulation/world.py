@@ -7,27 +7,28 @@ import gc
 import zlib
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agentq.errors import StoreUnavailable
 from agentq.loop import Agent
-from agentq.runs import Status
 from agentq.settings import Settings
 from agentq.stores.memory import MemoryStore
 from agentq.testing.simulation.checks import left_over, wrong_at_the_end
+from agentq.testing.simulation.crowd import Crowd
 from agentq.testing.simulation.effects import Effects
 from agentq.testing.simulation.faults import Chances, Fates, Figures
 from agentq.testing.simulation.ledger import Ledger
 from agentq.testing.simulation.network import Network
 from agentq.testing.simulation.people import SimulatedClient, Viewer
-from agentq.testing.simulation.plans import ASK, HELPER, SimulatedModel, draw_plan, simulated_tools
+from agentq.testing.simulation.plans import ASK, HELPER, SimulatedModel, draw_plan
 from agentq.testing.simulation.scheduling import Process, SimulatedLoop, SimulationStuck
 from agentq.testing.simulation.seeding import VirtualClock, heard_errors, numbers_of, seeded
 from agentq.testing.simulation.server import Server, Wakeups
+from agentq.testing.simulation.tools import Patience, SimulatedTools
 from agentq.testing.simulation.workers import Crew, SimulatedWorker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Sequence
 
     from agentq._clock import Clock
     from agentq.testing.simulation.plans import Plan
@@ -39,8 +40,6 @@ _TRACE_LINES = 30
 _CALM_S = 900.0
 _LOOK_S = 0.5
 _TTL_MS = 3_600_000
-_CANCELS = 0.06
-_ANSWERS = 0.5
 # How often it is asked anew when something befalls anybody: the chance of it may change.
 _STEPS = 2_000
 
@@ -107,9 +106,6 @@ class World:
         self._clock = VirtualClock(loop)
         self._store = make_store(self._clock)
         self._ledger = Ledger(self._clock.now_ms, self.figures, self.blame)
-        self._ledger.on_created = self._send_viewers
-        self._ledger.on_announced = self._maybe_cancel
-        self._ledger.on_waiting = self._maybe_answer
         if chances is None:
             chances = Chances().times(numbers.choice((0.0, 0.5, 1.0, 2.0, 4.0)))
         self._fates = Fates(chances, numbers_of(seed, "fates"))
@@ -133,7 +129,10 @@ class World:
         self._plans = {plan.prompt: plan for plan in plans}
         self._chaos_s = numbers.uniform(10, 40)
         self._effects = Effects(self._ledger)
-        tools = simulated_tools(plans, self._ledger, self._effects, numbers_of(seed, "tools"), longest_s=1.5 * lease_s)
+        patience = Patience(*(numbers.choice((None, 2.0, 10.0)) for _ in range(3)))
+        tools = SimulatedTools(
+            plans, self._ledger, self._effects, numbers_of(seed, "tools"), patience, longest_s=1.5 * lease_s
+        ).all()
         model = SimulatedModel(plans, self._effects, numbers_of(seed, "model"), longest_s=0.5 * lease_s)
         helper = Agent(HELPER, tools=tools, retry_backoff_s=0.5)
         tools = [*tools, helper.as_tool(ASK, description="Ask for help.")]
@@ -144,6 +143,8 @@ class World:
         self._is_closing = False
         self._viewers: list[Viewer] = []
         self._clients = self._make_clients()
+        self._crowd = Crowd(self._clients, self._ledger, numbers, self._watch_over)
+        self._ledger.on_created = self._created
         # Who answers what nobody else has answered, once nothing fails any more.
         self._operator = self._make_client("operator", [], [])
         loop.interfere = self._interfere
@@ -285,11 +286,8 @@ class World:
             await asyncio.sleep(_LOOK_S)
 
     def _all_have_ended(self) -> bool:
-        left = self._ledger.open_runs
-        for known in left:
-            if known.status is Status.WAITING and not known.waits_for_child:
-                self._begin(self._operator, self._operator.answer(known.run_id))
-        return not left
+        self._crowd.do_what_is_left(self._operator)
+        return not self._ledger.open_runs
 
     def _open_runs(self) -> str:
         return ", ".join(f"{known.run_id} is {known.status}" for known in self._ledger.open_runs)
@@ -334,20 +332,9 @@ class World:
 
         task.add_done_callback(ended)
 
-    def _maybe_cancel(self, run_id: str) -> None:
-        """Now and then somebody cancels a run, or one above it, at the very moment in which an effect is announced."""
-        above = self._ledger.with_all_above(run_id)
-        if self._numbers.random() < _CANCELS * len(above):
-            client = self._numbers.choice(self._clients)
-            self._begin(client, client.cancel(self._numbers.choice(above)))
-
-    def _maybe_answer(self, run_id: str) -> None:
-        if self._numbers.random() < _ANSWERS:
-            client = self._numbers.choice(self._clients)
-            self._begin(client, client.answer(run_id))
-
-    def _begin(self, client: SimulatedClient, work: Coroutine[Any, Any, None]) -> None:
-        self._watch_over(client.process.main.start(work), client.process)
+    def _created(self, run_id: str) -> None:
+        self._send_viewers(run_id)
+        self._crowd.sees_new(run_id)
 
     def _send_viewers(self, run_id: str) -> None:
         for _ in range(self._numbers.choice((0, 1, 1, 2))):

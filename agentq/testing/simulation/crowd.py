@@ -80,8 +80,8 @@ class Crowd:
             self._begin(client, client.operator.hold(run_id))
 
     def _send_operators(self, run_id: str, call_id: str) -> None:
-        """None, one or two say what a call waits for, and perhaps somebody cancels the run."""
-        for _ in range(self._numbers.choice((0, 1, 1, 2))):
+        """Up to three say what a call waits for, and perhaps somebody cancels the run."""
+        for _ in range(self._numbers.choice((0, 1, 1, 2, 3))):
             client = self._numbers.choice(self._clients)
             self._begin(client, client.operator.attend(run_id, call_id))
         self._maybe_cancel(run_id)

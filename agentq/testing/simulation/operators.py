@@ -54,7 +54,7 @@ class Operator:
         known = self._ledger.runs[run_id]
         wait = known.waits[call_id]
         if not at_once:
-            delay_s = self._numbers.choice((0.0, 0.1, 1.0, 5.0)) * self._numbers.random()
+            delay_s = self._numbers.choice((0.0, 0.0, 1.0, 5.0)) * self._numbers.random()
             if wait.until_ms and self._numbers.random() < _AT_THE_END:
                 delay_s = (wait.until_ms - self._ledger.now_ms()) / 1000 + self._numbers.uniform(-0.3, 0.1)
             await asyncio.sleep(max(delay_s, 0))

@@ -47,8 +47,9 @@ COUNTS = "book"
 # Another agent, whose run has a plan of its own; how likely it is for a call of a run that has so many above it.
 ASK, HELPER = "ask", "helper"
 _ASKS_FOR_HELP = (0.1, 0.35)
-# Waiting takes long, and is drawn less often.
-_DRAWN = tuple(name for name in EFFECTS for _ in range(1 if name in WAITS else 2))
+# Waiting takes long, and most of it is drawn less often.
+_WEIGHTS = {COUNTS: 4, GRANTED: 2, ASKED: 1, **dict.fromkeys(RESTING, 1)}
+_DRAWN = tuple(name for name in EFFECTS for _ in range(_WEIGHTS.get(name, 2)))
 _FAILURES = ("busy", "cut", "refused")
 
 Failure = Literal["busy", "cut", "refused", "dead"]

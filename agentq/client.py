@@ -121,7 +121,7 @@ class Client(SteersRuns, KeepsSchedules):
             concurrency=concurrency,
             ttl_s=ttl_s,
         )
-        return Run(self, run.id, run.agent)
+        return Run(self, run.id, run.agent, is_new=run.is_new)
 
     def follow_up(
         self, run_id: str, text: str, *, files: Sequence[Attachable] = (), idempotency_key: str | None = None
@@ -131,7 +131,7 @@ class Client(SteersRuns, KeepsSchedules):
         Raises `InvalidInput` for a run without a session.
         """
         run = self._portal.call(self._client.follow_up, run_id, text, files=files, idempotency_key=idempotency_key)
-        return Run(self, run.id, run.agent)
+        return Run(self, run.id, run.agent, is_new=run.is_new)
 
     def fork(
         self,
@@ -290,16 +290,17 @@ class Client(SteersRuns, KeepsSchedules):
 
 
 class Run(SteersRun):
-    """A handle on one run: it holds the id, and asks the client for everything else."""
+    """A handle on one run: it holds the id, and asks the client for everything else. `is_new`: see `AsyncRun`."""
 
-    __slots__ = ("_client", "agent", "id")
+    __slots__ = ("_client", "agent", "id", "is_new")
 
     _client: Client
 
-    def __init__(self, client: Client, run_id: str, agent: str) -> None:
+    def __init__(self, client: Client, run_id: str, agent: str, *, is_new: bool = False) -> None:
         self._client = client
         self.id = run_id
         self.agent = agent
+        self.is_new = is_new
 
     def __repr__(self) -> str:
         return f"Run(id={self.id!r}, agent={self.agent!r})"

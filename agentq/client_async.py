@@ -182,7 +182,7 @@ class AsyncClient(SteersRuns["AsyncRun"], KeepsSchedules):
         # Not `existed`: that is also the answer to our own create when it had to be sent twice.
         if created.run_id == new.run_id and not created.woken:
             await parts.executor.schedule_next_iteration(created.run_id, delay=seconds_until(at, delay))
-        return AsyncRun(self, created.run_id, agent)
+        return AsyncRun(self, created.run_id, agent, is_new=created.run_id == new.run_id)
 
     async def get(self, run_id: str) -> AsyncRun:
         """A handle on a run that exists."""
@@ -347,16 +347,20 @@ class AsyncClient(SteersRuns["AsyncRun"], KeepsSchedules):
 
 
 class AsyncRun(SteersRun):
-    """A handle on one run: it holds the id, and asks the client for everything else."""
+    """A handle on one run: it holds the id, and asks the client for everything else.
 
-    __slots__ = ("_client", "agent", "id")
+    `is_new` is False where it was there before: `enqueue` was given its idempotency key again.
+    """
+
+    __slots__ = ("_client", "agent", "id", "is_new")
 
     _client: AsyncClient
 
-    def __init__(self, client: AsyncClient, run_id: str, agent: str) -> None:
+    def __init__(self, client: AsyncClient, run_id: str, agent: str, *, is_new: bool = False) -> None:
         self._client = client
         self.id = run_id
         self.agent = agent
+        self.is_new = is_new
 
     def __repr__(self) -> str:
         return f"AsyncRun(id={self.id!r}, agent={self.agent!r})"

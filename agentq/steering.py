@@ -71,11 +71,12 @@ class Steering:
         self._catalogue = catalogue
         self._deciding = deciding
 
-    async def cancel(self, run_id: str, *, reason: str, wait: float) -> Status:
+    async def cancel(self, run_id: str, *, reason: str, wait: float, by: str = "") -> Status:
         """See `AsyncClient.cancel`."""
         if isinstance(wait, bool) or not isinstance(wait, int | float) or not wait >= 0:
             raise InvalidInput(f"wait must be 0 or more seconds, not {wait}", field="wait")
-        signalled = await self._store.cancel(checked_id(run_id), reason=checked_remark(reason, field="reason"))
+        reason, by = checked_remark(reason, field="reason"), checked_remark(by, field="by")
+        signalled = await self._store.cancel(checked_id(run_id), reason=reason, by=by)
         if not signalled.held and not signalled.status.is_final:
             await self._settle(run_id)
         state = await self._store.read(run_id)
@@ -116,13 +117,14 @@ class Steering:
         told = LimitsChanged(limits=own.given(), by=checked_remark(by, field="by"))
         return await self._woken(run_id, await self._store.set_limits(run_id, own, (told,), wake=self._wakeup))
 
-    async def retry(self, run_id: str) -> Status:
+    async def retry(self, run_id: str, *, by: str = "") -> Status:
         """See `AsyncClient.retry`."""
+        by = checked_remark(by, field="by")
         run = await self._store.read(checked_id(run_id))
         if run.status is Status.COMPLETED:
             raise IllegalTransition(f"run {run_id} has completed; enqueue its prompt again instead")
         messages = await self._store.messages(run_id)
-        retry = Retry(run.fence, _note_for(run, messages), (RunRetried(retries=run.retries + 1),))
+        retry = Retry(run.fence, _note_for(run, messages), (RunRetried(retries=run.retries + 1, by=by),))
         return await self._woken(run_id, await self._store.retry(run_id, retry, wake=self._wakeup))
 
     async def steer(self, run_id: str, text: str, files: Sequence[Attachable], *, by: str) -> Status:

@@ -36,13 +36,14 @@ class SteersRuns(Generic[R]):
     @abstractmethod
     def _steering(self) -> Steering: ...
 
-    async def cancel(self, run_id: str, *, reason: str = "", wait: float = 0.0) -> Status:
+    async def cancel(self, run_id: str, *, reason: str = "", wait: float = 0.0, by: str = "") -> Status:
         """Ask the run to stop and return its status, after up to `wait` seconds in which it may end.
 
         A run that no worker holds is cancelled when this returns; the one that holds it stops it within moments.
+        `by` is who, for the run's events.
         Raises `RunAlreadyFinished` when the run has completed or failed. Again: no effect.
         """
-        return await self._steering().cancel(run_id, reason=reason, wait=wait)
+        return await self._steering().cancel(run_id, reason=reason, wait=wait, by=by)
 
     async def steer(self, run_id: str, text: str, *, files: Sequence[Attachable] = (), by: str = "") -> Status:
         """Send a message into a run that goes on; returns its status. The next iteration reads it.
@@ -212,13 +213,13 @@ class SteersRuns(Generic[R]):
         """What runs wait for people to say, of the newest `limit` runs that wait for people."""
         return await self._deciding().inbox(limit)
 
-    async def retry(self, run_id: str) -> Status:
+    async def retry(self, run_id: str, *, by: str = "") -> Status:
         """Take up a run again that has failed or was cancelled, from its last commit; its budgets start anew.
 
         Finished work is not repeated. Raises `NotFinished`, `IllegalTransition` for a run that has completed, and
         `SessionMovedOn` when a later run of its session has started.
         """
-        return await self._steering().retry(run_id)
+        return await self._steering().retry(run_id, by=by)
 
 
 class SteersRun:
@@ -229,9 +230,9 @@ class SteersRun:
     _client: SteersRuns[Any]
     id: str
 
-    async def cancel(self, *, reason: str = "", wait: float = 0.0) -> Status:
+    async def cancel(self, *, reason: str = "", wait: float = 0.0, by: str = "") -> Status:
         """See `AsyncClient.cancel`."""
-        return await self._client.cancel(self.id, reason=reason, wait=wait)
+        return await self._client.cancel(self.id, reason=reason, wait=wait, by=by)
 
     async def steer(self, text: str, *, files: Sequence[Attachable] = (), by: str = "") -> Status:
         """See `AsyncClient.steer`."""
@@ -272,6 +273,6 @@ class SteersRun:
         """See `AsyncClient.signal`."""
         return await self._client.signal(self.id, name, data, signal_id=signal_id, by=by)
 
-    async def retry(self) -> Status:
+    async def retry(self, *, by: str = "") -> Status:
         """See `AsyncClient.retry`."""
-        return await self._client.retry(self.id)
+        return await self._client.retry(self.id, by=by)

@@ -21,13 +21,14 @@ class SteersRuns:
     _client: Asynchronous[Any]
     _portal: Portal
 
-    def cancel(self, run_id: str, *, reason: str = "", wait: float = 0.0) -> Status:
+    def cancel(self, run_id: str, *, reason: str = "", wait: float = 0.0, by: str = "") -> Status:
         """Ask the run to stop and return its status, after up to `wait` seconds in which it may end.
 
         A run that no worker holds is cancelled when this returns; the one that holds it stops it within moments.
+        `by` is who, for the run's events.
         Raises `RunAlreadyFinished` when the run has completed or failed. Again: no effect.
         """
-        return self._portal.call(self._client.cancel, run_id, reason=reason, wait=wait)
+        return self._portal.call(self._client.cancel, run_id, reason=reason, wait=wait, by=by)
 
     def steer(self, run_id: str, text: str, *, files: Sequence[Attachable] = (), by: str = "") -> Status:
         """Send a message into a run that goes on; returns its status. The next iteration reads it.
@@ -118,13 +119,13 @@ class SteersRuns:
         """What runs wait for people to say, of the newest `limit` runs that wait for people."""
         return self._portal.call(self._client.inbox, limit=limit)
 
-    def retry(self, run_id: str) -> Status:
+    def retry(self, run_id: str, *, by: str = "") -> Status:
         """Take up a run again that has failed or was cancelled, from its last commit; its budgets start anew.
 
         Finished work is not repeated. Raises `NotFinished`, `IllegalTransition` for a run that has completed, and
         `SessionMovedOn` when a later run of its session has started.
         """
-        return self._portal.call(self._client.retry, run_id)
+        return self._portal.call(self._client.retry, run_id, by=by)
 
 
 class SteersRun:
@@ -135,9 +136,9 @@ class SteersRun:
     _client: SteersRuns
     id: str
 
-    def cancel(self, *, reason: str = "", wait: float = 0.0) -> Status:
+    def cancel(self, *, reason: str = "", wait: float = 0.0, by: str = "") -> Status:
         """See `Client.cancel`."""
-        return self._client.cancel(self.id, reason=reason, wait=wait)
+        return self._client.cancel(self.id, reason=reason, wait=wait, by=by)
 
     def steer(self, text: str, *, files: Sequence[Attachable] = (), by: str = "") -> Status:
         """See `Client.steer`."""
@@ -178,6 +179,6 @@ class SteersRun:
         """See `Client.signal`."""
         return self._client.signal(self.id, name, data, signal_id=signal_id, by=by)
 
-    def retry(self) -> Status:
+    def retry(self, *, by: str = "") -> Status:
         """See `Client.retry`."""
-        return self._client.retry(self.id)
+        return self._client.retry(self.id, by=by)

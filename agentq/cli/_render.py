@@ -329,7 +329,7 @@ class Renderer:
                 words = f"» waits {duration(event.delay_ms)}: {one_line(event.reason)}"
                 self._page.line(self._page.style(words, "dim"))
             case RunRetried():
-                self._page.line(self._page.style("↻ taken up again", "yellow"))
+                self._page.line(self._page.style(f"↻ taken up again{_words.by(event.by)}", "yellow"))
             case DataLostEvent():
                 self._page.line(self._page.style("! Redis has lost a part of what was done here", "red"))
 
@@ -348,7 +348,7 @@ class Renderer:
             case CancelRequestedEvent():
                 self._seen.cancel_reason = event.reason
                 reason = f": {one_line(event.reason)}" if event.reason else ""
-                self._page.line(self._page.style(f"⊘ cancel requested{reason}", "yellow"))
+                self._page.line(self._page.style(f"⊘ cancel requested{_words.by(event.by)}{reason}", "yellow"))
 
     def _question(self, event: RunWaiting | RunAnswered) -> None:
         if isinstance(event, RunAnswered):

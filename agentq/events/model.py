@@ -255,6 +255,7 @@ class RunRetried(_Event):
 
     type: Literal["run.retried"] = "run.retried"
     retries: int
+    by: str = ""
 
 
 class RunPaused(_Event):
@@ -292,6 +293,7 @@ class CancelRequestedEvent(_Event):
 
     type: Literal["cancel.requested"] = "cancel.requested"
     reason: str = ""
+    by: str = ""
 
 
 class RunCompleted(_Event):

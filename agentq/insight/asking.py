@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from agentq.insight.server import ServerFacts
     from agentq.runs import RunState
     from agentq.stores.base import Store
+    from agentq.stores.redis import RedisStore
 
 
 class Insight:
@@ -38,6 +39,11 @@ class Insight:
     def where(self) -> str:
         """Host, port and database of Redis. Raises `InvalidInput` where there is no Redis."""
         return self._required().store.connection.where
+
+    @property
+    def store(self) -> RedisStore:
+        """The store, for whoever reads from it what has no question of its own. Raises `InvalidInput`, as `where`."""
+        return self._required().store
 
     async def why(self, run_id: str) -> Reason:
         """Why the run is not moving, or how it ended. Raises `RunNotFound`.

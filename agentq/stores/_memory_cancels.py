@@ -20,9 +20,9 @@ class Cancels:
         self._find = find
         self._watchers: dict[str, set[asyncio.Queue[str]]] = {}
 
-    def ask(self, run: MemoryRun, reason: str, now: int) -> None:
+    def ask(self, run: MemoryRun, reason: str, now: int, *, by: str = "") -> None:
         """Ask one run."""
-        if ask_to_cancel(run, reason, now) and run.is_held(now):
+        if ask_to_cancel(run, reason, now, by) and run.is_held(now):
             for cancels in self._watchers.get(run.state.owner or "", ()):
                 cancels.put_nowait(run.state.run_id)
 

@@ -135,11 +135,11 @@ def tell_of_end(parent: MemoryRun | None, now: int) -> str | None:
     return parent.state.run_id
 
 
-def ask_to_cancel(run: MemoryRun, reason: str, now: int) -> bool:
+def ask_to_cancel(run: MemoryRun, reason: str, now: int, by: str = "") -> bool:
     """See `Store.cancel`; whether it is news. A run that waits or is paused is queued again, so that it can end."""
     if run.state.status.is_final or run.state.is_cancel_requested:
         return False
-    run.log.write((CancelRequestedEvent(reason=reason),), at_ms=now)
+    run.log.write((CancelRequestedEvent(reason=reason, by=by),), at_ms=now)
     run.set(now, cancel_reason=reason, signals=run.state.signals + 1, not_before_ms=0, pause=None)
     run.turn.set()
     if not run.is_held(now):

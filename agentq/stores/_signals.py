@@ -31,7 +31,7 @@ class Signals:
         self._keys = keys
         self._script = scripts
 
-    async def cancel(self, run_id: str, reason: str) -> Signalled:
+    async def cancel(self, run_id: str, reason: str, by: str) -> Signalled:
         status, held = await self._pipeline.run(
             self._script("cancel"),
             about=f"run {run_id}",
@@ -39,7 +39,7 @@ class Signals:
             prefix=self._keys.prefix,
             run_id=run_id,
             reason=reason,
-            items=_arguments.items((CancelRequestedEvent(reason=reason),)),
+            items=_arguments.items((CancelRequestedEvent(reason=reason, by=by),)),
         )
         return Signalled(Status(status.decode()), held=bool(held))
 

@@ -201,8 +201,8 @@ class Store(Protocol):
         """
         ...
 
-    async def cancel(self, run_id: str, *, reason: str = "") -> Signalled:
-        """Ask to cancel, the run and those that it started. Again: no effect.
+    async def cancel(self, run_id: str, *, reason: str = "", by: str = "") -> Signalled:
+        """Ask to cancel, the run and those that it started. Again: no effect. `by` is who, for the run's events.
 
         Raises `RunAlreadyFinished` when the run has completed or failed.
         """

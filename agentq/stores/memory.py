@@ -266,13 +266,13 @@ class MemoryStore(MemorySignals):
             self._enter(run, run.session)
         return released
 
-    async def cancel(self, run_id: str, *, reason: str = "") -> Signalled:
+    async def cancel(self, run_id: str, *, reason: str = "", by: str = "") -> Signalled:
         """Ask to cancel; see `Store.cancel`."""
         run = self._find(run_id)
         if run.state.status in (Status.COMPLETED, Status.FAILED):
             raise RunAlreadyFinished(f"run {run_id} has already {run.state.status}")
         now = self._clock.now_ms()
-        self._cancels.ask(run, reason, now)
+        self._cancels.ask(run, reason, now, by=by)
         self._cancels.ask_below(run, "its parent was cancelled", now)
         return Signalled(run.state.status, held=run.is_held(now))
 

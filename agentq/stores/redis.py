@@ -232,8 +232,8 @@ class RedisStore:
     ) -> Released:
         return await self._signals.limit(run_id, limits, events, wake)
 
-    async def cancel(self, run_id: str, *, reason: str = "") -> Signalled:
-        return await self._signals.cancel(run_id, reason)
+    async def cancel(self, run_id: str, *, reason: str = "", by: str = "") -> Signalled:
+        return await self._signals.cancel(run_id, reason, by)
 
     async def decide(self, run_id: str, decision: Decision, *, wake: Wakeup | None = None) -> Released:
         return await self._signals.decide(run_id, decision, wake)

@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from agentq import errors
+from agentq.web.headers import HEADERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,6 +47,7 @@ TITLES: Mapping[str, str] = {
     "malformed": "The request cannot be read.",
     "not_found": "There is nothing at this address.",
     "method_not_allowed": "This address does not take that method.",
+    "not_available": "The store of this server cannot tell that.",
     "redacted": "What is asked for cannot be given with its arguments redacted.",
     "internal": "Something went wrong here; the log of the server has more.",
 }
@@ -118,6 +120,8 @@ def response(error: Exception) -> Response:
             headers = dict(error.headers or {})
         case _:
             content = document(500, "internal", TITLES["internal"], TITLES["internal"])
+            # It is answered outside of what adds them to the others.
+            headers = {**HEADERS, "cache-control": "no-store"}
     return JSONResponse(content, content["status"], headers=headers, media_type=MEDIA_TYPE)
 
 

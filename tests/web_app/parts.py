@@ -1,4 +1,4 @@
-"""A site for tests: the app over a store in memory or a real Redis, and an HTTP client that talks to it in process."""
+"""A site for tests: the app over a store in memory, and an HTTP client that talks to it in process."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from agentq import Agent, AgentQ, tool
 from agentq.client_async import AsyncClient
 from agentq.executors.local import LocalExecutor
 from agentq.settings import Settings
@@ -21,14 +22,25 @@ if TYPE_CHECKING:
 BASE = "http://testserver"
 
 
-def memory_client() -> AsyncClient:
-    """A client over a store in memory, whose runs nobody advances."""
-    return AsyncClient(settings=Settings(), store=MemoryStore(), executor=_Idle())
+class Idle(LocalExecutor):
+    """Nobody advances the runs."""
 
-
-class _Idle(LocalExecutor):
     async def schedule_next_iteration(self, run_id: str, *, delay: float = 0) -> None:
         """Nobody comes."""
+
+
+def memory_client() -> AsyncClient:
+    """A client over a store in memory, whose runs nobody advances."""
+    return AsyncClient(settings=Settings(), store=MemoryStore(), executor=Idle())
+
+
+@tool(effect="once", approval=True)
+async def refund(number: str, token: str = "") -> str:
+    """Pay an order back."""
+    return f"paid back: {number}"
+
+
+CLERK = Agent("clerk", model="mock", tools=[refund])
 
 
 @asynccontextmanager
@@ -41,7 +53,20 @@ async def asking(app: ASGIApp, **options: Any) -> AsyncIterator[httpx.AsyncClien
 
 @asynccontextmanager
 async def site(**options: Any) -> AsyncIterator[tuple[httpx.AsyncClient, AsyncClient]]:
-    """An HTTP client of a fresh site, and the client that the site is over."""
+    """An HTTP client of a fresh site whose runs nobody advances, and the client that the site is over."""
     client = memory_client()
     async with asking(web_app(client, **options)) as http:
         yield http, client
+
+
+@asynccontextmanager
+async def working(**options: Any) -> AsyncIterator[tuple[httpx.AsyncClient, AsyncClient]]:
+    """The same, with the agent `clerk`, whose runs are carried on in this process."""
+    executor = LocalExecutor()
+    app = AgentQ([CLERK], settings=Settings(), store=MemoryStore(), executor=executor)
+    executor.bind(app.advance)
+    web = web_app(app, **options)
+    async with asking(web) as http:
+        yield http, web.state.site.client
+        await executor.aclose()
+    await app.aclose()

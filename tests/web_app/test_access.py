@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+import time
+
 import pytest
+from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 
 from agentq.errors import InvalidInput
 from agentq.web import web_app
+from agentq.web.access import CSRF_COOKIE, SESSION_COOKIE, SESSION_S, Access
+from agentq.web.api import endpoints
+from agentq.web.api.endpoint import Endpoint, Nothing
 from tests.web_app.parts import memory_client, site
 
 TOKEN = "a-token-of-the-tests"
@@ -80,3 +88,116 @@ def test_a_bad_option_is_refused_when_the_app_is_built(options, field):
     with pytest.raises(InvalidInput) as caught:
         web_app(**{"over": memory_client(), **options})
     assert caught.value.field == field
+
+
+FORM = {"agent": "a", "prompt": "x"}
+NO_FILES = {"files": ("a.txt", b"x", "text/plain")}
+
+
+async def test_a_page_of_another_site_changes_nothing():
+    async with site() as (http, client):
+        for headers in (
+            {"Sec-Fetch-Site": "cross-site"},
+            {"Sec-Fetch-Site": "same-site"},
+            {"Origin": "https://evil.example"},
+            {"Origin": "null"},
+        ):
+            refused = await http.post("/api/v1/runs", json=FORM, headers=headers)
+            assert (refused.status_code, refused.json()["code"]) == (403, "cross_site"), headers
+            assert (await http.get("/api/v1/runs", headers=headers)).status_code == 200
+        assert await client.list() == ()
+        for headers in ({"Sec-Fetch-Site": "same-origin"}, {"Origin": "http://testserver"}, {}):
+            assert (await http.post("/api/v1/runs", json=FORM, headers=headers)).status_code == 201
+
+
+async def test_a_page_of_an_origin_that_is_allowed_may_and_a_bearer_may_from_anywhere():
+    async with site(allowed_origins=["https://shop.example/"]) as (http, _):
+        cross = {"Origin": "https://shop.example", "Sec-Fetch-Site": "cross-site"}
+        assert (await http.post("/api/v1/runs", json=FORM, headers=cross)).status_code == 201
+    async with site(token=TOKEN) as (http, _):
+        bearer = {"Origin": "https://any.example", "Authorization": f"bearer {TOKEN}"}
+        assert (await http.post("/api/v1/runs", json=FORM, headers=bearer)).status_code == 201
+        made = await http.post("/api/v1/runs", data=FORM, files=NO_FILES, headers=bearer)
+        assert made.status_code == 201
+
+
+async def test_a_form_of_a_browser_needs_the_value_of_the_cookie():
+    async with site() as (http, client):
+        same = {"Origin": "http://testserver"}
+        refused = await http.post("/api/v1/runs", data=FORM, files=NO_FILES, headers=same)
+        assert (refused.status_code, refused.json()["code"]) == (403, "csrf")
+        cookie = {**same, "Cookie": f"{CSRF_COOKIE}=abc"}
+        wrong = await http.post("/api/v1/runs", data={**FORM, "csrf_token": "abd"}, files=NO_FILES, headers=cookie)
+        assert wrong.json()["code"] == "csrf"
+        made = await http.post("/api/v1/runs", data={**FORM, "csrf_token": "abc"}, files=NO_FILES, headers=cookie)
+        assert made.status_code == 201
+        assert len(await client.list()) == 1
+
+
+def test_a_session_of_a_browser_begins_with_the_token_runs_out_and_cannot_be_made_up(monkeypatch: pytest.MonkeyPatch):
+    access, other = Access(token=TOKEN), Access(token=TOKEN + "2")
+    now = time.time()
+
+    def signed_in(cookie: str, of: Access = access) -> bool:
+        headers = [(b"cookie", f"{SESSION_COOKIE}={cookie}".encode())]
+        return of.is_signed_in(HTTPConnection({"type": "http", "headers": headers}))
+
+    session = access.new_session()
+    assert signed_in(session)
+    assert signed_in(session, Access(token=TOKEN))
+    assert not signed_in(session, other)
+    until, _, mark = session.partition(".")
+    assert not any(
+        map(signed_in, ("", ".", until, f"{int(until) + 1}.{mark}", f"{until}.{mark[:-1]}", f"x.{mark}", "é.é"))
+    )
+    monkeypatch.setattr(time, "time", lambda: now + SESSION_S + 2)
+    assert not signed_in(session)
+
+
+@pytest.mark.parametrize("endpoint", [each for each in endpoints if each.method != "GET"], ids=lambda each: each.called)
+async def test_a_read_only_site_changes_nothing(endpoint: Endpoint):
+    async with site(read_only=True) as (http, client):
+        run = await client.enqueue("calculator", "7 + 9", session_id="s")
+        await client.pause_all(reason="before")
+        path = endpoint.path.replace(":path}", "}").format(run_id=run.id, name="daily", session_id="s")
+        body = {
+            "agent": "a", "prompt": "x", "cron": "@daily", "text": "x", "limits": {"tokens": 5},
+            "name": "x", "answer": 1,
+        }  # fmt: skip
+        takes = {name: value for name, value in body.items() if name in endpoint.body.model_fields}
+        refused = await http.request(endpoint.method, path, json=takes if endpoint.body is not Nothing else None)
+        assert (refused.status_code, refused.json()["code"]) == (403, "read_only"), refused.text
+        assert (await client.read(run.id)).seq == 1
+
+
+async def test_no_answer_and_no_log_tells_the_token(caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.DEBUG)
+    async with site(token=TOKEN) as (http, _):
+        for headers in ({}, {"Authorization": f"Bearer {TOKEN}"}, {"Authorization": "Bearer wrong-one"}):
+            for path in ("/openapi.json", "/api/v1/runs", "/healthz", "/readyz"):
+                answer = await http.get(path, headers=headers)
+                assert TOKEN not in answer.text + str(answer.headers)
+                assert "wrong-one" not in answer.text
+        await http.post("/api/v1/runs", json=FORM, headers={"Authorization": f"Bearer {TOKEN}"})
+    assert TOKEN not in caplog.text
+
+
+async def test_what_a_handler_did_not_expect_is_not_told(caplog: pytest.LogCaptureFixture):
+    def authorize(request, action, run):
+        raise RuntimeError("the password is geheim")
+
+    async with site(authorize=authorize) as (http, _):
+        broken = await http.get("/api/v1/runs")
+        assert (broken.status_code, broken.json()["code"]) == (500, "internal")
+        assert "geheim" not in broken.text
+        assert broken.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_a_hook_may_be_async_and_may_refuse_with_a_status_of_its_own():
+    async def authorize(request, action, run):
+        raise HTTPException(401, "sign in first", {"WWW-Authenticate": "Basic"})
+
+    async with site(authorize=authorize) as (http, _):
+        refused = await http.get("/api/v1/runs")
+        assert (refused.status_code, refused.json()["code"]) == (401, "not_authenticated")
+        assert (refused.json()["detail"], refused.headers["www-authenticate"]) == ("sign in first", "Basic")

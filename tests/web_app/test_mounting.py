@@ -15,7 +15,7 @@ async def test_it_answers_under_a_prefix_and_knows_its_links():
     links = []
 
     def authorize(request, action, run):
-        links.append(link(request, "run", run_id="r"))
+        links.append(link(request, "read_run", run_id="r"))
         return True
 
     app = web_app(client, authorize=authorize)

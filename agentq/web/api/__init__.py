@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agentq.web.api import health, runs
+from agentq.web.api import archive, health, openapi, operating, people, runs, schedules, sessions, steering
 
 if TYPE_CHECKING:
     from starlette.routing import Route
 
-routes: list[Route] = [*health.routes, *runs.routes]
+    from agentq.web.api.endpoint import Endpoint
+
+_PARTS = (runs, steering, people, sessions, schedules, operating, archive, health)
+endpoints: list[Endpoint] = [endpoint for part in _PARTS for endpoint in part.endpoints]
+routes: list[Route] = [*(route for part in _PARTS for route in part.routes), openapi.route(endpoints)]

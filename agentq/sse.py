@@ -69,11 +69,16 @@ async def paced(items: AsyncGenerator[T, None], beat_s: float) -> AsyncGenerator
                 return
             yield item
     finally:
-        # A task of its own: anyio, so Starlette too, cancels again and again until we are out of here.
-        closing = asyncio.create_task(_close(items, step))
-        _closing.add(closing)
-        closing.add_done_callback(_closing.discard)
-        await asyncio.shield(closing)
+        await close(items, step)
+
+
+async def close(items: AsyncGenerator[T, None], step: asyncio.Task[T | None] | None) -> None:
+    """End a generator and the step of it that is under way, even where whoever reads it is cancelled meanwhile."""
+    # A task of its own: anyio, so Starlette too, cancels again and again until we are out of here.
+    closing = asyncio.create_task(_close(items, step))
+    _closing.add(closing)
+    closing.add_done_callback(_closing.discard)
+    await asyncio.shield(closing)
 
 
 async def _next(items: AsyncGenerator[T, None]) -> T | None:

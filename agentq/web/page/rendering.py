@@ -1,0 +1,117 @@
+"""Pages from templates, and errors as pages."""
+
+from __future__ import annotations
+
+import logging
+from functools import cache, partial
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse, RedirectResponse
+from starlette.routing import Route
+
+from agentq import _ids, errors
+from agentq.web import problems
+from agentq.web.access import CSRF_FIELD, Action
+from agentq.web.page import assets, marks, words
+from agentq.web.problems import Problem
+from agentq.web.site import link, site_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from agentq.runs import RunState
+
+    Handler = Callable[[Request], Awaitable[Response]]
+
+_log = logging.getLogger(__name__)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(assets.HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(words.FILTERS)
+    environment.filters["said"] = marks.said
+    environment.globals.update(now_ms=words.now_ms, new_key=_ids.new_token, compactions=marks.COMPACTIONS)
+    return environment
+
+
+def render(request: Request, template: str, **context: Any) -> str:
+    """The text of a template."""
+    site = site_of(request)
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            link=partial(link, request),
+            asset=partial(assets.address, request),
+            read_only=site.access.read_only,
+            signed_in=site.access.needs_token and site.access.is_signed_in(request),
+            csrf_field=CSRF_FIELD,
+            csrf_token=partial(site.access.csrf_token, request),
+            path=request.scope["path"].removeprefix(request.scope["agentq_root"]),
+            **context,
+        )
+    )
+
+
+def page(request: Request, template: str, *, status: int = 200, **context: Any) -> Response:
+    """A page."""
+    return HTMLResponse(render(request, template, **context), status)
+
+
+def see(request: Request, name: str, /, **params: Any) -> Response:
+    """The answer to a form: look there now."""
+    return RedirectResponse(link(request, name, **params), HTTPStatus.SEE_OTHER)
+
+
+def route(path: str, handler: Handler, name: str, *methods: str) -> Route:
+    """A route of the page; what its handler raises is shown as a page."""
+
+    async def shown(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except (Problem, errors.AgentQError, HTTPException) as error:
+            return refusal(request, error)
+
+    return Route(path, shown, methods=list(methods or ("GET",)), name=name)
+
+
+def refusal(request: Request, error: Exception) -> Response:
+    """What went wrong, as a page. What is a bug of ours is not told."""
+    match error:
+        case Problem():
+            status, title, detail = error.status, problems.TITLES[error.code], str(error)
+        case errors.AgentQError():
+            status, title, detail = problems.status_of(error), problems.title_of(type(error)), str(error)
+        case HTTPException(status_code=404):
+            status, title, detail = 404, problems.TITLES["not_found"], ""
+        case HTTPException():
+            status, title, detail = error.status_code, "The request is not taken.", error.detail
+        case _:
+            status, title, detail = 500, problems.TITLES["internal"], ""
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        _log.warning("the page answers %d: %s", status, error, exc_info=error)
+    # The exception's first line may be the message itself.
+    told = "" if detail == title else detail
+    run_id = request.path_params.get("run_id")
+    return page(request, "error.html", status=status, title=title, detail=told, code=status, run_id=run_id)
+
+
+async def allowed(request: Request, run: RunState, *actions: Action) -> frozenset[str]:
+    """Which of the actions whoever asks may take, so that no button is shown which is refused."""
+    access = site_of(request).access
+    if access.read_only:
+        return frozenset()
+    return frozenset([str(action) for action in actions if await access.may(request, action, run)])

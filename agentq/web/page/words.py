@@ -1,0 +1,120 @@
+"""How times, amounts and values stand on the page: filters of the templates."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
+
+from agentq import _words
+from agentq.attachments import in_words
+from agentq.messages import Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+# What is longer is cut, with a link to the whole.
+MAX_CHARS = 4000
+MAX_LINES = 60
+
+
+def now_ms() -> int:
+    return int(time.time() * 1000)
+
+
+def ago(ms: int) -> Markup:
+    """How long ago or how far ahead, with the moment itself; a script keeps it right, in the reader's zone."""
+    if not ms:
+        return Markup("-")
+    left = ms - now_ms()
+    words = f"in {_words.age(left)}" if left > 0 else f"{_words.age(-left)} ago"
+    return _time(ms, words, "ago")
+
+
+def clock(ms: int) -> Markup:
+    """The moment, in UTC until a script puts it into the reader's zone."""
+    return _time(ms, f"{datetime.fromtimestamp(ms / 1000, UTC):%d %b %Y, %H:%M:%S} UTC", "clock") if ms else Markup("-")
+
+
+def _time(ms: int, words: str, kind: str) -> Markup:
+    at = datetime.fromtimestamp(ms / 1000, UTC)
+    return Markup('<time datetime="{}" title="{}" data-{}>{}</time>').format(
+        at.isoformat(timespec="milliseconds"), f"{at:%d %b %Y, %H:%M:%S} UTC", kind, words
+    )
+
+
+def offset(ms: int, since_ms: int) -> str:
+    """`+1.2 s` after the beginning."""
+    return f"+{_words.duration(ms - since_ms)}" if since_ms else ""
+
+
+def number(value: int) -> str:
+    """`812`, `12.4k`, `1.3M`."""
+    for limit, unit in ((1_000_000, "M"), (10_000, "k")):
+        if value >= limit:
+            return f"{value / (1_000_000 if unit == 'M' else 1000):.1f}{unit}"
+    return f"{value:,}"
+
+
+def usage(value: Mapping[str, Any] | Usage) -> Usage:
+    """Of a run's state or an event."""
+    return value if isinstance(value, Usage) else Usage.model_validate(dict(value))
+
+
+def money(nanousd: int | None) -> str:
+    """`$0.0012`."""
+    if nanousd is None:
+        return ""
+    dollars = nanousd / 1e9
+    return f"${dollars:.2f}" if dollars >= 1 else f"${dollars:.4f}"
+
+
+def pretty(value: Any) -> str:
+    """JSON for people."""
+    return json.dumps(value, ensure_ascii=False, indent=2, default=str)
+
+
+def inline(arguments: Mapping[str, Any]) -> str:
+    """`a: 7, b: 9`, as far as it fits a line."""
+    text = ", ".join(
+        f"{name}: {json.dumps(value, ensure_ascii=False, default=str)}" for name, value in arguments.items()
+    )
+    return text if len(text) <= 120 else text[:117] + "…"
+
+
+def cut(text: str) -> str:
+    """The beginning of a long text."""
+    lines = text[:MAX_CHARS].split("\n")
+    return "\n".join(lines[:MAX_LINES])
+
+
+def is_long(text: str) -> bool:
+    """Whether `cut` leaves something out."""
+    return len(text) > MAX_CHARS or text.count("\n") >= MAX_LINES
+
+
+def short_id(run_id: str) -> str:
+    """The end of an id, by which ids of one day differ."""
+    return f"…{run_id[-6:]}" if len(run_id) > 8 else run_id
+
+
+FILTERS: Mapping[str, Callable[..., Any]] = {
+    "age": _words.age,
+    "ago": ago,
+    "bytes": in_words,
+    "clock": clock,
+    "cut": cut,
+    "duration": _words.duration,
+    "inline": inline,
+    "is_long": is_long,
+    "money": money,
+    "number": number,
+    "offset": offset,
+    "plural": _words.count,
+    "pretty": pretty,
+    "short_id": short_id,
+    "usage": usage,
+}

@@ -110,7 +110,7 @@ def _app(settings: Settings) -> AgentQ:
         ("find_order", {"number": "A-1047"}),
         ("track_parcel", {"number": "A-1047"}),
         ("stock", {"sku": "LAMP-3"}),
-        thought="The customer says the lamp arrived broken. Before any refund I need the order and the parcel's report.",
+        thought="The customer says the lamp arrived broken. I need the order and the report.",
     )
     pay = _reply(
         "The report confirms the damage.",
@@ -149,7 +149,7 @@ async def served(app: Any) -> AsyncIterator[str]:
     config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve())
-    while not server.started:
+    while not server.started:  # noqa: ASYNC110 - it has no event
         await asyncio.sleep(0.02)
     try:
         yield f"http://127.0.0.1:{port}"
@@ -159,7 +159,7 @@ async def served(app: Any) -> AsyncIterator[str]:
 
 
 async def _until(client: AsyncClient, run_id: str, *wanted: str) -> None:
-    while (await client.status(run_id)) not in wanted:
+    while (await client.status(run_id)) not in wanted:  # noqa: ASYNC110 - Redis is asked
         await asyncio.sleep(0.05)
 
 
@@ -204,7 +204,8 @@ async def _shoot(folder: Path, *, is_all: bool) -> None:
                 executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--font-render-hinting=none"]
             )
             pages = {
-                "runs": "/", "run": f"/runs/{ids['done']}", "waits": f"/runs/{ids['waits']}", "failed": f"/runs/{ids['failed']}",
+                "runs": "/", "run": f"/runs/{ids['done']}", "waits": f"/runs/{ids['waits']}",
+                "failed": f"/runs/{ids['failed']}",
                 "inbox": "/inbox", "sessions": "/sessions", "session": "/sessions/ines-2026-11", "workers": "/workers",
                 "new": "/new", "missing": "/runs/01JD3ZK8W5Q0X9V7T2M4N6P8RA", "none": "/?q=nothing-like-this",
             }  # fmt: skip

@@ -120,10 +120,11 @@ def build(
         allowed_origins=allowed_origins,
         has_page=page,
     )
+    answer = import_module("agentq.web.page.rendering").answer if page else problems.answer
     app = Starlette(
         routes=_routes(page=page),
         middleware=[guard],
-        exception_handlers=dict.fromkeys((AgentQError, problems.Problem, HTTPException, Exception), problems.answer),
+        exception_handlers=dict.fromkeys((AgentQError, problems.Problem, HTTPException, Exception), answer),
         lifespan=site.lifespan,
     )
     app.state.site = site

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TEMPLATES = ROOT / "agentq" / "cli" / "project"
-# Data files that the library reads at run time. Templates of the web page will join them.
-DATA = sorted(path.relative_to(ROOT).as_posix() for path in (*LUA.glob("*.lua"), *TEMPLATES.rglob("*.tmpl")))
+PAGE = ROOT / "agentq" / "web" / "page"
+# Data files that the library reads at run time, and the licences of what is vendored.
+_FILES = (*LUA.glob("*.lua"), *TEMPLATES.rglob("*.tmpl"), *PAGE.glob("templates/*"), *PAGE.glob("static/**/*.*"))
+DATA = sorted(path.relative_to(ROOT).as_posix() for path in (*_FILES, *PAGE.glob("static/**/LICENSE")))
 
 
 @pytest.fixture(scope="module")

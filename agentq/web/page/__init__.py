@@ -8,8 +8,8 @@ from __future__ import annotations
 from starlette.routing import Route
 
 from agentq.web.page import actions, assets, inbox, listing, live, login, operating, run, sessions
-from agentq.web.page.rendering import route
 
+_POST = ["POST"]
 _RUN = "/runs/{run_id}"
 # An id may have slashes.
 _SESSION = "/sessions/{session_id:path}"
@@ -17,22 +17,22 @@ _ACTIONS = ("cancel", "pause", "resume", "retry", "steer", "follow_up", "approve
 
 routes: list[Route] = [
     Route("/static/{name:path}", assets.asset, name="page_asset"),
-    route("/login", login.show, "page_login"),
-    route("/login", login.sign_in, "page_sign_in", "POST"),
-    route("/logout", login.sign_out, "page_sign_out", "POST"),
-    route("/", listing.runs, "page_runs"),
-    route("/new", listing.new, "page_new"),
-    route("/new", listing.start, "page_start", "POST"),
-    route("/inbox", inbox.show, "page_inbox"),
-    route("/sessions", sessions.index, "page_sessions"),
-    route(_SESSION, sessions.show, "page_session"),
-    route(_SESSION, sessions.say, "page_say", "POST"),
-    route("/workers", operating.show, "page_workers"),
-    route("/workers/pause", operating.pause, "page_pause_all", "POST"),
-    route("/workers/resume", operating.resume, "page_resume_all", "POST"),
-    route(_RUN, run.show, "page_run"),
-    route(f"{_RUN}/live", live.live, "page_live"),
-    route(f"{_RUN}/results/{{call_id}}", run.result, "page_result"),
-    route(f"{_RUN}/arguments/{{call_id}}", run.arguments, "page_arguments"),
-    *(route(f"{_RUN}/{name}", getattr(actions, name), f"page_{name}", "POST") for name in _ACTIONS),
+    Route("/login", login.show, name="page_login"),
+    Route("/login", login.sign_in, name="page_sign_in", methods=_POST),
+    Route("/logout", login.sign_out, name="page_sign_out", methods=_POST),
+    Route("/", listing.runs, name="page_runs"),
+    Route("/new", listing.new, name="page_new"),
+    Route("/new", listing.start, name="page_start", methods=_POST),
+    Route("/inbox", inbox.show, name="page_inbox"),
+    Route("/sessions", sessions.index, name="page_sessions"),
+    Route(_SESSION, sessions.show, name="page_session"),
+    Route(_SESSION, sessions.say, name="page_say", methods=_POST),
+    Route("/workers", operating.show, name="page_workers"),
+    Route("/workers/pause", operating.pause, name="page_pause_all", methods=_POST),
+    Route("/workers/resume", operating.resume, name="page_resume_all", methods=_POST),
+    Route(_RUN, run.show, name="page_run"),
+    Route(f"{_RUN}/live", live.live, name="page_live"),
+    Route(f"{_RUN}/results/{{call_id}}", run.result, name="page_result"),
+    Route(f"{_RUN}/arguments/{{call_id}}", run.arguments, name="page_arguments"),
+    *(Route(f"{_RUN}/{name}", getattr(actions, name), name=f"page_{name}", methods=_POST) for name in _ACTIONS),
 ]

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from agentq.client_async import AsyncClient
     from agentq.runs import Question, RunState
-    from agentq.web.page.rendering import Handler
 
     Act = Callable[[AsyncClient, RunState, FormData, str], Awaitable[str | None]]
 
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 SOURCE = "page"
 
 
-def _handler(action: Action, act: Act) -> Handler:
+def _handler(action: Action, act: Act) -> Callable[[Request], Awaitable[Response]]:
     """A handler that does this to the run of the path, and shows what `act` returns the id of, else the run."""
 
     async def handle(request: Request) -> Response:

@@ -49,7 +49,8 @@ async def runs(request: Request) -> Response:
     try:
         found = await _find(request, site, wanted, text.lower(), before)
     except InvalidInput as error:
-        return page(request, "runs.html", **await _frame(request, site, wanted, text), error=str(error), found=None)
+        frame = await _frame(request, site, wanted, text)
+        return page(request, "runs.html", status=422, **frame, error=str(error), found=None)
     frame = await _frame(request, site, wanted, text)
     older = None if found.cursor is None else _address(request, wanted, q=text, before=found.cursor)
     return page(request, "runs.html", **frame, found=found, older=older, error="", is_first=before is None)

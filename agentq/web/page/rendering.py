@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from functools import cache, partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse
-from starlette.routing import Route
 
 from agentq import _ids, errors
 from agentq.web import problems
@@ -20,16 +18,10 @@ from agentq.web.problems import Problem
 from agentq.web.site import link, site_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from starlette.requests import Request
     from starlette.responses import Response
 
     from agentq.runs import RunState
-
-    Handler = Callable[[Request], Awaitable[Response]]
-
-_log = logging.getLogger(__name__)
 
 
 @cache
@@ -76,16 +68,13 @@ def see(request: Request, name: str, /, **params: Any) -> Response:
     return RedirectResponse(link(request, name, **params), HTTPStatus.SEE_OTHER)
 
 
-def route(path: str, handler: Handler, name: str, *methods: str) -> Route:
-    """A route of the page; what its handler raises is shown as a page."""
-
-    async def shown(request: Request) -> Response:
-        try:
-            return await handler(request)
-        except (Problem, errors.AgentQError, HTTPException) as error:
-            return refusal(request, error)
-
-    return Route(path, shown, methods=list(methods or ("GET",)), name=name)
+async def answer(request: Request, error: Exception) -> Response:
+    """What went wrong: as a page for people, as a problem document for programs."""
+    root = request.scope.get("agentq_root")
+    is_api = root is None or request.scope["path"].removeprefix(root).startswith("/api/")
+    if is_api or "text/html" not in request.headers.get("accept", ""):
+        return problems.response(error)
+    return refusal(request, error)
 
 
 def refusal(request: Request, error: Exception) -> Response:
@@ -101,8 +90,6 @@ def refusal(request: Request, error: Exception) -> Response:
             status, title, detail = error.status_code, "The request is not taken.", error.detail
         case _:
             status, title, detail = 500, problems.TITLES["internal"], ""
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        _log.warning("the page answers %d: %s", status, error, exc_info=error)
     # The exception's first line may be the message itself.
     told = "" if detail == title else detail
     run_id = request.path_params.get("run_id")

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from agentq.tools.rates import CircuitBreaker, RateLimit
     from agentq.tools.results import ToolResult
     from agentq.tools.toolset import Toolset
-    from agentq.webhooks import Webhook
+    from agentq.webhooks import Webhook, WebhookState
 
 __version__ = "0.1.0"
 
@@ -112,6 +112,7 @@ __all__ = [
     "Webhook",
     "WebhookNotFound",
     "WebhookNotVerified",
+    "WebhookState",
     "agent",
     "budget_tool_results",
     "compact",
@@ -173,6 +174,7 @@ _HOMES = {
     "Webhook": "webhooks",
     "WebhookNotFound": "errors",
     "WebhookNotVerified": "errors",
+    "WebhookState": "webhooks",
     "agent": "loop.class_agent",
     "budget_tool_results": "context.shortening",
     "compact": "context.compaction",

@@ -11,6 +11,7 @@ from agentq.callbacks import Callbacks, calls, finish
 from agentq.client_async import AsyncClient, AsyncRun
 from agentq.scheduling_sync import KeepsSchedules
 from agentq.steering_sync import SteersRun, SteersRuns
+from agentq.webhooks_sync import KeepsWebhooks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -34,7 +35,7 @@ T = TypeVar("T")
 __all__ = ["AsyncClient", "AsyncRun", "Client", "Run"]
 
 
-class Client(SteersRuns, KeepsSchedules):
+class Client(SteersRuns, KeepsSchedules, KeepsWebhooks):
     """Enqueues runs and reads what becomes of them; every method does what the one of `AsyncClient` does, and blocks.
 
     One client serves a whole process: it may be shared by threads, made before a fork (the child connects anew), and

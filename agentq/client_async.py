@@ -34,6 +34,7 @@ from agentq.settings import Settings
 from agentq.steering import Steering
 from agentq.steering_async import SteersRun, SteersRuns
 from agentq.stores.filters import RunFilter, SessionFilter
+from agentq.webhooks_async import KeepsWebhooks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
@@ -59,7 +60,7 @@ class _Parts:
     aclose: Callable[[], Awaitable[None]] | None = None
 
 
-class AsyncClient(SteersRuns["AsyncRun"], KeepsSchedules):
+class AsyncClient(SteersRuns["AsyncRun"], KeepsSchedules, KeepsWebhooks):
     """Enqueues runs and reads what becomes of them.
 
     Without `store`, `stream` and `executor` it works over Redis at `redis_url`, else REDIS_URL, and connects at the

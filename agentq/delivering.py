@@ -13,7 +13,7 @@ from agentq._clock import SystemClock
 from agentq.errors import AgentQError, InvalidInput, ProviderError, StoreUnavailable
 from agentq.signing import secret_keys, signature_headers
 from agentq.tools.secrets import secret_of
-from agentq.webhooks import RETRY_S, body_of
+from agentq.webhooks import RETRY_S, body_of, message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -104,6 +104,13 @@ async def send(
     except AgentQError as error:
         return Attempt(error=f"it cannot be signed: {error}")
     return await post(webhook, {"content-type": "application/json", "user-agent": "agentq", **signed}, body)
+
+
+async def send_test(webhook: Webhook, keys: tuple[bytes, ...]) -> Attempt:
+    """Send a message of the type `webhook.test`, once, in an event loop of its own."""
+    clock, message_id = SystemClock(), f"msg_test_{_ids.new_token()}"
+    body = message(message_id, "webhook.test", clock.now_ms(), {"webhook": webhook.name})
+    return await send(webhook, lambda: keys, message_id, body, clock=clock, post=post_over_http)
 
 
 class Delivering:

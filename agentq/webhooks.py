@@ -20,6 +20,7 @@ WebhookEvent = Literal["run.completed", "run.failed", "run.cancelled", "run.wait
 EVENTS: tuple[WebhookEvent, ...] = get_args(WebhookEvent)
 DeliveryState = Literal["pending", "failed", "dead"]
 """A message that was not tried yet; one that was, and will be again; one that was given up."""
+STATES: tuple[DeliveryState, ...] = get_args(DeliveryState)
 
 # The first attempt is made at once. Standard Webhooks: some seconds, then some days.
 RETRY_S = (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)

@@ -30,6 +30,7 @@ _COMMANDS = {
     "retry": ("agentq.cli.retry", "Take up runs again that failed or were cancelled."),
     "fork": ("agentq.cli.fork", "Go on from a part of a run, as a new run."),
     "schedule": ("agentq.cli.schedule", "Prompts that workers enqueue by the clock."),
+    "webhooks": ("agentq.cli.webhooks", "Servers that are told how runs end."),
     "workers": ("agentq.cli.workers", "List the workers."),
     "queues": ("agentq.cli.queues", "List the queues."),
     "stats": ("agentq.cli.stats", "Show figures on one page."),

@@ -80,7 +80,7 @@ async def _ask_redis(options: Options, found: _Findings) -> None:
     from agentq.cli._errors import describe, fix_of
     from agentq.cli._machine import own_version
     from agentq.errors import InvalidInput, StoreUnavailable
-    from agentq.insight.checks import check_server, check_workers, failed, unknown
+    from agentq.insight.checks import check_server, check_webhooks, check_workers, failed, unknown
 
     async with options.connected() as client:
         insight = client.insight
@@ -88,15 +88,16 @@ async def _ask_redis(options: Options, found: _Findings) -> None:
         try:
             found.sections[where] = list(check_server(await insight.server()))
             stats = await insight.stats()
-            found.sections["workers"] = list(
-                check_workers(
+            found.sections["workers"] = [
+                *check_workers(
                     stats.workers,
                     swept_ms=stats.swept_ms,
                     now_ms=stats.now_ms,
                     version=own_version(),
                     due=stats.due,
-                )
-            )
+                ),
+                *check_webhooks(stats.webhooks, now_ms=stats.now_ms),
+            ]
         except StoreUnavailable as error:
             found.is_redis_away = True
             found.sections.setdefault(where, []).append(failed("redis", str(error), fix_of(error)))

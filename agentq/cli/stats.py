@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from agentq.insight.facts import Stats
+    from agentq.webhooks import WebhookState
 
 
 @click.command("stats", cls=AgentqCommand, exits=(ExitCode.UNAVAILABLE,))
@@ -82,6 +83,8 @@ def _facts(stats: Stats) -> Iterator[tuple[str, str]]:
     )
     for scope, pause in stats.pauses.items():
         yield "paused", paused_by(pause, stats.now_ms, in_words(scope))
+    if stats.webhooks:
+        yield "webhooks", " · ".join(_webhook(webhook) for webhook in stats.webhooks)
     if stats.memory:
         limit = f"of {megabytes(stats.memory.limit)}" if stats.memory.limit else "without a limit"
         yield "memory", f"{megabytes(stats.memory.used)} {limit}, {stats.memory.policy}"
@@ -108,6 +111,11 @@ def _workers(stats: Stats) -> str:
     if stock := len(stats.workers) - len(ours):
         parts.append(count(stock, "stock rq worker"))
     return " · ".join(parts)
+
+
+def _webhook(webhook: WebhookState) -> str:
+    dead = f", {webhook.dead} given up" if webhook.dead else ""
+    return f"{webhook.name} {webhook.pending} waiting{dead}"
 
 
 def _queue(name: str, waiting: int, workers: int) -> str:

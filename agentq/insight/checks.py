@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from agentq.insight.facts import WorkerInfo
     from agentq.insight.server import ServerFacts
+    from agentq.webhooks import WebhookState
 
 _MIN_REDIS = (6, 2)
 _MIN_VALKEY = (7, 2)
@@ -23,6 +24,8 @@ _SKEW_MS = 2000
 _MEMORY_HIGH, _MEMORY_FULL = 0.8, 0.95
 # A loop that is farther away pays for each of the round trips of an iteration.
 _SLOW_MS = 20.0
+# Workers say each minute which webhooks they have.
+_UNSEEN_MS = 300_000
 
 
 class Level(StrEnum):
@@ -113,6 +116,20 @@ def check_workers(
         yield warning("sweep", text, "start, or restart: agentq worker")
     elif swept_ms is not None:
         yield ok("sweep", f"last sweep {duration(now_ms - swept_ms)} ago")
+
+
+def check_webhooks(webhooks: Sequence[WebhookState], *, now_ms: int) -> Iterator[Check]:
+    """Judge who is told how runs end: what was given up, what fails, and what nobody delivers. Silence is good."""
+    for each in webhooks:
+        if each.dead:
+            text = f"webhook {each.name}: {count(each.dead, 'message')} given up; the last attempt: {each.error}"
+            yield warning("webhooks", text, f"agentq webhooks retry --failed --webhook {each.name}, when it is mended")
+        elif each.pending and (each.failed_ms or 0) > (each.delivered_ms or 0):
+            text = f"webhook {each.name}: {count(each.pending, 'message')} waiting; the last attempt: {each.error}"
+            yield warning("webhooks", text, f"see to {each.where}; agentq webhooks test {each.name} tries it")
+        if each.pending and now_ms - (each.seen_ms or 0) > _UNSEEN_MS:
+            text = f"webhook {each.name}: {count(each.pending, 'message')} waiting, and no worker has it any more"
+            yield warning("webhooks", text, f"start one that has, or: agentq webhooks forget {each.name}")
 
 
 def _version(info: Mapping[str, str]) -> Check:

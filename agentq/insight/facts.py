@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from agentq.runs import Pause, RunState
+    from agentq.webhooks import WebhookState
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,7 @@ class Stats:
     kept_bytes: int | None = None
     kept_of: int = 0
     pauses: Mapping[str, Pause] = field(default_factory=dict)
+    webhooks: tuple[WebhookState, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

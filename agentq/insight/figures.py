@@ -26,7 +26,7 @@ _WEIGHED = 10
 async def read_stats(store: RedisStore, reader: RedisReader) -> Stats:
     """Count. Costs the same whatever is counted, but for a few commands per worker and queue."""
     keys, pipeline = store.keys, store.pipeline
-    counts, sessions, due, now, last, workers, queues, oldest, memory, weights, pauses = await asyncio.gather(
+    counts, sessions, due, now, last, workers, queues, oldest, memory, weights, pauses, webhooks = await asyncio.gather(
         asyncio.gather(*[pipeline.execute("ZCARD", keys.listing("status", status)) for status in Status]),
         pipeline.execute("ZCARD", keys.sessions()),
         pipeline.execute("ZCARD", keys.due),
@@ -38,6 +38,7 @@ async def read_stats(store: RedisStore, reader: RedisReader) -> Stats:
         _memory(pipeline),
         _weights(store),
         store.pauses(),
+        store.webhooks.known(),
     )
     return Stats(
         now_ms=milliseconds(now),
@@ -52,6 +53,7 @@ async def read_stats(store: RedisStore, reader: RedisReader) -> Stats:
         kept_bytes=round(sum(weights) / len(weights)) if weights else None,
         kept_of=len(weights),
         pauses=pauses,
+        webhooks=webhooks,
     )
 
 

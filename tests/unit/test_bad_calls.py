@@ -17,6 +17,7 @@ from agentq.errors import (
     RunNotFound,
     ScheduleNotFound,
     SessionNotFound,
+    WebhookNotFound,
 )
 from agentq.limits import RunLimits
 from agentq.messages import FilePart
@@ -180,6 +181,14 @@ CALLS: list[tuple[str, dict[str, Any], type[AgentQError], str]] = [
     ("pause_schedule", {"name": "nowhere"}, ScheduleNotFound, "there is no schedule 'nowhere'"),
     ("resume_schedule", {"name": "nowhere"}, ScheduleNotFound, "there is no schedule 'nowhere'"),
     ("run_schedule", {"name": "nowhere"}, ScheduleNotFound, "there is no schedule 'nowhere'"),
+    ("webhook_messages", {"webhook": "nowhere"}, WebhookNotFound, "no worker has a webhook named 'nowhere'"),
+    ("webhook_messages", {"webhook": "a b"}, InvalidInput, "webhook 'a b' is not a name"),
+    ("webhook_messages", {"state": "lost"}, InvalidInput, "state must be one of pending, failed, dead"),
+    ("webhook_messages", {"limit": 0}, InvalidInput, "limit must be between"),
+    ("retry_webhook_messages", {"message_ids": "msg_a_1"}, InvalidInput, "message_ids must be a list of ids"),
+    ("retry_webhook_messages", {"message_ids": ["msg_a_1"]}, WebhookNotFound, "no message msg_a_1 waits"),
+    ("retry_webhook_messages", {"webhook": "nowhere"}, WebhookNotFound, "no worker has a webhook named 'nowhere'"),
+    ("forget_webhook", {"webhook": "nowhere"}, WebhookNotFound, "no worker has a webhook named 'nowhere'"),
     ("sse", {"run_id": "not a run"}, RunNotFound, NO_ID),
     ("sse", {"run_id": NOWHERE}, RunNotFound, GONE),
     ("sse", {"run_id": "RUN", "after": "x"}, InvalidInput, "after must be the number of an event, not 'x'"),
@@ -201,7 +210,7 @@ CALLS: list[tuple[str, dict[str, Any], type[AgentQError], str]] = [
     ("sessions", {"offset": -1}, InvalidInput, "offset must not be negative nor above"),
 ]
 # They take nothing that could be wrong.
-SAFE = {"aclose", "agents", "pauses"}
+SAFE = {"aclose", "agents", "pauses", "webhooks"}
 
 
 class Wakes:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from agentq.cli._machine import check_app, check_installed, check_python
-from agentq.insight.checks import Check, Level, check_server, check_workers, megabytes
+from agentq.insight.checks import Check, Level, check_server, check_webhooks, check_workers, megabytes
 from agentq.insight.facts import WorkerInfo
 from agentq.insight.server import ServerFacts
+from agentq.webhooks import WebhookState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -280,3 +281,33 @@ def test_a_default_app_that_is_broken_is_a_failure_even_without_a_name(project: 
 @pytest.mark.parametrize(("size", "text"), [(900, "1 KB"), (12_345_678, "12.3 MB"), (2.5e9, "2.5 GB")])
 def test_sizes(size: float, text: str):
     assert megabytes(size) == text
+
+
+@pytest.mark.parametrize(
+    ("state", "text", "fix"),
+    [
+        ({"dead": 2, "error": "answered 410"}, "2 messages given up; the last attempt: answered 410", "retry --failed"),
+        (
+            {"pending": 1, "failed_ms": NOW - 1, "delivered_ms": NOW - 2, "error": "answered 500"},
+            "1 message waiting; the last attempt: answered 500",
+            "webhooks test orders",
+        ),
+        (
+            {"pending": 3, "seen_ms": NOW - 600_000},
+            "3 messages waiting, and no worker has it",
+            "webhooks forget orders",
+        ),
+    ],
+)
+def test_a_webhook_that_is_in_trouble_is_named(state: dict[str, Any], text: str, fix: str):
+    webhook = WebhookState("orders", "https://a.example", **({"seen_ms": NOW} | state))
+    (check,) = check_webhooks([webhook], now_ms=NOW)
+    assert (check.name, check.level) == ("webhooks", Level.WARNING)
+    assert f"webhook orders: {text}" in check.text
+    assert fix in check.fix
+
+
+def test_webhooks_that_are_well_are_not_mentioned():
+    well = WebhookState("a", pending=1, delivered=7, delivered_ms=NOW, failed_ms=NOW - 5, seen_ms=NOW)
+    idle = WebhookState("b", seen_ms=NOW - 600_000)
+    assert list(check_webhooks([well, idle], now_ms=NOW)) == []

@@ -17,6 +17,7 @@ from agentq.errors import StoreUnavailable
 from agentq.insight.facts import MemoryInfo, QueueInfo, Stats, WorkerInfo
 from agentq.insight.server import ServerFacts
 from agentq.runs import Status
+from agentq.webhooks import WebhookState
 from tests.helpers import ROOT
 from tests.unit._cli import OTHER, RUN, T0, ScriptedClient, ScriptedOptions, ScriptedRun, Terminal, run_state
 
@@ -40,6 +41,7 @@ STATS = Stats(
     memory=MemoryInfo(12_300_000, 100_000_000, "noeviction"),
     kept_bytes=11_000,
     kept_of=10,
+    webhooks=(WebhookState("orders", pending=41, dead=1), WebhookState("alarm")),
 )
 EMPTY = Stats(T0, dict.fromkeys(map(str, Status), 0), 0, 0, None, None, (), ())
 SOUND = {"redis_version": "7.2.1", "maxmemory_policy": "noeviction", "aof_enabled": "1", "role": "master"}
@@ -147,6 +149,7 @@ def test_stats_is_one_page():
         "workers   2 · 4 of 200 iterations in flight · 14 done and 2 failed since they started · "
         "1 not heard of late · 1 stock rq worker\n"
         "queues    default 3 waiting · slow 1 waiting, no worker · idle 0 waiting, no worker\n"
+        "webhooks  orders 41 waiting, 1 given up · alarm 0 waiting\n"
         "memory    12.3 MB of 100.0 MB, noeviction\n"
         "per run   11 KB kept, mean of the last 10 that completed\n"
     )

@@ -168,8 +168,8 @@ def decide(run: MemoryRun, decision: Decision, now: int) -> Released:
     """See `Store.decide`."""
     state, record = run.state, decision.record
     stands = run.journal.get(record.name)
-    if stands == record.value:
-        return Released(state.status, woken=False)
+    if stands == record.value or (record.name, record.value) in run.decided:
+        return _again(run)
     if state.status.is_final or state.is_cancel_requested:
         raise NotWaiting(f"run {state.run_id} was cancelled or has ended: nothing is decided on its calls any more")
     if stands is not None:
@@ -177,17 +177,23 @@ def decide(run: MemoryRun, decision: Decision, now: int) -> Released:
     if run.journal.get(decision.call_id) != decision.seen:
         raise NotWaiting(f"run {state.run_id}: call {decision.call_id} does not wait for this")
     run.journal[record.name] = record.value
+    run.decided.add((record.name, record.value))
     return _told(run, decision.events, now)
 
 
 def keep_signal(run: MemoryRun, signal: Signal, now: int) -> Released:
     """See `Store.signal`."""
     if signal.signal_id in run.signals:
-        return Released(run.state.status, woken=False)
+        return _again(run)
     if run.state.status.is_final:
         raise RunAlreadyFinished(f"run {run.state.run_id} has already {run.state.status}")
     run.signals[signal.signal_id] = signal
     return _told(run, signal.events, now)
+
+
+def _again(run: MemoryRun) -> Released:
+    """It was told that before; whoever was to wake it has perhaps never heard of that."""
+    return Released(run.state.status, woken=run.state.status is not Status.QUEUED)
 
 
 def _told(run: MemoryRun, events: tuple[Event, ...], now: int) -> Released:
@@ -255,7 +261,7 @@ def set_limits(run: MemoryRun, limits: RunLimits, events: Sequence[Event], now: 
     state = run.state
     waits = state.status is Status.WAITING and any(asked.kind == LIMIT for asked in state.questions)
     if state.limits == limits and not waits:
-        return Released(state.status, woken=True)
+        return _again(run)
     # Nothing follows the last event of a run that has ended.
     run.log.write(() if state.status.is_final else events, at_ms=now)
     run.set(now, limits=limits, signals=state.signals + 1)

@@ -43,6 +43,8 @@ class MemoryRun:
     released: tuple[int, Released] | None = None
     answered: tuple[Answer, Released] | None = None
     retried: tuple[int, Released] | None = None
+    # Names and values of what people decided on its calls.
+    decided: set[tuple[str, bytes]] = field(default_factory=set)
     session: MemorySession | None = None
     # Whether it has taken its place in its session; one that is delayed does so when its time has come.
     has_entered: bool = False

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from agentq._redis.scripts import Script
     from agentq.events.model import Event
     from agentq.limits import RunLimits
-    from agentq.stores.base import Steer, Wakeup
+    from agentq.stores.base import Steer, StepRecord, Wakeup
 
 
 class Signals:
@@ -128,7 +128,7 @@ class Signals:
             fence=answer.fence,
             name=answer.record.name,
             value=answer.record.value,
-            digest=hashlib.sha256(f"{answer.record.name} ".encode() + answer.record.value).hexdigest()[:16],
+            digest=_digest(answer.record),
             wakeup=_arguments.template(wake),
             items=_arguments.items(answer.events),
         )
@@ -147,6 +147,7 @@ class Signals:
             seen=decision.seen,
             name=decision.record.name,
             value=decision.record.value,
+            digest=_digest(decision.record),
             wakeup=_arguments.template(wake),
             items=_arguments.items(decision.events),
         )
@@ -177,3 +178,7 @@ class Signals:
                 read = _json.loads(document)
                 found.append((int(number), Signal(signal_id.decode(), read["name"], _json.dumps(read["data"]))))
         return {signal.signal_id: signal for _, signal in sorted(found, key=lambda pair: pair[0])}
+
+
+def _digest(record: StepRecord) -> str:
+    return hashlib.sha256(f"{record.name} ".encode() + record.value).hexdigest()[:16]

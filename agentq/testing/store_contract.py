@@ -36,6 +36,7 @@ from agentq.testing._contract import (
     stored,
     try_claim,
 )
+from agentq.testing._decision_rules import DecisionRules
 from agentq.testing._file_rules import FileRules
 from agentq.testing._inbox_rules import InboxRules
 from agentq.testing._lease_rules import LeaseRules
@@ -58,6 +59,7 @@ class StoreContract(
     CommitRules,
     SessionRules,
     SteeringRules,
+    DecisionRules,
     PauseRules,
     InboxRules,
     BusyRules,

@@ -73,6 +73,12 @@ local function schedule(prefix, template, run, run_id, queue, now, delay, front)
   return wake(template, run, run_id, queue, now, front)
 end
 
+-- What a command says of the wake-up that has no effect, for it was sent before: who wakes the run where no script does has
+-- perhaps never heard of that, and is to do so now.
+local function unheard(status, template)
+  return status == 'queued' and template == '' and 0 or 1
+end
+
 -- Wakes the runs that this script has given a place; without a template a sweep finds them, for they are due.
 local function wake_admitted(prefix, template, now)
   for _, run_id in ipairs(template ~= '' and admitted or {}) do

@@ -12,9 +12,10 @@ ARGV[2]  run_id     run id
 ARGV[3]  call_id    the call
 ARGV[4]  seen       the line of the journal for it, as whoever decides saw it
 ARGV[5]  name       name of the decision's line
-ARGV[6]  value      the decision, JSON; the same again returns the same
-ARGV[7]  wakeup     template of the wake-up, or empty
-ARGV[8]  items*     events
+ARGV[6]  value      the decision, JSON
+ARGV[7]  digest     of name and value; the same again has no effect
+ARGV[8]  wakeup     template of the wake-up, or empty
+ARGV[9]  items*     events
 
 Returns {status, woken}, or
   -1  RunNotFound      there is no such run
@@ -29,14 +30,22 @@ Returns {status, woken}, or
 -- @include wake
 -- @include lease
 
+-- So many of the last decisions are remembered: the journal holds them only until the call has its result.
+local DECISIONS = 20
+
 local prefix, run, run_id = ARGV[1], KEYS[1], ARGV[2]
-local state = read(run, 'status', 'queue', 'cancel')
+local state = read(run, 'status', 'queue', 'cancel', 'decided')
 if not state.status then
   return -1
 end
 local stands = redis.call('HGET', KEYS[2], ARGV[5])
+local decided = {}
+for digest in string.gmatch(state.decided or '', '%S+') do
+  decided[#decided + 1] = digest
+  stands = digest == ARGV[7] and ARGV[6] or stands
+end
 if stands == ARGV[6] then
-  return {state.status, 1}
+  return {state.status, unheard(state.status, ARGV[8])}
 elseif FINAL[state.status] or state.cancel then
   return -2
 elseif stands then
@@ -47,10 +56,12 @@ end
 local now = now_ms()
 redis.call('HSET', KEYS[2], ARGV[5], ARGV[6])
 redis.call('HINCRBY', run, 'signals', 1)
-redis.call('HSET', run, 'updated', int(now))
-emit(run, KEYS[3], lists(8, 1), now)
+decided[#decided + 1] = ARGV[7]
+redis.call('HSET', run, 'updated', int(now), 'decided',
+  table.concat(decided, ' ', math.max(#decided - DECISIONS + 1, 1)))
+emit(run, KEYS[3], lists(9, 1), now)
 if state.status ~= 'waiting' then
   return {state.status, 1}
 end
 local status = requeue(prefix, run, run_id)
-return {status, schedule(prefix, ARGV[7], run, run_id, state.queue, now, 0, true)}
+return {status, schedule(prefix, ARGV[8], run, run_id, state.queue, now, 0, true)}

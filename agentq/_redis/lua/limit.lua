@@ -30,7 +30,7 @@ if not state.status then
 end
 local waits = state.status == 'waiting' and waits_for_limit(state.question)
 if state.limits == ARGV[3] and not waits then
-  return {state.status, 1}
+  return {state.status, unheard(state.status, ARGV[4])}
 end
 local now = now_ms()
 redis.call('HSET', run, 'limits', ARGV[3], 'updated', int(now))

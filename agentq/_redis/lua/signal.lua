@@ -32,7 +32,7 @@ if not state.status then
   return -1
 end
 if redis.call('HEXISTS', KEYS[2], ARGV[3]) == 1 then
-  return {state.status, 1}
+  return {state.status, unheard(state.status, ARGV[5])}
 elseif FINAL[state.status] then
   return -2
 end

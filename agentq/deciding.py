@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from agentq import _ids, _json
@@ -106,9 +106,11 @@ class Deciding:
             run, waits, "denied", by=by, source=source, reason=checked_remark(reason, field="reason")
         )
 
-    async def answer(self, run: RunState, value: Any, *, call_id: str | None, by: str, source: str) -> Status:
+    async def answer(
+        self, run: RunState, value: Any, *, call_id: str | None, number: int | None, by: str, source: str
+    ) -> Status:
         """Answer what a tool asks."""
-        waits = await self._open(run.run_id, "input", call_id)
+        waits = await self._open(run.run_id, "input", call_id, number)
         wait = waits.step.waits
         if wait is None:
             raise NotWaiting
@@ -118,8 +120,7 @@ class Deciding:
         step = DurableStep(op="input", name=wait.name, value=checked)
         record = StepRecord(f"{waits.call.call_id}{PART}{wait.number}", encode_durable_step(step))
         told = RunAnswered(call_id=waits.call.call_id, name=waits.call.name, answer="input", by=by, source=source)
-        decision = Decision(waits.call.call_id, waits.seen, record, (told,))
-        return await self._woken(run.run_id, await self._store.decide(run.run_id, decision, wake=self._wakeup))
+        return await self._said(run.run_id, waits, record, told)
 
     async def signal(self, run_id: str, name: str, data: Any, *, signal_id: str | None, by: str) -> Status:
         """See `AsyncClient.signal`."""
@@ -182,11 +183,25 @@ class Deciding:
             reason=reason,
             arguments=arguments,
         )
-        decision = Decision(waits.call.call_id, waits.seen, record, (told,))
-        return await self._woken(run.run_id, await self._store.decide(run.run_id, decision, wake=self._wakeup))
+        return await self._said(run.run_id, waits, record, told)
 
-    async def _open(self, run_id: str, kind: str, call_id: str | None) -> _Open:
-        """The call that waits for this. Raises `NotWaiting` for none, and for several where none is named."""
+    async def _said(self, run_id: str, waits: _Open, record: StepRecord, told: RunAnswered) -> Status:
+        """Store what was said; once more where people were warned meanwhile, for that changes the line of the call."""
+        decision = Decision(waits.call.call_id, waits.seen, record, (told,))
+        try:
+            released = await self._store.decide(run_id, decision, wake=self._wakeup)
+        except NotWaiting:
+            seen = (await self._store.journaled(run_id)).get(waits.call.call_id)
+            if seen is None or seen == waits.seen or not _waits_alike(read_call_step(seen), waits.step):
+                raise
+            released = await self._store.decide(run_id, replace(decision, seen=seen), wake=self._wakeup)
+        return await self._woken(run_id, released)
+
+    async def _open(self, run_id: str, kind: str, call_id: str | None, number: int | None = None) -> _Open:
+        """The call that waits for this. Raises `NotWaiting` for none, and for several where none is named.
+
+        `number` says which of its questions a call is thought to wait with.
+        """
         journal = await self._store.journaled(run_id)
         reply = decode_message(journal[REPLY]) if REPLY in journal else None
         found = []
@@ -200,6 +215,10 @@ class Deciding:
         if not found:
             of = f"call {call_id} of run {run_id}" if call_id else f"run {run_id}"
             raise NotWaiting(f"{of} does not wait for {_NAMES[kind]}: it may have been given, or the run has moved on")
+        if number is not None:
+            found = [each for each in found if each.step.waits and each.step.waits.number == number]
+        if not found:
+            raise NotWaiting(f"run {run_id} asks another thing by now: that was answered, or its time is over")
         if len(found) > 1:
             names = ", ".join(f"{each.call.call_id} ({each.call.name})" for each in found)
             raise NotWaiting(
@@ -251,6 +270,12 @@ class Deciding:
 
 
 _NAMES = {"approval": "an approval", "input": "an answer"}
+
+
+def _waits_alike(step: CallStep, before: CallStep) -> bool:
+    """Whether a call waits for the same as before; that people were warned is no difference."""
+    warned = before.waits and before.waits.model_copy(update={"warned": True})
+    return step == before.model_copy(update={"waits": warned})
 
 
 def _takes_anything(**_: Any) -> None:

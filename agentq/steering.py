@@ -25,7 +25,7 @@ from agentq.errors import (
 from agentq.events.limits import LimitsChanged
 from agentq.events.model import RunRetried, RunSteered
 from agentq.forking import digests_in, first_part, fork_of
-from agentq.intake import NOTHING, check_texts, check_words, checked_id, checked_name, checked_remark
+from agentq.intake import NOTHING, check_texts, check_words, checked_id, checked_name, checked_offset, checked_remark
 from agentq.limits import Meter, RunLimits, Spent
 from agentq.messages import Message, NoteKind, Role, note_message, user_message
 from agentq.runs import CALL_OUTCOME, EVERYTHING, INPUT, RunState, Status, agent_scope, queue_scope
@@ -82,17 +82,18 @@ class Steering:
         state = await self._store.read(run_id)
         return await self._end_of(state, wait) if wait and not state.status.is_final else state.status
 
-    async def answer(self, run_id: str, given: Any, *, call_id: str | None, by: str) -> Status:
+    async def answer(self, run_id: str, given: Any, *, call_id: str | None, number: int | None, by: str) -> Status:
         """See `AsyncClient.answer`."""
         # Here, because it brings the tools along, which only this needs.
         from agentq.loop.answering import answer_to
 
         run = await self._store.read(checked_id(run_id))
+        number = None if number is None else checked_offset(number, field="number")
         question = run.question
         if question is None:
             raise NotWaiting(f"run {run_id} is {run.status} and does not wait for an answer")
         if any(each.kind == INPUT for each in run.questions):
-            return await self._deciding.answer(run, given, call_id=call_id, by=by, source="")
+            return await self._deciding.answer(run, given, call_id=call_id, number=number, by=by, source="")
         if question.kind != CALL_OUTCOME:
             raise NotWaiting(f"run {run_id} waits for no answer: {question.text}")
         if call_id not in (None, question.call_id):

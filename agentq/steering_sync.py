@@ -75,15 +75,18 @@ class SteersRuns:
         """What is paused as a whole, by scope: `all`, `agent:NAME`, `queue:NAME`."""
         return self._portal.call(self._client.pauses)
 
-    def answer(self, run_id: str, answer: Any, *, call_id: str | None = None, by: str = "") -> Status:
+    def answer(
+        self, run_id: str, answer: Any, *, call_id: str | None = None, number: int | None = None, by: str = ""
+    ) -> Status:
         """Answer what a `waiting` run asks, and let the run go on; returns its status.
 
         Where a tool asks something, `answer` is that, and fits its schema. Where a call's worker died, it is what the
         tool would have returned, or `Reconciled.DID_NOT_HAPPEN` (the call is made again) or
         `Reconciled.UNKNOWN` (the model is told so). `by` is who says it, for the run's events. Again with the same
-        answer: no effect. Raises `NotWaiting` when the run does not wait for it.
+        answer: no effect. A call may ask several things, one after the other: `number` is the question's, as `inbox`
+        gives it, so that no answer goes to the next one. Raises `NotWaiting` when the run does not wait for it.
         """
-        return self._portal.call(self._client.answer, run_id, answer, call_id=call_id, by=by)
+        return self._portal.call(self._client.answer, run_id, answer, call_id=call_id, number=number, by=by)
 
     def set_limits(self, run_id: str, limits: RunLimits, *, by: str = "") -> Status:
         """Give the run limits of its own and return its status; what `limits` leaves out stays as it was.
@@ -152,9 +155,9 @@ class SteersRun:
         """See `Client.resume`."""
         return self._client.resume(self.id, by=by)
 
-    def answer(self, answer: Any, *, call_id: str | None = None, by: str = "") -> Status:
+    def answer(self, answer: Any, *, call_id: str | None = None, number: int | None = None, by: str = "") -> Status:
         """See `Client.answer`."""
-        return self._client.answer(self.id, answer, call_id=call_id, by=by)
+        return self._client.answer(self.id, answer, call_id=call_id, number=number, by=by)
 
     def set_limits(self, limits: RunLimits, *, by: str = "") -> Status:
         """See `Client.set_limits`."""

@@ -65,7 +65,8 @@ def command(
                 answer = result if asked is None else _inbox.answer_of(result, asked)
             elif asked is not None:
                 raise click.UsageError(f"run {run_id} asks {asked.name!r}, which takes a RESULT only")
-            return await client.answer(run_id, answer, call_id=named, by=who(by))
+            number = None if asked is None else asked.number
+            return await client.answer(run_id, answer, call_id=named, number=number, by=who(by))
 
     status = asyncio.run(main())
     out = stdout()

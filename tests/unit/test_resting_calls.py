@@ -300,6 +300,25 @@ class TestInput:
         await house.advance()
         assert await house.results() == [("error", "TimeoutError: nobody answered within 10 s")]
 
+    async def test_an_answer_to_one_question_does_not_answer_the_next(self, house: House):
+        async def tidy(ctx: ToolContext) -> str:
+            """Tidy up."""
+            return f"{await ctx.ask('Delete the draft?')} {await ctx.ask('Delete everything?')}"
+
+        await house.start(call("tidy"), tools=[tool(tidy, effect="once")])
+        await house.advance()
+        (first,) = await house.client.inbox()
+        await house.client.answer(house.run_id, "no", number=first.question.number, by="bob")
+        assert await house.advance() is Status.WAITING
+        with pytest.raises(NotWaiting, match="asks another thing by now"):
+            await house.client.answer(house.run_id, "yes", number=first.question.number, by="ann")
+        (second,) = await house.client.inbox()
+        with pytest.raises(InvalidInput, match="number must be a whole number"):
+            await house.client.answer(house.run_id, "no", number="2")  # type: ignore[arg-type]
+        await house.client.answer(house.run_id, "no", call_id=second.question.call_id, number=second.question.number)
+        await house.advance()
+        assert await house.results() == [("ok", "no no")]
+
 
 class TestSignals:
     @staticmethod

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from agentq import ToolContext, tool
-from agentq.errors import ProviderError
+import pytest
+
+from agentq import AsyncClient, DecisionRequest, ToolContext, tool
+from agentq.errors import NotWaiting, ProviderError
 from agentq.runs import Status
 from agentq.testing import ScriptedModel, call
 from tests.unit._resting import House, a_house
@@ -95,3 +97,22 @@ async def test_a_reply_that_is_void_leaves_no_steps(house: House):
     await house.advance()
     assert await house.results() == [("ok", "c")]
     assert done == ["c"]
+
+
+async def test_a_warning_comes_between_looking_and_deciding(house: House):
+    """Who has looked at a call, and decides after people were warned of the end of its time, decides on the same."""
+    await house.start(call("pay", amount=500), tools=[house.pay(approval_ttl=100)])
+    await house.advance()
+
+    async def authorize(_: DecisionRequest) -> bool:
+        await house.pass_time(85)
+        await house.sweep()
+        assert await house.advance() is Status.WAITING
+        return True
+
+    slow = AsyncClient(store=house.store, stream=house.stream, executor=house.executor, authorize=authorize)
+    await slow.approve(house.run_id, by="ann")
+    await house.advance()
+    assert house.done == [(500, 1)]
+    with pytest.raises(NotWaiting):
+        await slow.approve(house.run_id, by="ann")

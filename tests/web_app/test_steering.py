@@ -105,6 +105,7 @@ async def test_an_answer_is_an_answer_or_an_outcome():
         assert (await http.post(path, json={})).json()["field"] == "answer"
         assert (await http.post(path, json={"answer": 1, "outcome": "unknown"})).json()["field"] == "outcome"
         assert (await http.post(path, json={"answer": None})).json()["code"] == "not_waiting"
+        assert (await http.post(path, json={"answer": None, "number": -1})).json()["field"] == "number"
         signal = await http.post(f"{RUNS}/{run.id}/signals", json={"name": "paid", "data": {"n": 1}})
         assert signal.json() == {"run_id": run.id, "status": Status.QUEUED}
 

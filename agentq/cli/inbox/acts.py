@@ -127,7 +127,9 @@ class Acts:
         question, line = item.waits.question, Line()
         while await self._person.type("answer:", line):
             answer = _inbox.answer_of(line.text, question)
-            decision = self._client.answer(item.waits.run.run_id, answer, call_id=question.call_id, by=self._by)
+            decision = self._client.answer(
+                item.waits.run.run_id, answer, call_id=question.call_id, number=question.number, by=self._by
+            )
             if await self._carry_out(item, "answered", decision):
                 return
 

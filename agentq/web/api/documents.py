@@ -32,7 +32,8 @@ class Pause(Document):
 class Question(Document):
     """What a run waits for. `kind` is outcome, approval, input, child, limit, timer or signal.
 
-    `until_ms` is when the waiting ends in any case, 0 for never. `answer_schema` is what an answer has to fit.
+    `until_ms` is when the waiting ends in any case, 0 for never. `answer_schema` is what an answer has to fit. `number`
+    tells the questions of one call apart.
     """
 
     call_id: str
@@ -43,6 +44,7 @@ class Question(Document):
     attempt: int
     run_id: str | None
     name: str
+    number: int
     until_ms: int
     since_ms: int
     approvers: tuple[str, ...]

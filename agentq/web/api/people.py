@@ -63,7 +63,7 @@ async def answer_run(asked: Asked[Answer, Nothing]) -> RunStatus:
         given = Reconciled.DID_NOT_HAPPEN if body.outcome == "did_not_happen" else Reconciled.UNKNOWN
     elif "answer" not in body.model_fields_set:
         raise InvalidInput("give an answer, or an outcome", field="answer")
-    status = await asked.client.answer(run.run_id, given, call_id=body.call_id, by=who or body.by)
+    status = await asked.client.answer(run.run_id, given, call_id=body.call_id, number=body.number, by=who or body.by)
     return RunStatus(run_id=run.run_id, status=status)
 
 

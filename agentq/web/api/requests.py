@@ -198,9 +198,13 @@ class Deny(Taken):
 
 
 class Answer(Taken):
-    """An answer to what a run asks; or, of a call whose outcome is not known, what became of it."""
+    """An answer to what a run asks; or, of a call whose outcome is not known, what became of it.
+
+    A call may ask several things, one after the other: with the question's `number` no answer goes to the next one.
+    """
 
     call_id: str | None = None
+    number: int | None = None
     answer: JsonValue = None
     outcome: Literal["did_not_happen", "unknown"] | None = None
     by: By = ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agentq.errors import InvalidInput
+from agentq.web.chat import ChatHooks, ChatIdentity, ChatResult, chat_turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from agentq.app import AgentQ
     from agentq.client_async import AsyncClient
 
-__all__ = ["web_app"]
+__all__ = ["ChatHooks", "ChatIdentity", "ChatResult", "chat_turn", "web_app"]
 
 
 def web_app(

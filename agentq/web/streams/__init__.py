@@ -18,6 +18,6 @@ def __getattr__(name: str) -> Any:
     # Only when they are asked for: the folds work where no web framework is installed.
     if name != "routes":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from agentq.web.streams import ag_ui_routes, ai_sdk_routes, own
+    from agentq.web.streams import ag_ui_routes, ai_sdk_routes, lines_routes, own
 
-    return [*own.routes, *ai_sdk_routes.routes, *ag_ui_routes.routes]
+    return [*own.routes, *ai_sdk_routes.routes, *ag_ui_routes.routes, *lines_routes.routes]

@@ -154,7 +154,7 @@ class ChatLinesFold:
         return line("message.part.updated", **self._run, part={**part, "state": "waiting"})
 
 
-def failure(run: Body, reason: str, code: str) -> list[Body]:
+def failure(run: Body, reason: str, code: str) -> list[dict[str, Any]]:
     """How a turn ends that came to nothing: what went wrong, and that it is over."""
     return [line("error", **run, message=reason, code=code), line("session.run.failed", **run, reason=reason)]
 

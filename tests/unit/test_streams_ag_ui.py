@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from agentq.events.model import (
@@ -20,7 +20,7 @@ from agentq.events.model import (
 from agentq.messages import Message, Role, TextPart, user_message
 from agentq.web.streams.ag_ui import APPROVAL_SCHEMA, AGUIFold
 from agentq.web.streams.frames import Projection, ends_turn
-from tests.unit._logs import FILE, RUN, Log, logs, wild_logs
+from tests.unit._logs import FILE, RUN, SOME, Log, logs, wild_logs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -149,7 +149,7 @@ class Client:
         return sorted(shown)
 
 
-@settings(max_examples=60)
+@SOME
 @given(st.one_of(logs(), wild_logs()))
 def test_every_turn_of_every_log_is_in_the_order_that_the_client_takes(log: Log):
     for begins_after in turns_of(log.seen):
@@ -167,7 +167,7 @@ def test_every_turn_of_every_log_is_in_the_order_that_the_client_takes(log: Log)
             assert client.is_over
 
 
-@settings(max_examples=60)
+@SOME
 @given(st.one_of(logs(), wild_logs()), st.data())
 def test_who_was_cut_off_has_the_same_conversation_in_the_end(log: Log, data: st.DataObject):
     live = frames_of(log.seen)

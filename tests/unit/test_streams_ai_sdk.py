@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from agentq.events.model import (
@@ -21,7 +21,7 @@ from agentq.events.model import (
 )
 from agentq.web.streams.ai_sdk import AISDKFold
 from agentq.web.streams.frames import Projection, ends_turn
-from tests.unit._logs import FILE, RUN, Log, logs, wild_logs
+from tests.unit._logs import FILE, RUN, SOME, Log, logs, wild_logs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -113,7 +113,7 @@ class Client:
             part["output"] = chunk["output"]
 
 
-@settings(max_examples=60)
+@SOME
 @given(st.one_of(logs(), wild_logs()))
 def test_turns_one_after_the_other_build_one_message(log: Log):
     client = Client()
@@ -127,7 +127,7 @@ def test_turns_one_after_the_other_build_one_message(log: Log):
         assert client.finishes == any(event.seq > begins_after for event in log.seen if ends_turn(event))
 
 
-@settings(max_examples=60)
+@SOME
 @given(st.one_of(logs(), wild_logs()))
 def test_a_replay_of_the_whole_run_builds_the_same_message(log: Log):
     client, parts = Client(), Client()
@@ -141,7 +141,7 @@ def test_a_replay_of_the_whole_run_builds_the_same_message(log: Log):
     assert client.parts == parts.parts
 
 
-@settings(max_examples=60)
+@SOME
 @given(st.one_of(logs(), wild_logs()), st.data())
 def test_who_was_cut_off_has_the_same_message_in_the_end(log: Log, data: st.DataObject):
     live, late = frames_of(log.seen), frames_of(log.late())

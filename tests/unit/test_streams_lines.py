@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from agentq.events.model import (
@@ -22,7 +22,7 @@ from agentq.events.model import (
     ToolProgress,
 )
 from agentq.web.streams.chat_lines import ChatLinesFold
-from tests.unit._logs import FILE, RUN, Log, logs, wild_logs
+from tests.unit._logs import FILE, RUN, SOME, Log, logs, wild_logs
 
 CALL = f"{RUN}.1.0"
 
@@ -51,7 +51,7 @@ def parts_of(lines: list[Any]) -> dict[str, Any]:
     return parts
 
 
-@settings(max_examples=60)
+@SOME
 @given(st.one_of(logs(), wild_logs()))
 def test_who_comes_late_is_shown_the_same(log: Log):
     live, late = lines_of(log.seen), lines_of(log.late())

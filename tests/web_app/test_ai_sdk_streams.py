@@ -47,6 +47,15 @@ async def test_a_message_is_answered_once_however_often_it_is_sent(redis_url: st
         assert len(await here.client.list(session_id="chat-1")) == 2
 
 
+async def test_to_answer_again_is_another_run(redis_url: str):
+    async with house(redis_url) as here:
+        names = {(await post(here, user("say hi"))).headers["x-workflow-run-id"]}
+        again: dict[str, Any] = {"trigger": "regenerate-message"}
+        for more in ({}, {}, {"messageId": "a1"}, {"messageId": "a2"}, {"messageId": "a2"}):
+            names.add((await post(here, user("say hi"), **again, **more)).headers["x-workflow-run-id"])
+        assert len(names) == 5
+
+
 async def test_a_stream_goes_on_from_every_chunk(redis_url: str):
     async with house(redis_url) as here:
         first = await post(here, user('call add {"a": 7, "b": 9}\nsay It is $1.'))

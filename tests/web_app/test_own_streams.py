@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import redis.asyncio
 
 from agentq.web.streams.serving import Stream
 from tests.helpers import wait_until
@@ -14,7 +15,7 @@ from tests.web_app.parts import site
 from tests.web_app.serving import house
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Awaitable
 
 TALK = 'call add {"a": 7, "b": 9}\nstream 20 "token " 0.001'
 
@@ -66,6 +67,30 @@ async def test_the_hook_decides_who_watches_and_arguments_are_redacted(redis_url
         lines = (await here.http.get(path, headers={"x-user": "ann"})).text.splitlines()
         events = [json.loads(line) for line in lines if line]
         assert [event["arguments"] for event in events if event["type"] == "tool.called"] == [{"a": "…"}]
+
+
+async def test_viewers_share_one_subscribing_connection(redis_url: str):
+    async with house(redis_url) as here, redis.asyncio.from_url(redis_url) as asking:
+        runs = [await here.client.enqueue("clerk", 'sleep 0.5\nstream 5 "token " 0.01') for _ in range(3)]
+        before = {each["id"] for each in await asking.client_list()}
+        paths = [f"/api/v1/runs/{run.id}/events" for run in runs for _ in range(10)]
+        views = [asyncio.create_task(here.http.get(path)) for path in paths]
+        hub: Any = here.client._parts().stream._hub  # type: ignore[attr-defined]  # noqa: SLF001
+        await wait_until(lambda: sum(map(len, hub._inboxes.values())) == 30, message="viewers")  # noqa: SLF001
+
+        async def subscriptions() -> list[int]:
+            connections = [each for each in await asking.client_list() if each["id"] not in before]
+            assert len(connections) <= 3
+            return [int(each["sub"]) for each in connections if int(each["sub"])]
+
+        # Three runs, and the hub's own channel.
+        await wait_until(lambda: _is(subscriptions(), [4]), message="one connection with all subscriptions")
+        for view in views:
+            assert events_in((await view).text)[-1]["event"] == "run.completed"
+
+
+async def _is(found: Awaitable[Any], wanted: Any) -> bool:
+    return bool(await found == wanted)
 
 
 async def test_who_leaves_costs_nothing_any_more_and_the_run_goes_on(redis_url: str):

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from agentq import _json
+from agentq._ids import new_token
 from agentq.errors import InvalidInput, RunNotFound, SessionNotFound
 from agentq.web.access import Action
 from agentq.web.site import site_of
@@ -181,7 +182,8 @@ async def _start(site: Site, request: Request, given: _Chat) -> RunState:
     ]
     # A message that was edited keeps its id, and is another one.
     content = hashlib.sha256(_json.dumps([part.model_dump(mode="json") for part in message.parts])).hexdigest()
-    is_again = given.trigger == "regenerate-message"
+    # To answer again is another run each time; where the answer to be replaced is named, once for each.
+    again = (given.message_id or new_token()) if given.trigger == "regenerate-message" else None
     # WorkflowChatTransport sends no id of the chat; its first message always has the same one.
     session_id = given.chat_id or (given.all[0].message_id or None)
     return await start(
@@ -190,7 +192,7 @@ async def _start(site: Site, request: Request, given: _Chat) -> RunState:
         request.path_params["agent"],
         Prompt(text, files),
         session_id=session_id,
-        key=("ai-sdk", message.message_id, content, given.message_id if is_again else None),
+        key=("ai-sdk", message.message_id, content, again),
     )
 
 

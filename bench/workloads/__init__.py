@@ -15,6 +15,7 @@ from bench.workloads import (
     tails,
     tokens,
     wake_up,
+    web,
 )
 
 WORKLOADS: tuple[Workload, ...] = (
@@ -32,5 +33,6 @@ WORKLOADS: tuple[Workload, ...] = (
     tokens.WORKLOAD,
     streams.WORKLOAD,
     tails.WORKLOAD,
+    web.WORKLOAD,
     start_up.WORKLOAD,
 )

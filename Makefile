@@ -38,6 +38,7 @@ test: $(DEV)  ## pass the tests, against a real redis-server that they start the
 
 test-web: $(WEB)  ## pass the tests against servers and clients that are not ours; installs Node.js into .venv, and npm packages
 	@scripts/ensure-redis
+	@scripts/ensure-chromium
 	@$(PYTEST) -n 0 tests/web
 
 check: $(DEV)  ## lint, format, types, direction of imports, file sizes

@@ -14,7 +14,9 @@ from agentq.attachments import in_words
 from agentq.messages import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
+
+    from agentq.messages import Message, ToolResultPart
 
 # What is longer is cut, with a link to the whole.
 MAX_CHARS = 4000
@@ -101,20 +103,38 @@ def short_id(run_id: str) -> str:
     return f"…{run_id[-6:]}" if len(run_id) > 8 else run_id
 
 
+def results(messages: Sequence[Message]) -> dict[str, ToolResultPart]:
+    """The results of calls, by call."""
+    return {part.call_id: part for message in messages for part in message.tool_results}
+
+
+def calls(messages: Sequence[Message]) -> set[str]:
+    """The ids of calls, whose results are shown with them."""
+    return {part.call_id for message in messages for part in message.tool_calls}
+
+
+def is_told(message: Message, told: set[str]) -> bool:
+    """Whether all results of the message are shown with their calls."""
+    return all(part.call_id in told for part in message.tool_results)
+
+
 FILTERS: Mapping[str, Callable[..., Any]] = {
     "age": _words.age,
     "ago": ago,
     "bytes": in_words,
+    "calls": calls,
     "clock": clock,
     "cut": cut,
     "duration": _words.duration,
     "inline": inline,
     "is_long": is_long,
+    "is_told": is_told,
     "money": money,
     "number": number,
     "offset": offset,
     "plural": _words.count,
     "pretty": pretty,
+    "results": results,
     "short_id": short_id,
     "usage": usage,
 }

@@ -34,6 +34,16 @@
 
   document.addEventListener("htmx:after:swap", () => tell(document));
   document.addEventListener("reload", () => location.reload());
+  // Whether what is seen is live: a lost connection begins again by itself, from where it was.
+  function tellLink(event) {
+    const link = event.target.querySelector?.(".link");
+    if (!link) return;
+    const lost = event.type === "htmx:sse:error";
+    link.classList.toggle("is-lost", lost);
+    link.textContent = lost ? "Connection lost, trying again" : event.type === "htmx:sse:close" ? "" : "Live";
+  }
+
+  for (const name of ["after:connection", "error", "close"]) document.addEventListener(`htmx:sse:${name}`, tellLink);
   // A session shows what its run has said as messages, when that has ended.
   document.addEventListener("done", (event) => {
     if (event.target.dataset.then === "load") location.reload();

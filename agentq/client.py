@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from agentq.limits import RunLimits, Spent, Window
     from agentq.messages import FilePart, Message
     from agentq.results import RunResult
-    from agentq.runs import RunState, SessionState, Status, WhenBusy
+    from agentq.runs import Priority, RunState, SessionState, Status, WhenBusy
     from agentq.settings import Settings
     from agentq.stores.base import Store
 
@@ -96,6 +96,8 @@ class Client(SteersRuns, KeepsSchedules, KeepsWebhooks):
         limits: RunLimits | None = None,
         concurrency_key: str | None = None,
         concurrency: int | None = None,
+        tenant: str | None = None,
+        priority: Priority | None = None,
     ) -> Run:
         """Store a run and wake a worker for it, `delay` seconds from now; returns as soon as the run is safe.
 
@@ -120,6 +122,8 @@ class Client(SteersRuns, KeepsSchedules, KeepsWebhooks):
             limits=limits,
             concurrency_key=concurrency_key,
             concurrency=concurrency,
+            tenant=tenant,
+            priority=priority,
             ttl_s=ttl_s,
         )
         return Run(self, run.id, run.agent, is_new=run.is_new)

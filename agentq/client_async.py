@@ -27,7 +27,7 @@ from agentq.intake import (
     new_run,
     seconds_until,
 )
-from agentq.runs import RunState, SessionState, Status, WhenBusy
+from agentq.runs import Priority, RunState, SessionState, Status, WhenBusy
 from agentq.scheduling import Scheduling
 from agentq.scheduling_async import KeepsSchedules
 from agentq.settings import Settings
@@ -128,6 +128,8 @@ class AsyncClient(SteersRuns["AsyncRun"], KeepsSchedules, KeepsWebhooks):
         limits: RunLimits | None = None,
         concurrency_key: str | None = None,
         concurrency: int | None = None,
+        tenant: str | None = None,
+        priority: Priority | None = None,
     ) -> AsyncRun:
         """Store a run and wake a worker for it, `delay` seconds from now or `at` a time; returns when the run is safe.
 
@@ -143,6 +145,7 @@ class AsyncClient(SteersRuns["AsyncRun"], KeepsSchedules, KeepsWebhooks):
         (stop it, keep what it said) or "replace" (stop it, forget that); without it, the agent says.
         `limits` say what it may use; what they leave out, its agent says.
         At most `concurrency` runs with the same `concurrency_key` go on at the same time; the others wait in line.
+        Runs of a `tenant` take turns with those of others; `priority` ("high", "normal", "low") is among its own.
         """
         attached = await asyncio.to_thread(read_files, files, self.settings) if files else NOTHING
         new = new_run(
@@ -165,6 +168,8 @@ class AsyncClient(SteersRuns["AsyncRun"], KeepsSchedules, KeepsWebhooks):
             limits=limits,
             concurrency_key=concurrency_key,
             concurrency=concurrency,
+            tenant=tenant,
+            priority=priority,
         )
         parts = self._parts()
         if parts.executor is None:

@@ -84,6 +84,8 @@ def fork_of(
         tools=run.tools,
         without=run.without,
         limits=run.limits,
+        tenant=run.tenant,
+        priority=run.priority,
         forked_from=run.run_id,
     )
 

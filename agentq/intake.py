@@ -17,7 +17,7 @@ from agentq.attachments import Attached, described
 from agentq.errors import InvalidInput, RunNotFound
 from agentq.limits import WINDOW_MS, Meter, Per, RunLimits, Window
 from agentq.messages import FilePart, user_message
-from agentq.runs import SWITCHES, WHEN_BUSY, Status, WhenBusy
+from agentq.runs import PRIORITIES, SWITCHES, WHEN_BUSY, Priority, Status, WhenBusy
 from agentq.settings import Settings, check_name, times_to_live
 from agentq.stores.base import NewRun
 
@@ -57,6 +57,8 @@ def new_run(
     limits: RunLimits | None = None,
     concurrency_key: str | None = None,
     concurrency: int | None = None,
+    tenant: str | None = None,
+    priority: Priority | None = None,
 ) -> NewRun:
     """Check everything and return the run to store. Raises `InvalidInput` that names the field and the fix."""
     check_name(agent, field="agent")
@@ -69,6 +71,7 @@ def new_run(
         idempotency_key=idempotency_key,
         model=model,
         concurrency_key=concurrency_key,
+        tenant=tenant,
     )
     checked = _checked_metadata(metadata, settings.max_value_bytes)
     # What decides whether a repeated key comes with the same input. The delay does not: it passes while one retries.
@@ -88,6 +91,8 @@ def new_run(
     places = _checked_concurrency(concurrency_key, concurrency)
     if concurrency_key is not None:
         request.append({"concurrency_key": concurrency_key})
+    if tenant is not None:
+        request.append({"tenant": tenant})
     canonical = json.dumps(request, sort_keys=True, separators=(",", ":"))
     return NewRun(
         run_id=_ids.new_run_id(),
@@ -110,6 +115,8 @@ def new_run(
         limits=limits,
         concurrency_key=concurrency_key,
         concurrency=places,
+        tenant=tenant,
+        priority=_checked_priority(priority),
     )
 
 
@@ -122,6 +129,13 @@ def _checked_concurrency(key: str | None, places: Any) -> int:
     if not 1 <= places <= _MAX_PLACES:
         raise InvalidInput(f"concurrency must be between 1 and {_MAX_PLACES}, not {places}", field="concurrency")
     return int(places)
+
+
+def _checked_priority(priority: Any) -> Priority | None:
+    for known in (None, *PRIORITIES):
+        if priority == known:
+            return known
+    raise InvalidInput(f"priority must be {', '.join(PRIORITIES)} or None, not {priority!r}", field="priority")
 
 
 def check_tools(wanted: Sequence[str] | None, manifest: Mapping[str, Any]) -> None:

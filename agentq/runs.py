@@ -21,6 +21,10 @@ PROMPT_EXCERPT = 200
 WhenBusy = Literal["queue", "reject", "interrupt", "replace"]
 WHEN_BUSY: tuple[WhenBusy, ...] = get_args(WhenBusy)
 
+# Which of a tenant's runs go first.
+Priority = Literal["high", "normal", "low"]
+PRIORITIES: tuple[Priority, ...] = get_args(Priority)
+
 # What of an agent a run can do without.
 SWITCHES = ("memory", "retrieval")
 
@@ -133,11 +137,11 @@ class RunState:
 
     `iteration` counts turns that made progress, `turn` every reply (failed ones too), `errors` consecutive failures,
     `recoveries` crashes since the last commit, `signals` what was sent into the run from outside. `prompt` is the
-    beginning of the prompt. `waits_for_session`: it is in line behind another run of its session;
-    `waits_for_place`: behind `concurrency` others with its `concurrency_key`. `history_length` is
-    how many messages of the session it sees before its own. `tools` names the tools and toolsets that it may use, where
-    that is not all; `without` names what of its agent is switched off for it. `ttl_ms` holds its own times to
-    live, by outcome.
+    beginning of the prompt. `waits_for_session`: it is in line behind another run of its session; `waits_for_place`:
+    behind `concurrency` others with its `concurrency_key`; `waits_for_tenant`: behind others of its `tenant`, by
+    `priority`, of which as many have a wake-up as may. `history_length` is how many messages of the session it sees
+    before its own. `tools` names the tools and toolsets that it may use, where that is not all; `without` names what
+    of its agent is switched off for it. `ttl_ms` holds its own times to live, by outcome.
     `questions` are what a waiting run waits for. `retries` counts how often it was opened again after its end, and
     `retried_at` is the `iteration` that it had then: its budget counts from there. `lost_ms` is when somebody noticed
     that Redis has lost something of the run; `unsure` says that a call with an effect may be among it.
@@ -184,6 +188,9 @@ class RunState:
     concurrency_key: str | None = None
     concurrency: int = 0
     waits_for_place: bool = False
+    tenant: str | None = None
+    priority: Priority | None = None
+    waits_for_tenant: bool = False
     history_length: int = 0
     ttl_ms: Mapping[str, int] = field(default_factory=dict)
     tools: tuple[str, ...] | None = None

@@ -14,10 +14,12 @@ from agentq.errors import InvalidInput
 DEFAULT_REDIS_URL = "redis://127.0.0.1:6379/0"
 DEFAULT_APP = "workers.app:app"
 DEFAULT_QUEUE = "default"
+# Others wait behind as many; enough to keep stock workers busy, which take wake-ups one by one.
+TENANT_WAKEUPS = 10
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _HOUR_MS = 3_600_000
 _AT_LEAST_ONE = (
-    "concurrency", "lease_ms", "sweep_ms", "heartbeat_ms", "replication_timeout_ms",
+    "concurrency", "tenant_wakeups", "lease_ms", "sweep_ms", "heartbeat_ms", "replication_timeout_ms",
     "ttl_completed_ms", "ttl_failed_ms", "ttl_cancelled_ms", "session_ttl_ms",
 )  # fmt: skip
 _DURABILITIES = ("acknowledged", "replicated")
@@ -50,6 +52,8 @@ class Settings:
     handover_ms: int = 300
     drain_ms: int = 25_000
     max_recoveries: int = 5
+    # So many wake-ups of one tenant stand in a queue; its other runs wait in line.
+    tenant_wakeups: int = TENANT_WAKEUPS
     # "replicated": what was accepted, journaled or committed is waited for at a replica too, up to the timeout.
     durability: str = "acknowledged"
     replication_timeout_ms: int = 1_000

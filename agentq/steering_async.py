@@ -70,6 +70,8 @@ class SteersRuns(Generic[R]):
             user_id=run.user_id,
             queue=run.queue,
             model=run.model,
+            tenant=run.tenant,
+            priority=run.priority,
             files=files,
             idempotency_key=idempotency_key,
         )

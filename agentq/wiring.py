@@ -41,4 +41,4 @@ def redis_parts(settings: Settings, *, connection: Connection | None = None) -> 
         replication = Replication(settings.replication_timeout_ms, where=connection.where)
     store = RedisStore(connection, prefix=settings.prefix, hub=hub, retention=retention, replication=replication)
     stream = RedisEventStream(store.pipeline, hub, store.keys, store.messages)
-    return Parts(store, stream, QueueExecutor(store), connection)
+    return Parts(store, stream, QueueExecutor(store, tenant_wakeups=settings.tenant_wakeups), connection)

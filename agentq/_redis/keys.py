@@ -72,6 +72,15 @@ class Keys:
         """The runs with this concurrency key that go on; those that wait stand in its list `:line`."""
         return f"{self.prefix}:places:{{{concurrency_key}}}"
 
+    def tenant(self, queue: str, tenant: str | None) -> str:
+        """The runs of the tenant whose wake-ups stand in the queue; the others stand in its sorted set `:line`."""
+        return f"{self.prefix}:tenant:{{{queue}:{tenant or ''}}}"
+
+    @property
+    def tenants(self) -> str:
+        """Queue and tenant → when a sweep looked after it."""
+        return f"{self.prefix}:tenants"
+
     def staged(self, of: str, token: str, kind: str) -> str:
         """Where an import keeps a part (`kind`) of the run or session with the key `of` until it is whole."""
         return f"{of}:staged:{token}:{kind}"

@@ -14,7 +14,7 @@ from agentq.cli._errors import RUN_EXITS, ExitCode
 from agentq.cli._group import AgentqCommand, Options, pass_options
 
 if TYPE_CHECKING:
-    from agentq.runs import WhenBusy
+    from agentq.runs import Priority, WhenBusy
 
 
 def read_prompt(prompt: str) -> str:
@@ -99,6 +99,8 @@ def _time(_ctx: click.Context, _param: click.Parameter, text: str | None) -> dat
     type=click.Choice(["queue", "reject", "interrupt", "replace"]),
     help="What to do while another run of the session goes on [the agent's].",
 )
+@click.option("--tenant", metavar="NAME", help="Whose run it is: runs of one tenant do not hold up those of others.")
+@click.option("--priority", type=click.Choice(["high", "normal", "low"]), help="Among the runs of the tenant.")
 @click.option("--ttl", metavar="SECONDS", type=float, help="How long the run is kept when it has ended.")
 @click.option("--delay", metavar="SECONDS", type=click.FloatRange(min=0), default=0.0, help="Start later.")
 @click.option("--at", metavar="TIME", callback=_time, help="Start then, as in 2026-10-01T09:00+02:00.")
@@ -119,6 +121,8 @@ def command(
     tools: tuple[str, ...],
     without: tuple[str, ...],
     when_busy: WhenBusy | None,
+    tenant: str | None,
+    priority: Priority | None,
     ttl: float | None,
     delay: float,
     at: datetime | None,
@@ -156,6 +160,8 @@ def command(
                 tools=tools or None,
                 without=without,
                 when_busy=when_busy,
+                tenant=tenant,
+                priority=priority,
                 ttl_s=ttl,
             )
             if not options.json:

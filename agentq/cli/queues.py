@@ -23,6 +23,7 @@ _SPARED = ("FAILED", "OLDEST")
 def command(options: Options) -> int:
     """List the queues: wake-ups that wait, the age of the oldest, RQ's failed jobs, workers.
 
+    Of one tenant so many wait in a queue and no more; `10 + 990` says that 990 others are in line behind them.
     Runs that are delayed, back off or are behind another of their session have no wake-up: see `agentq stats`.
     Foreign jobs are such as no worker of agentq runs. --json prints {"queues": [...]}.
     """
@@ -60,9 +61,10 @@ def _cells(queue: QueueInfo) -> list[str]:
     if queue.waiting and not queue.workers:
         workers = f"none; {start_worker(queue.name)}"
     foreign = f" ({queue.foreign} foreign)" if queue.foreign else ""
+    in_line = f" + {queue.in_line}" if queue.in_line else ""
     return [
         one_line(queue.name),
-        f"{queue.waiting} (paused)" if queue.pause else str(queue.waiting),
+        f"{queue.waiting}{in_line} (paused)" if queue.pause else f"{queue.waiting}{in_line}",
         "-" if queue.oldest_ms is None else age(time.time() * 1000 - queue.oldest_ms),
         f"{queue.failed}{foreign}",
         workers,

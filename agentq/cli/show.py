@@ -90,6 +90,8 @@ def _facts(state: RunState, out: Output) -> Iterator[tuple[str, str]]:
         "queue": state.queue,
         "session": state.session_id,
         "user": state.user_id,
+        "tenant": state.tenant,
+        "priority": state.priority,
         "metadata": json.dumps(dict(state.metadata), ensure_ascii=False) if state.metadata else None,
         "created": f"{created}, {age(now_ms - state.created_ms)} ago",
         "took" if state.finished_ms else "so far": duration(ended_ms - state.created_ms),
@@ -135,4 +137,6 @@ _STATUS_COLOURS = {
 def _waits(state: RunState) -> str | None:
     if state.waits_for_place:
         return f"for one of the {state.concurrency} places of {state.concurrency_key}"
+    if state.waits_for_tenant:
+        return "in line, behind others of its tenant" if state.tenant else "in line, behind others with a priority"
     return "behind another run of its session" if state.waits_for_session else None

@@ -13,7 +13,7 @@ from agentq.cli._group import AgentqCommand, Options, pass_options
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from agentq.insight.facts import Stats
+    from agentq.insight.facts import QueueInfo, Stats
     from agentq.webhooks import WebhookState
 
 
@@ -79,7 +79,7 @@ def _facts(stats: Stats) -> Iterator[tuple[str, str]]:
     yield "workers", _workers(stats)
     yield (
         "queues",
-        " · ".join(_queue(queue.name, queue.waiting, len(queue.workers)) for queue in stats.queues) or "none",
+        " · ".join(map(_queue, stats.queues)) or "none",
     )
     for scope, pause in stats.pauses.items():
         yield "paused", paused_by(pause, stats.now_ms, in_words(scope))
@@ -118,5 +118,6 @@ def _webhook(webhook: WebhookState) -> str:
     return f"{webhook.name} {webhook.pending} waiting{dead}"
 
 
-def _queue(name: str, waiting: int, workers: int) -> str:
-    return f"{name} {waiting} waiting" + ("" if workers else ", no worker")
+def _queue(queue: QueueInfo) -> str:
+    in_line = f" and {queue.in_line} in line behind their tenant's" if queue.in_line else ""
+    return f"{queue.name} {queue.waiting} waiting{in_line}" + ("" if queue.workers else ", no worker")

@@ -20,7 +20,7 @@ from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
 from agentq._ids import is_run_id
 from agentq._redis.pipeline import Pipeline
-from agentq.settings import DEFAULT_QUEUE
+from agentq.settings import DEFAULT_QUEUE, TENANT_WAKEUPS
 from agentq.stores._claims import WakeupSource
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ _FAILURE_TTL_S = 86_400
 
 
 def _shape() -> bytes:
-    """RQ's job hash and keys, with `{run_id}`, `{job_id}`, `{queue}` and `{now}` left open."""
+    """RQ's job hash and keys, with `{run_id}`, `{job_id}`, `{queue}`, `{now}` and `{per_tenant}` left open."""
     fields = {
         # Uncompressed, which RQ reads as well, so that a script can fill the run id in.
         "data": json.dumps([JOB_FUNCTION, None, ["{run_id}", "continue"], {}]),
@@ -56,6 +56,7 @@ def _shape() -> bytes:
         "queues": Queue.redis_queues_keys,
         "job": f"{Job.redis_job_namespace_prefix}{{job_id}}",
         "fields": [item for pair in fields.items() for item in pair],
+        "per_tenant": "{per_tenant}",
     }
     return json.dumps(shape).encode()
 
@@ -84,25 +85,38 @@ def wakeup_job(run_id: str, job_id: str, queue: str) -> tuple[str, dict[str, str
 
 
 class QueueWakeup:
-    """The wake-up as the scripts take it: everything but the ids, which they fill in."""
+    """The wake-up as the scripts take it: everything but the ids, which they fill in.
+
+    `per_tenant` is how many of one tenant stand in a queue at most.
+    """
+
+    def __init__(self, per_tenant: int = TENANT_WAKEUPS) -> None:
+        self._per_tenant = str(per_tenant).encode()
 
     @property
     def template(self) -> bytes:
-        return _SHAPE.replace(b"{now}", utcformat(datetime.now(UTC)).encode())
+        shape = _SHAPE.replace(b"{now}", utcformat(datetime.now(UTC)).encode())
+        return shape.replace(b'"{per_tenant}"', self._per_tenant)
 
 
 class QueueExecutor:
-    """Wakes runs through RQ. `wakeup` is for stores on the same Redis; without one the job is pushed from here."""
+    """Wakes runs through RQ. `wakeup` is for stores on the same Redis; without one the job is pushed from here.
 
-    def __init__(self, store: RedisStore, *, queue_connection: Connection | None = None) -> None:
+    At most `tenant_wakeups` of one tenant stand in a queue, where there is a `wakeup`.
+    """
+
+    def __init__(
+        self, store: RedisStore, *, queue_connection: Connection | None = None, tenant_wakeups: int = TENANT_WAKEUPS
+    ) -> None:
         self.store = store
+        self._wakeup = QueueWakeup(tenant_wakeups)
         self.connection = queue_connection or store.connection
         self._shares_redis = self.connection is store.connection
         self._pipeline = store.pipeline if self._shares_redis else Pipeline(self.connection)
 
     @property
     def wakeup(self) -> QueueWakeup | None:
-        return QueueWakeup() if self._shares_redis else None
+        return self._wakeup if self._shares_redis else None
 
     async def schedule_next_iteration(self, run_id: str, *, delay: float = 0) -> None:
         """Push a wake-up. With a delay nothing is pushed: the store has noted the time, and a sweeper wakes the run."""

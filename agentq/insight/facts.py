@@ -52,7 +52,8 @@ class QueueInfo:
     """One queue. `oldest_ms` is when the wake-up at its head was made, None when it is empty or cannot be told.
 
     `failed` counts RQ's failed jobs of the queue; of those, `foreign` are no wake-ups of agentq (at most 1000 are
-    looked at). `pause`: nothing is taken from it, since it, or everything, is paused.
+    looked at). `pause`: nothing is taken from it, since it, or everything, is paused. `in_line` are runs that have no
+    wake-up yet, since as many of their tenant wait in the queue as may.
     """
 
     name: str
@@ -62,6 +63,7 @@ class QueueInfo:
     failed: int = 0
     foreign: int = 0
     pause: Pause | None = None
+    in_line: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +154,18 @@ class PlacesFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class TenantFacts:
+    """Of a run's tenant: how many of its runs stand in the queue, and how many come before the run in line.
+
+    `is_lost`: the run waits, and its line does not know it.
+    """
+
+    standing: int
+    ahead: int
+    is_lost: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ServerHistory:
     """What is remembered of this Redis: how many servers it was (`epoch`), since when the last one, in milliseconds.
 
@@ -168,9 +182,8 @@ class Snapshot:
     """Everything that `explain` judges by. `queue` and `sweep` are None where the executor or the store cannot tell.
 
     `behind` is the live run of the session where the run waits for it, `line_ahead` how many wait before it in line;
-    `behind_id` is there too when that run is gone. `places` is told where it waits for one. `pauses` is what is paused
-    as a whole. `refused` are commands that
-    Redis did not allow.
+    `behind_id` is there too when that run is gone. `places` and `tenant` are told where it waits for that.
+    `pauses` is what is paused as a whole. `refused` are commands that Redis did not allow.
     """
 
     run: RunState
@@ -181,6 +194,7 @@ class Snapshot:
     behind_id: str | None = None
     line_ahead: int | None = None
     places: PlacesFacts | None = None
+    tenant: TenantFacts | None = None
     expires_ms: int | None = None
     pauses: Mapping[str, Pause] = field(default_factory=dict)
     history: ServerHistory = ServerHistory()

@@ -39,6 +39,7 @@ class Code(StrEnum):
     CANCEL_REQUESTED = "cancel_requested"
     BEHIND = "behind"
     WAITS_FOR_PLACE = "waits_for_place"
+    WAITS_FOR_TENANT = "waits_for_tenant"
     WAITS_FOR_RUN = "waits_for_run"
     WAITS_FOR_TIME = "waits_for_time"
     WAITS_FOR_SIGNAL = "waits_for_signal"

@@ -31,6 +31,7 @@ from agentq.insight.facts import (
     SweepFacts,
     WorkerInfo,
 )
+from agentq.insight.tenants import read_lines, read_tenant
 from agentq.runs import EVERYTHING, queue_scope
 from agentq.stores._epochs import read_losses
 
@@ -116,6 +117,7 @@ class RedisReader:
             behind_id=live if state.waits_for_session else None,
             line_ahead=line_ahead,
             places=await self._places(state) if state.waits_for_place else None,
+            tenant=await read_tenant(self._runs, self._keys, state) if state.waits_for_tenant else None,
             expires_ms=now_ms + ttl if ttl > 0 else None,
             pauses=pauses,
             history=ServerHistory(losses.number, losses.since_ms, losses.lost_ms),
@@ -189,12 +191,16 @@ class RedisReader:
 
     async def queues(self) -> tuple[QueueInfo, ...]:
         """The queues that something was put on, and those that a worker serves, by name."""
-        known, workers, pauses = await asyncio.gather(
-            self._rq.execute("SMEMBERS", Queue.redis_queues_keys), self.workers(), self._store.pauses()
+        known, workers, pauses, lines = await asyncio.gather(
+            self._rq.execute("SMEMBERS", Queue.redis_queues_keys),
+            self.workers(),
+            self._store.pauses(),
+            read_lines(self._runs, self._keys),
         )
         names = {key.decode().removeprefix(Queue.redis_queue_namespace_prefix) for key in known}
         names |= {queue for worker in workers for queue in worker.queues}
-        return tuple(await asyncio.gather(*[self._queue(name, workers, pauses) for name in sorted(names)]))
+        found = await asyncio.gather(*[self._queue(name, workers, pauses) for name in sorted(names)])
+        return tuple(replace(queue, in_line=lines.get(queue.name, 0)) for queue in found)
 
     async def _queue(self, name: str, workers: Iterable[WorkerInfo], pauses: Mapping[str, Pause]) -> QueueInfo:
         failed_key = FailedJobRegistry.key_template.format(name)

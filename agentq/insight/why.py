@@ -144,7 +144,31 @@ def _queued(seen: Snapshot) -> Reason:
         return _gated(seen)
     if run.not_before_ms > seen.now_ms:
         return _delayed(seen)
-    return _blocked(seen) or _in_line(seen)
+    return _blocked(seen) or (_shelved(seen) if run.waits_for_tenant else _in_line(seen))
+
+
+def _shelved(seen: Snapshot) -> Reason:
+    """As many runs of its tenant stand in the queue as may."""
+    run, others = seen.run, seen.tenant
+    whose = "with a priority" if run.tenant is None else f"of tenant {run.tenant!r}"
+    if others is None:
+        return reason_of(seen, Code.WAITS_FOR_TENANT, f"it stands behind other runs {whose}", tenant=run.tenant)
+    if others.is_lost:
+        return reason_of(
+            seen,
+            Code.STUCK,
+            f"it waits in the line of runs {whose}, which does not know it: somebody deleted keys",
+            f"agentq pause {run.run_id}; agentq resume {run.run_id}",
+        )
+    before = others.standing + others.ahead
+    return reason_of(
+        seen,
+        Code.WAITS_FOR_TENANT,
+        f"it stands behind {count(before, 'run')} {whose}, {others.standing} of which wait in queue {run.queue}",
+        tenant=run.tenant,
+        standing=others.standing,
+        line_ahead=others.ahead,
+    )
 
 
 def _gated(seen: Snapshot) -> Reason:

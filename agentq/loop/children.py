@@ -79,6 +79,8 @@ class Children:
             queue=agent.queue or self._loop.settings.queue,
             user_id=self._run.user_id,
             metadata=self._run.metadata,
+            tenant=self._run.tenant,
+            priority=self._run.priority,
             request_hash=arguments_hash(call),
             parent_run_id=self._run.run_id,
             depth=self._run.depth + 1,

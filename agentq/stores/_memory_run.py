@@ -138,6 +138,8 @@ def new_memory_run(new: NewRun, user_id: str | None, now: int) -> MemoryRun:
         limits=new.limits,
         concurrency_key=new.concurrency_key,
         concurrency=new.concurrency,
+        tenant=new.tenant,
+        priority=new.priority,
         created_ms=now,
         updated_ms=now,
     )

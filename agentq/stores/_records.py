@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from agentq import _json
 from agentq.errors import StoreCorrupted
 from agentq.limits import limits_of
-from agentq.runs import PROMPT_EXCERPT, SCHEMA_VERSION, Pause, Phase, Question, RunState, Status
+from agentq.runs import PRIORITIES, PROMPT_EXCERPT, SCHEMA_VERSION, Pause, Phase, Priority, Question, RunState, Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +32,8 @@ def fields_of_new_run(new: NewRun) -> list[str | bytes]:
         "depth": str(new.depth) if new.depth else None,
         "concurrency_key": new.concurrency_key,
         "places": str(new.concurrency) if new.concurrency_key else None,
+        "tenant": _tenant(new),
+        "priority": new.priority,
         "limits": _json.dumps(new.limits.given()) if new.limits else None,
     }
     fields: list[str | bytes] = [
@@ -41,6 +43,11 @@ def fields_of_new_run(new: NewRun) -> list[str | bytes]:
         if value is not None:
             fields += (name, value)
     return fields
+
+
+def _tenant(run: NewRun | RunState) -> str | None:
+    """The tenant in the hash; runs with a priority and no tenant stand in line together, as those of tenant `""`."""
+    return run.tenant or (None if run.priority is None else "")
 
 
 def fields_of_commit(commit: Commit) -> list[str | bytes]:
@@ -64,7 +71,7 @@ def fields_of_ended_run(run: RunState, request_hash: str) -> list[str | bytes]:
         "agent": run.agent, "prompt": run.prompt, "queue": run.queue, "model": run.model, "session": run.session_id,
         "user": run.user_id, "key": run.idempotency_key, "cancel": run.cancel_reason, "last_error": run.last_error,
         "request_hash": request_hash, "status": run.status, "parent": run.parent_run_id,
-        "forked": run.forked_from,
+        "forked": run.forked_from, "tenant": _tenant(run), "priority": run.priority,
         # For a commit that was sent twice and is stuck on its way: it has happened.
         "outcome": f"{run.status} {run.seq} 0 ",
     }  # fmt: skip
@@ -96,6 +103,11 @@ def run_of_hash(run_id: str, flat: Sequence[bytes]) -> RunState:
         return _run(run_id, raw)
     except (KeyError, ValueError, TypeError) as error:
         raise StoreCorrupted(f"run {run_id} cannot be read: {error!r}") from error
+
+
+def _priority(stored: str | None) -> Priority | None:
+    # One that only a newer version knows counts as normal, as it does for the scripts.
+    return next((known for known in PRIORITIES if known == stored), None)
 
 
 def _questions(stored: bytes | None) -> tuple[Question, ...]:
@@ -156,6 +168,9 @@ def _run(run_id: str, raw: dict[bytes, bytes]) -> RunState:
         concurrency_key=text(b"concurrency_key"),
         concurrency=number(b"places"),
         waits_for_place=b"gated" in raw,
+        tenant=text(b"tenant") or None,
+        priority=_priority(text(b"priority")),
+        waits_for_tenant=b"shelved" in raw,
         history_length=number(b"history"),
         ttl_ms=_json.loads(raw[b"ttl"]) if b"ttl" in raw else {},
         tools=tuple(_json.loads(raw[b"tools"])) if b"tools" in raw else None,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from agentq.events.model import Event
     from agentq.limits import Meter, RunLimits
     from agentq.messages import Message
-    from agentq.runs import Question, RunState, Status, WhenBusy
+    from agentq.runs import Priority, Question, RunState, Status, WhenBusy
     from agentq.stores.values import Change
 
 # People come back to a conversation after a holiday; what nobody came back to for a month is over.
@@ -48,6 +48,7 @@ class NewRun:
     its own, before its agent's. `when_busy` says what it does where its session is busy. `forked_from` is the run whose
     first part it begins with. `at_ms` is when it may start, by the store's clock; `firing` is that of the
     schedule which makes it. At most `concurrency` runs with its `concurrency_key` go on at the same time.
+    Only so many of its `tenant` have a wake-up at the same time, the others wait in line, by `priority`.
     """
 
     run_id: str
@@ -74,6 +75,8 @@ class NewRun:
     firing: Firing | None = None
     concurrency_key: str | None = None
     concurrency: int = 0
+    tenant: str | None = None
+    priority: Priority | None = None
 
     @property
     def prompt(self) -> str:

@@ -45,6 +45,7 @@ from agentq.testing._pause_rules import PauseRules
 from agentq.testing._schedule_rules import ScheduleRules
 from agentq.testing._session_rules import SessionRules
 from agentq.testing._steering_rules import SteeringRules
+from agentq.testing._tenant_rules import TenantRules
 from agentq.testing._value_rules import ValueRules
 from agentq.testing._webhook_rules import WebhookRules
 
@@ -67,6 +68,7 @@ class StoreContract(
     FileRules,
     ChildRules,
     LimitRules,
+    TenantRules,
     ScheduleRules,
     WebhookRules,
 ):

@@ -184,6 +184,8 @@ class World(SendsSchedules, TellsWebhooks, Steered):
             idempotency_key=self.dice.choice((None, f"k{self.made}")),
             concurrency_key=self.dice.choice((None, None, None, "tenant-7")),
             concurrency=3,
+            tenant=self.dice.choice((None, None, "acme")),
+            priority=self.dice.choice((None, None, "high", "low")),
             delay_ms=self.dice.choice((0, 0, 0, 1)),
             files={_FILE: b"content"} if self.dice.random() < 0.2 else {},
             user_id=self.dice.choice((None, "u1")),
@@ -528,7 +530,7 @@ async def lose_replies(redis_url: str, count: int, seed: int) -> dict[str, Any]:
     connection = Connection(redis_url)
     store = RedisStore(connection)
     losing = Losing(store)
-    world = World(store, QueueExecutor(store), dice)
+    world = World(store, QueueExecutor(store, tenant_wakeups=2), dice)
     steps = 0
     try:
         await store.pipeline.execute("FLUSHALL")

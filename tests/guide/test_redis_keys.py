@@ -57,7 +57,7 @@ def written_by_lua() -> Iterator[str]:
 def written_by_records() -> set[str]:
     optional: dict[str, Any] = {"session_id": "s", "user_id": "u", "metadata": {"a": 1}, "idempotency_key": "k"}
     optional |= {"parent_run_id": "P", "forked_from": "F", "depth": 1, "limits": RunLimits(tokens=1)}
-    optional |= {"concurrency_key": "k", "concurrency": 1}
+    optional |= {"concurrency_key": "k", "concurrency": 1, "tenant": "t", "priority": "low"}
     new = NewRun(
         "R", "a", (user_message("x"),), model="mock", ttl_ms={"failed": 1}, tools=(), without=("retrieval",), **optional
     )
@@ -97,7 +97,7 @@ def test_every_key_that_is_built_is_on_the_page():
     for name, member in vars(Keys).items():
         if (
             name.startswith("_")
-            or name in ("listing", "staged", "values", "shared", "webhook")
+            or name in ("listing", "staged", "values", "shared", "webhook", "tenant")
             or not isinstance(member, FunctionType | property)
         ):
             continue
@@ -117,6 +117,7 @@ def test_every_key_that_is_built_is_on_the_page():
         built = getattr(keys, name) if isinstance(member, property) else getattr(keys, name)(argument)
         assert built in KEYS or name == "user", name
     staged = keys.staged(keys.run("R"), "TOKEN", "KIND")
+    assert {keys.tenant("Q", "T"), f"{keys.tenant('Q', 'T')}:line"} <= set(KEYS)
     assert {keys.listing(), keys.sessions(), keys.files("R", "S"), staged, keys.shared("KEY")} <= set(KEYS)
     assert {keys.values(scope, scope[0].upper()) for scope in SCOPES} <= set(KEYS)
     assert {keys.webhook(kind, "NAME") for kind in ("due", "dead", "counts")} <= set(KEYS)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from agentq.stores._retention import Retention
 
 _OFFSET_KEY = "test:clock"
-_CLOCK = f"""
+CLOCK = f"""
 local function now_ms()
   local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000) + tonumber(redis.call('GET', '{_OFFSET_KEY}') or '0')
@@ -41,7 +41,7 @@ end
 
 @cache
 def timed_script(name: str) -> Script:
-    return load(name, {"clock": _CLOCK})
+    return load(name, {"clock": CLOCK})
 
 
 class TimedParts:

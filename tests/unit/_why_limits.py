@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from agentq.insight.facts import PlacesFacts
+from agentq.insight.facts import PlacesFacts, TenantFacts
 from agentq.insight.reasons import Code
 from agentq.runs import Question, RunState, Status
 
@@ -38,5 +38,26 @@ CASES_OF_LIMITS: list[tuple[str, RunState, dict[str, Any], Code, str]] = [
         {"places": PlacesFacts(5, 1)},
         Code.WAITS_FOR_PLACE,
         "5 runs of 'tenant-7' go on, of at most 5, and 1 other is before it in line",
+    ),
+    (
+        "others of its tenant",
+        _run(Status.QUEUED, tenant="acme", waits_for_tenant=True),
+        {"tenant": TenantFacts(10, 312)},
+        Code.WAITS_FOR_TENANT,
+        "it stands behind 322 runs of tenant 'acme', 10 of which wait in queue slow",
+    ),
+    (
+        "others with a priority",
+        _run(Status.QUEUED, priority="low", waits_for_tenant=True),
+        {"tenant": TenantFacts(1, 0)},
+        Code.WAITS_FOR_TENANT,
+        "it stands behind 1 run with a priority, 1 of which wait in queue slow",
+    ),
+    (
+        "its line was deleted",
+        _run(Status.QUEUED, tenant="acme", waits_for_tenant=True),
+        {"tenant": TenantFacts(10, 0, is_lost=True)},
+        Code.STUCK,
+        "it waits in the line of runs of tenant 'acme', which does not know it: somebody deleted keys",
     ),
 ]

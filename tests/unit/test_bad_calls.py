@@ -40,6 +40,13 @@ CALLS: list[tuple[str, dict[str, Any], type[AgentQError], str]] = [
     ("enqueue", {"agent": "a", "prompt": "x", "metadata": []}, InvalidInput, "metadata must be a dict, not list"),
     ("enqueue", {"agent": "a", "prompt": "x", "queue": "a b"}, InvalidInput, "queue 'a b' is not a name"),
     ("enqueue", {"agent": "a", "prompt": "x", "model": ""}, InvalidInput, "model is empty"),
+    ("enqueue", {"agent": "a", "prompt": "x", "tenant": ""}, InvalidInput, "tenant is empty; leave it out"),
+    (
+        "enqueue",
+        {"agent": "a", "prompt": "x", "priority": "urgent"},
+        InvalidInput,
+        "priority must be high, normal, low",
+    ),
     ("enqueue", {"agent": "a", "prompt": "x", "idempotency_key": "\n"}, InvalidInput, "idempotency_key .* control"),
     ("enqueue", {"agent": "a", "prompt": "x", "delay": -1}, InvalidInput, "delay must be between 0"),
     ("enqueue", {"agent": "a", "prompt": "x", "files": ["a.png"]}, InvalidInput, r"files\[0\] 'a.png' is not an http"),

@@ -57,6 +57,12 @@ CASES: list[tuple[str, int, str]] = [
     ("enqueue a hello --tool 'a b'", 2, "error: tools has 'a b', which names no tool or toolset"),
     ("enqueue a hello --when-busy x", 2, "error: Invalid value for '--when-busy': 'x' is not one of"),
     ("enqueue a hello --when-busy reject", 2, "error: when_busy is about a session; give session_id too"),
+    ("enqueue a hello --tenant ''", 2, "error: tenant is empty; leave it out"),
+    (
+        "enqueue a hello --priority x",
+        2,
+        "error: Invalid value for '--priority': 'x' is not one of 'high', 'normal', 'low'",
+    ),
     ("enqueue a hello --without x", 2, "error: without has 'x'; what can be switched off is: memory, retrieval"),
     ("enqueue a hello --meta x", 2, "error: Invalid value for '--meta': 'x' is not KEY=VALUE"),
     ("enqueue a hello --delay -1", 2, "error: Invalid value for '--delay': -1.0 is not in the range x>=0"),

@@ -71,6 +71,7 @@ def test_enqueue_prints_the_run_id_alone():
 def test_enqueue_hands_on_what_it_was_given():
     client = ScriptedClient(answered())
     given = {"session": "s", "user": "u", "key": "k", "queue": "q", "model": "mock", "delay": "1.5", "ttl": "60"}
+    given |= {"tenant": "acme", "priority": "low"}
     options = [f"--{name}={value}" for name, value in given.items()]
     arguments = ["calculator", "-", *options, "--meta", "a=1", "--meta", "b=x=y"]
     arguments += [
@@ -106,6 +107,8 @@ def test_enqueue_hands_on_what_it_was_given():
                     "without": ("retrieval",),
                     "when_busy": None,
                     "at": None,
+                    "tenant": "acme",
+                    "priority": "low",
                 },
             ),
         )

@@ -194,6 +194,7 @@ def test_queues_json_has_every_field():
         "failed": 2,
         "foreign": 1,
         "pause": None,
+        "in_line": 0,
     }
 
 

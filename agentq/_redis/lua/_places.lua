@@ -36,9 +36,13 @@ local function fill_places(prefix, key)
   end
 end
 
--- A run that rests or has ended needs no place, nor stands in line for one.
+-- A run that rests or has ended needs no place, nor stands in line for one, or for a wake-up.
 local function leave_place(prefix, run, run_id)
-  local of = redis.call('HMGET', run, 'concurrency_key', 'gated')
+  local of = redis.call('HMGET', run, 'concurrency_key', 'gated', 'shelved')
+  if of[3] then
+    redis.call('HDEL', run, 'shelved')
+    redis.call('ZREM', prefix .. ':tenant:{' .. of[3] .. '}:line', run_id)
+  end
   if not of[1] then
     return
   end

@@ -1,40 +1,16 @@
---[[
-Wake-ups: an RQ job hash and a push to its queue, written from the executor's template.
-
-The template is JSON: {list, queues, job, fields}. `{run_id}`, `{job_id}`, `{queue}` and `{now}` in it are filled in.
-An empty template means that somebody else does the waking. Due times stand in <prefix>:due.
-
-A run that was interrupted goes to the head of its queue, so that a long queue does not hold it up again: it is `front`.
-]]
--- A queued run is looked at again after this long, in case its wake-up was lost.
-local GRACE_MS = 2000
+--[[ Waking a run: by a wake-up that is written now, in line of its tenant, or by the sweeper. ]]
 -- A run has one wake-up in line, more only where some seemed lost.
 local WITHDRAWN = 5
 
-local function filler(run_id, number, queue)
-  local values = {run_id = run_id, job_id = run_id .. '-' .. number, queue = queue}
-  return function(text)
-    return (string.gsub(text, '{([%l_]+)}', values))
+-- Returns 0 where somebody else has to wake it.
+local function wake(prefix, template, run, run_id, queue, now, front, tenant)
+  local shape = template ~= '' and cjson.decode(template)
+  if tenant and shape and shape.per_tenant then
+    wake_of_tenant(prefix, template, shape, run, run_id, queue, tenant, now, front)
+  else
+    push(shape, run, run_id, queue, now, front)
   end
-end
-
-local function wake(template, run, run_id, queue, now, front)
-  local number = redis.call('HINCRBY', run, 'wake', 1)
-  redis.call('HSET', run, 'woken', int(now), 'front', front and '1' or '')
-  if template == '' then
-    return 0
-  end
-  local fill = filler(run_id, number, queue)
-  local shape = cjson.decode(template)
-  local fields = {}
-  for i, field in ipairs(shape.fields) do
-    fields[i] = fill(field)
-  end
-  local list = fill(shape.list)
-  redis.call('HSET', fill(shape.job), unpack(fields))
-  redis.call(front and 'LPUSH' or 'RPUSH', list, fill('{job_id}'))
-  redis.call('SADD', shape.queues, list)
-  return 1
+  return shape and 1 or 0
 end
 
 -- Takes the newest wake-ups of a run that has ended off its queue, where perhaps no worker ever comes. A claim deletes the
@@ -58,7 +34,8 @@ end
 -- Queues the wake-up of a run that may go on now, or leaves it to the sweeper until `delay` has passed. One that is paused
 -- is woken when it is resumed.
 local function schedule(prefix, template, run, run_id, queue, now, delay, front)
-  if redis.call('HGET', run, 'status') == 'paused' then
+  local of = redis.call('HMGET', run, 'status', 'tenant')
+  if of[1] == 'paused' then
     redis.call('HSET', run, 'not_before', delay > 0 and int(now + delay) or '0')
     redis.call('ZREM', prefix .. ':due', run_id)
     return 1
@@ -70,7 +47,7 @@ local function schedule(prefix, template, run, run_id, queue, now, delay, front)
   end
   redis.call('HSET', run, 'not_before', '0')
   redis.call('ZADD', prefix .. ':due', int(now + GRACE_MS), run_id)
-  return wake(template, run, run_id, queue, now, front)
+  return wake(prefix, template, run, run_id, queue, now, front, of[2])
 end
 
 -- What a command says of the wake-up that has no effect, for it was sent before: who wakes the run where no script does has

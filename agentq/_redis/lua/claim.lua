@@ -35,6 +35,8 @@ paused the numbers of the queues from which nothing is taken, since they are pau
 -- @include places
 -- @include status
 -- @include lease
+-- @include push
+-- @include tenants
 -- @include session
 -- @include claimed
 -- @include abandoned
@@ -69,7 +71,7 @@ local function take(run_id, is_named)
   local run = key_of(run_id)
   local state = read(run, 'status', 'lease_until', 'agent', 'not_before', 'cancel', 'version', 'owner', 'fence', 'length',
     'session', 'history', 'behind', 'recoveries', 'pause', 'queue', 'started', 'progressed', 'inbox', 'iteration',
-    'concurrency_key', 'places', 'gated')
+    'concurrency_key', 'places', 'gated', 'tenant')
   if has_waited(state, now) then
     state.status, state.not_before = requeue(prefix, run, run_id), '0'
   end
@@ -77,6 +79,9 @@ local function take(run_id, is_named)
   local expired = state.status == 'running' and number(state.lease_until) <= now
   local due = state.status == 'queued' and (cancelled or (number(state.not_before) <= now and not state.behind
     and not state.gated))
+  if state.tenant and state.queue then
+    leave_queue(prefix, run, run_id, state.queue, state.tenant, expired or due, now)
+  end
   if not (expired or due) or not tonumber(state.fence) or not state.agent then
     return nil
   elseif expired and state.pause and not cancelled then

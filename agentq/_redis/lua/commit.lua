@@ -45,6 +45,8 @@ empty}, or
 -- @include emit
 -- @include places
 -- @include status
+-- @include push
+-- @include tenants
 -- @include wake
 -- @include lease
 -- @include fence

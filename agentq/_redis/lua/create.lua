@@ -35,6 +35,8 @@ Returns {run id, existed, woken, ids of runs that were asked to stop and that no
 -- @include emit
 -- @include places
 -- @include status
+-- @include push
+-- @include tenants
 -- @include wake
 -- @include lease
 -- @include cancel

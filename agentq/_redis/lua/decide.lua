@@ -27,6 +27,8 @@ Returns {status, woken}, or
 -- @include emit
 -- @include places
 -- @include status
+-- @include push
+-- @include tenants
 -- @include wake
 -- @include lease
 

@@ -19,11 +19,13 @@ ARGV[6]  agents*     agents that the caller serves
 
 Runs of what is paused as a whole are parked in place of being woken.
 
-Returns {woken run ids, run ids that the caller has to wake, how many were pruned}.
+Returns {run ids that were woken or are in line of their tenant now, run ids that the caller has to wake, how many were pruned}.
 ]]
 -- @include clock
 -- @include lists
 -- @include emit
+-- @include push
+-- @include tenants
 -- @include wake
 -- @include lease
 -- @include places
@@ -32,6 +34,7 @@ Returns {woken run ids, run ids that the caller has to wake, how many were prune
 -- @include finish
 -- @include abandoned
 -- @include pauses
+-- @include lost_wakeups
 
 -- Runs behind a long queue are only looked at, so a pass looks at more runs than it wakes.
 local LOOKS = 1000
@@ -39,8 +42,8 @@ local LOOKS = 1000
 local IN_LINE_MS = 10000
 local PRUNE = 1000
 local DAY_MS = 86400000
--- Places are counted by the scripts that change them; this is for what was changed by hand, or by an older version.
-local CHECK_PLACES_MS, CHECK_PLACES = 10000, 5
+-- Places and tenants are looked after by the scripts that change them; this is for what was changed otherwise.
+local CHECK_MS, CHECKS = 10000, 5
 
 local prefix, template, limit, spacing = ARGV[1], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 local agents = lists(6, 1)
@@ -55,37 +58,6 @@ end
 
 local shape = template ~= '' and cjson.decode(template)
 local pauses = all_pauses(prefix)
-local heads = {}
--- The run at the head of a queue and when its wake-up was written. A head that is not ours, or is not the newest wake-up
--- of its run, tells nothing and will be popped soon: it counts as old, so that everybody waits for that.
-local function head_of(queue)
-  if not heads[queue] then
-    local list = string.gsub(shape.list, '{queue}', function() return queue end)
-    local job_id = redis.call('LINDEX', list, 0)
-    local run_id, number = string.match(job_id or '', '^(%w+)%-(%d+)$')
-    local of = run_id and redis.call('HMGET', prefix .. ':{' .. run_id .. '}', 'wake', 'woken', 'front') or {}
-    local newest = number ~= nil and of[1] == number
-    local front = newest and of[3] == '1'
-    heads[queue] = {empty = not job_id, run_id = run_id, front = front, woken = newest and tonumber(of[2]) or 0}
-  end
-  return heads[queue]
-end
-
--- A list is first in, first out: when its head is younger than a wake-up, that wake-up is gone. One that was put at the
--- head is gone when something else stands there that was not; it tells nothing of those behind it.
-local function is_lost(run_id, state)
-  local since = number(state.woken)
-  if since == 0 or not shape then
-    return true
-  end
-  local head = head_of(state.queue)
-  if head.front then
-    return false
-  elseif state.front == '1' then
-    return head.empty or head.run_id ~= run_id
-  end
-  return head.empty or (head.run_id ~= run_id and head.woken > since)
-end
 
 -- When to look at a run again, or nil for: wake it now.
 local function when(run_id, state)
@@ -97,13 +69,13 @@ local function when(run_id, state)
       return hold
     end
     -- Its claim has taken the wake-up that it had, so it has another only if a sweep has made one.
-    return state.front == '1' and not is_lost(run_id, state) and now + GRACE_MS or nil
+    return state.front == '1' and not is_lost(prefix, shape, run_id, state) and now + GRACE_MS or nil
   end
   local not_before = number(state.not_before)
   if not_before > now then
     return not_before
   end
-  return not_before == 0 and not is_lost(run_id, state) and now + IN_LINE_MS or nil
+  return not_before == 0 and not is_lost(prefix, shape, run_id, state) and now + IN_LINE_MS or nil
 end
 
 local woken, to_wake = {}, {}
@@ -111,22 +83,22 @@ local function ring(run_id, run, state)
   if state.status == 'queued' then
     redis.call('HSET', run, 'not_before', '0')
   end
-  local front = state.status == 'running'
-  local list = wake(template, run, run_id, state.queue, now, front) == 1 and woken or to_wake
-  list[#list + 1] = run_id
   redis.call('ZADD', KEYS[1], int(now + GRACE_MS), run_id)
+  local front = state.status == 'running' -- It had its turn, so it does not wait for others of its tenant.
+  local list = wake(prefix, template, run, run_id, state.queue, now, front, not front and state.tenant) == 1 and woken or to_wake
+  list[#list + 1] = run_id
 end
 
 local function look(run_id, is_served)
   local run = prefix .. ':{' .. run_id .. '}'
   local state = read(run, 'status', 'lease_until', 'not_before', 'woken', 'front', 'queue', 'behind', 'cancel', 'pause', 'agent',
-    'gated')
+    'gated', 'shelved', 'tenant')
   if not state.status then
     redis.call('ZREM', KEYS[1], run_id)
     local next_id = forget(prefix, run, run_id, now)
     local next_run = next_id and prefix .. ':{' .. next_id .. '}'
     if next_run then
-      ring(next_id, next_run, read(next_run, 'status', 'queue'))
+      ring(next_id, next_run, read(next_run, 'status', 'queue', 'tenant'))
     end
     return
   end
@@ -136,7 +108,7 @@ local function look(run_id, is_served)
     redis.call('ZADD', KEYS[1], int(number(state.not_before)), run_id)
     return
   end
-  local rests = (state.status ~= 'running' and state.status ~= 'queued') or ((state.behind or state.gated) and not state.cancel)
+  local rests = (state.status ~= 'running' and state.status ~= 'queued') or ((state.behind or state.gated or state.shelved) and not state.cancel)
   if rests or not state.queue then
     redis.call('ZREM', KEYS[1], run_id)
     return
@@ -161,7 +133,8 @@ local function is_full()
 end
 
 if not is_soon then
-  check_places(prefix, now, CHECK_PLACES_MS, CHECK_PLACES)
+  check_places(prefix, now, CHECK_MS, CHECKS)
+  check_tenants(prefix, template, now, CHECK_MS, CHECKS)
 end
 -- What was resumed goes first, and whoever sweeps wakes it.
 for scope, pause in pairs(pauses) do

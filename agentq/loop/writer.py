@@ -220,7 +220,8 @@ class StepWriter:
     async def _send_all(self) -> None:
         try:
             await self._send_waiting()
-            while self._waiting.records:
+            # Who writes nothing but wants to hear that the lease still holds waits, too.
+            while self._waiting.records or self._waiting.waiters:
                 await self._send_waiting()
         finally:
             self._sending = None

@@ -213,6 +213,17 @@ class TestSteps:
         ]
         assert [batch.number for _, batch, _ in patient.store.sent] == [1, 2]
 
+    async def test_who_writes_nothing_hears_of_it_too_while_another_batch_is_on_its_way(self, patient: Bench):
+        """A write of nothing asks whether the lease still holds."""
+        patient.store.gate.clear()
+        first = patient.start(record("c1"))
+        await turns()
+        second = patient.start()
+        await turns()
+        patient.store.gate.set()
+        await asyncio.wait_for(asyncio.gather(first, second), 10)
+        assert patient.store.batches == [(["c1"], []), ([], [])]
+
     async def test_a_reply_moves_the_phase_on_and_a_result_does_not(self, patient: Bench):
         await patient.writer.write([record("c1")])
         await patient.writer.journal_reply(record("reply"), ReplyCompleted(turn=1))

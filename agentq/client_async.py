@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from agentq import results, sse
-from agentq.attachments import Attachable, read_files, refusal
+from agentq.attachments import Attachable, read_files
 from agentq.callbacks import Callbacks, calls, finish
 from agentq.catalogue import Catalogue
 from agentq.errors import InvalidInput
 from agentq.events.kinds import checked_kinds
 from agentq.intake import (
     NOTHING,
-    check_tools,
+    as_agent_says,
     checked_before,
     checked_digest,
     checked_id,
@@ -175,14 +175,7 @@ class AsyncClient(SteersRuns["AsyncRun"], KeepsSchedules, KeepsWebhooks):
         if parts.executor is None:
             raise InvalidInput("this client has a store but no executor to wake its runs; pass executor= too")
         manifest = await self._catalogue.manifest(parts.store, agent)
-        taken = manifest.get("media_types") if model is None else None
-        if taken is not None and (refused := refusal(attached.parts, taken, manifest["model"])):
-            raise InvalidInput(refused, field="files")
-        check_tools(new.tools, manifest)
-        if queue is None and manifest.get("queue"):
-            new = replace(new, queue=manifest["queue"])
-        if when_busy is None and session_id is not None and not (delay or at):
-            new = replace(new, when_busy=manifest.get("when_busy", "queue"))
+        new = as_agent_says(new, manifest, attached.parts, queue=queue, when_busy=when_busy)
         created = await parts.store.create(new, wake=getattr(parts.executor, "wakeup", None))
         await self._steering().settle(created.stopped)
         # Not `existed`: that is also the answer to our own create when it had to be sent twice.

@@ -9,11 +9,12 @@ import re
 import time
 import unicodedata
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime
 from typing import Any, cast
 
 from agentq import _ids, _json
-from agentq.attachments import Attached, described
+from agentq.attachments import Attached, described, refusal
 from agentq.errors import InvalidInput, RunNotFound
 from agentq.limits import WINDOW_MS, Meter, Per, RunLimits, Window
 from agentq.messages import FilePart, user_message
@@ -136,6 +137,21 @@ def _checked_priority(priority: Any) -> Priority | None:
         if priority == known:
             return known
     raise InvalidInput(f"priority must be {', '.join(PRIORITIES)} or None, not {priority!r}", field="priority")
+
+
+def as_agent_says(
+    new: NewRun, manifest: Mapping[str, Any], files: Sequence[FilePart], *, queue: str | None, when_busy: str | None
+) -> NewRun:
+    """The run with what its agent says where `queue` and `when_busy` say nothing. Raises `InvalidInput`."""
+    taken = manifest.get("media_types") if new.model is None else None
+    if taken is not None and (refused := refusal(files, taken, manifest["model"])):
+        raise InvalidInput(refused, field="files")
+    check_tools(new.tools, manifest)
+    if queue is None and manifest.get("queue"):
+        new = replace(new, queue=manifest["queue"])
+    if when_busy is None and new.session_id is not None and not (new.delay_ms or new.at_ms):
+        new = replace(new, when_busy=manifest.get("when_busy", "queue"))
+    return new
 
 
 def check_tools(wanted: Sequence[str] | None, manifest: Mapping[str, Any]) -> None:

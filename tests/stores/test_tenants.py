@@ -307,13 +307,13 @@ async def test_without_a_kept_template_a_sweep_lets_them_in(house: House):
 
 # What the scripts of a version did that knew no tenants.
 OLD = """
-local function wake_of_tenant(prefix, template, shape, run, run_id, queue, tenant, now, front)
-  push(shape, run, run_id, queue, now, front)
+local function tenants()
+  local function wake(prefix, template, shape, run, run_id, queue, tenant, now, front)
+    push(shape, run, run_id, queue, now, front)
+  end
+  local function nothing() end
+  return {wake = wake, leave = nothing, check = nothing}
 end
-
-local function leave_queue() end
-
-local function check_tenants() end
 """
 
 

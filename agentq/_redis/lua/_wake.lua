@@ -6,7 +6,7 @@ local WITHDRAWN = 5
 local function wake(prefix, template, run, run_id, queue, now, front, tenant)
   local shape = template ~= '' and cjson.decode(template)
   if tenant and shape and shape.per_tenant then
-    wake_of_tenant(prefix, template, shape, run, run_id, queue, tenant, now, front)
+    tenants().wake(prefix, template, shape, run, run_id, queue, tenant, now, front)
   else
     push(shape, run, run_id, queue, now, front)
   end

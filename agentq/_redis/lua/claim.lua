@@ -80,7 +80,7 @@ local function take(run_id, is_named)
   local due = state.status == 'queued' and (cancelled or (number(state.not_before) <= now and not state.behind
     and not state.gated))
   if state.tenant and state.queue then
-    leave_queue(prefix, run, run_id, state.queue, state.tenant, expired or due, now)
+    tenants().leave(prefix, run, run_id, state.queue, state.tenant, expired or due, now)
   end
   if not (expired or due) or not tonumber(state.fence) or not state.agent then
     return nil

@@ -134,7 +134,7 @@ end
 
 if not is_soon then
   check_places(prefix, now, CHECK_MS, CHECKS)
-  check_tenants(prefix, template, now, CHECK_MS, CHECKS)
+  tenants().check(prefix, template, now, CHECK_MS, CHECKS)
 end
 -- What was resumed goes first, and whoever sweeps wakes it.
 for scope, pause in pairs(pauses) do

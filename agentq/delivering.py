@@ -133,9 +133,15 @@ class Delivering:
         self._clock = clock or SystemClock()
         self._post = post
         self._on_their_way: set[asyncio.Task[None]] = set()
+        self._taking = asyncio.Lock()
 
     async def begin(self) -> None:
         """Begin to deliver all that is due; returns when the last of it is on its way. Raises `StoreUnavailable`."""
+        # Two that take at once would both see the same room.
+        async with self._taking:
+            await self._begin()
+
+    async def _begin(self) -> None:
         while True:
             free = AT_ONCE - len(self._on_their_way)
             if not free:

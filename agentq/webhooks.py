@@ -24,7 +24,8 @@ STATES: tuple[DeliveryState, ...] = get_args(DeliveryState)
 
 # The first attempt is made at once. Standard Webhooks: some seconds, then some days.
 RETRY_S = (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
-# How long what was not delivered is kept, from the change of the status or the last retry on. Beyond all attempts.
+# How long what was not delivered is kept: from the change of the status on, which is beyond all attempts; and anew when
+# it is given up, and when somebody has it tried again.
 KEPT_MS = 7 * 86_400_000
 # What an answer or a question may take of a message.
 MAX_TEXT = 10_000

@@ -38,12 +38,13 @@ class Got:
 
 @dataclass
 class Receiver:
-    """Answers with `plays` in turn, with the last one for ever."""
+    """Answers with `plays` in turn, with the last one for ever, or, if it `repeats`, all over again."""
 
     plays: list[Play] = field(default_factory=lambda: [204])
     got: list[Got] = field(default_factory=list)
     url: str = ""
     connections: int = 0
+    repeats: bool = False
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
 
     @property
@@ -64,7 +65,8 @@ class Receiver:
         method, path, _ = head[0].split(" ")
         headers = {name.title(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
         body = await reader.readexactly(int(headers.get("Content-Length", 0)))
-        play = self.plays[min(len(self.got), len(self.plays) - 1)]
+        number = len(self.got)
+        play = self.plays[number % len(self.plays) if self.repeats else min(number, len(self.plays) - 1)]
         self.got.append(Got(method, path, headers, body))
         if play == "hang":
             await reader.read()  # until the client has had enough

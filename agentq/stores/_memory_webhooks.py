@@ -120,6 +120,8 @@ class MemoryWebhooks:
             now = self._now_ms()
             message.settled = taken.token
             next_ms = None if delay_ms is None else now + delay_ms
+            if next_ms is None:
+                message.expires_ms = now + KEPT_MS
             message.delivery = replace(message.delivery, error=error, next_ms=next_ms)
             known.state = replace(known.state, failed_ms=now, error=error)
         return True

@@ -257,6 +257,18 @@ class WebhookRules:
         assert await take(outbox) == ()
         assert await outbox.messages("all") == ()
 
+    async def test_what_was_given_up_is_kept_for_as_long_again(self, store: Store, pass_time: PassTime) -> None:
+        outbox = await told(store)
+        await end(store, await running(store))
+        await pass_time(KEPT_MS / 1000 - 60)
+        await outbox.publish([ALL])
+        (taken,) = await take(outbox)
+        await outbox.failed(taken, "answered 500", delay_ms=None)
+        await pass_time(KEPT_MS / 1000 - 60)
+        assert (await only(outbox)).state == "dead"
+        await pass_time(120)
+        assert await outbox.messages("all") == ()
+
     async def test_a_webhook_that_is_forgotten_is_told_nothing(self, store: Store) -> None:
         outbox = await told(store)
         await end(store, await running(store))

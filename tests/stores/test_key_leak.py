@@ -12,6 +12,8 @@ from agentq.runs import Status
 from agentq.stores.base import EventBatch
 from agentq.stores.filters import RunFilter, SessionFilter
 from agentq.testing._contract import new_run, texts
+from agentq.webhooks import Webhook
+from tests.receiver import SECRET
 from tests.stores.redis_parts import TimedParts
 from tests.stores.retention_parts import ENDINGS, FOREIGN, LEASE_MS, SETTINGS, Deployment, every_ending, strays
 
@@ -81,6 +83,31 @@ async def test_nothing_is_left_when_its_time_has_passed(deployment: Deployment):
         assert 0 < await deployment.ttl_ms(key) <= DAY_S * 1_000, key
     await deployment.parts.pass_time(DAY_S + 1)
     assert await deployment.keys() == {"rq:failed:default"}
+
+
+async def test_webhooks_hear_of_every_ending_and_leave_nothing_behind(deployment: Deployment):
+    outbox = deployment.store.webhooks
+    hooks = [Webhook(f"https://{name}.example", SECRET, name=name) for name in ("all", "away")]
+    await outbox.publish(hooks)
+    runs = await every_ending(deployment)
+    await deployment.drain_queue()
+    taken = await outbox.take("all", owner="w", token="t", limit=100)
+    assert {each.delivery.run_id: each.delivery.type.partition(".")[2] for each in taken} == {
+        run_id: ENDINGS[fate] for fate, run_id in runs.items()
+    }
+    for number, each in enumerate(taken):
+        if number % 3:
+            await outbox.failed(each, "answered 500", delay_ms=None if number % 2 else 60_000)
+        else:
+            await outbox.delivered(each)
+    assert await strays(deployment) == []
+    # A week, and another one for what was given up; what was counted is told for longer.
+    await deployment.parts.pass_time(8 * DAY_S)
+    assert not {key for key in await deployment.keys() if key.startswith("agentq:webhooks")} - {
+        "agentq:webhooks:counts:all"
+    }
+    await deployment.parts.pass_time(23 * DAY_S)
+    assert not {key for key in await deployment.keys() if key.startswith("agentq:webhooks")}
 
 
 async def test_a_run_that_is_alive_has_no_time_to_live(deployment: Deployment):

@@ -285,10 +285,11 @@ async def test_only_so_many_are_on_their_way_at_once(desk: Desk):
         now -= 1
         return Attempt(204)
 
-    finishing = asyncio.create_task(desk.worker(post=post).finish())
+    worker = desk.worker(post=post)
+    finishing = [asyncio.create_task(worker.finish()) for _ in range(2)]
     await wait_until(lambda: now == AT_ONCE)
     gate.set()
-    await finishing
+    await asyncio.gather(*finishing)
     assert most == AT_ONCE
     assert await desk.left() == []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +13,6 @@ from agentq import Agent, AgentQ, Settings, Webhook, tool
 from agentq._redis.connection import Connection
 from agentq.runs import Status
 from agentq.stores.redis import RedisStore
-from agentq.stores.webhooks import LOCK_MS
 from agentq.tools.context import ToolContext
 from agentq.worker import Worker
 from tests.helpers import wait_until
@@ -120,6 +120,7 @@ async def test_each_webhook_has_a_lane_of_its_own(redis_url: str, client: AsyncC
             assert len(slow.got) < 20
 
 
+@pytest.mark.timeout(180)
 async def test_a_thousand_runs_end_while_nobody_answers(redis_url: str, client: AsyncClient):
     async with receiving() as receiver:
         away = hook(receiver)
@@ -170,11 +171,51 @@ async def test_a_worker_killed_before_it_took_a_message_loses_none(redis_url: st
     assert receiver.ids == [message.message_id]
 
 
+@pytest.mark.timeout(180)
+async def test_workers_that_are_killed_again_and_again_tell_of_every_run(
+    redis_url: str, client: AsyncClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The server fails, too. Each run is told of at least once, and never under two ids."""
+    async with receiving(204, 500, "close", 204, 503, 204, "hang", 204, 302) as receiver:
+        receiver.repeats = True
+        monkeypatch.setenv("WORKER_TEST_HOOK", receiver.url)
+        monkeypatch.setenv("WORKER_TEST_SECRET", SECRET)
+        runs: set[str] = set()
+        for _ in range(3):
+            runs |= {(await client.enqueue("echo", "say hello", model="mock")).id for _ in range(20)}
+            enough = len(receiver.got) + 10
+            with worker_process(redis_url, tmp_path) as process:
+                await wait_until(partial(_has_got, receiver, enough), timeout=30)
+                process.kill()
+                process.wait()
+            await _pass_lock(client)
+        receiver.plays = [204]
+        async with working(app_with(redis_url, hook(receiver))), outbox_at(redis_url) as outbox:
+
+            async def is_done() -> bool:
+                await _pass_lock(client)
+                ended = [run for run in await client.list(limit=1_000) if run.status is Status.COMPLETED]
+                return len(ended) == len(runs) and await _is_empty(outbox)
+
+            await wait_until(is_done, timeout=40)
+    told = {got.message()["data"]["run_id"]: set[str]() for got in receiver.got}
+    for got in receiver.got:
+        told[got.message()["data"]["run_id"]].add(got.id)
+    assert set(told) == runs
+    assert {len(ids) for ids in told.values()} == {1}
+    assert len(receiver.got) > len(runs)
+
+
 async def _pass_lock(client: AsyncClient) -> None:
-    """Let the lock of what was taken run out, without waiting for it."""
+    """Let the locks of what was taken, and the waits of what failed, run out, without waiting for it."""
     store: Any = client._parts().store  # noqa: SLF001
-    (message,) = await store.webhooks.messages(NAME)
-    await store.pipeline.execute("ZADD", store.keys.webhook("due", NAME), message.next_ms - LOCK_MS, message.message_id)
+    due = store.keys.webhook("due", NAME)
+    for message in await store.webhooks.messages(NAME, state="failed", limit=1_000):
+        await store.pipeline.execute("ZADD", due, "XX", message.at_ms, message.message_id)
+
+
+def _has_got(receiver: Receiver, enough: int) -> bool:
+    return len(receiver.got) >= enough
 
 
 async def _is_empty(outbox: RedisWebhooks) -> bool:

@@ -46,6 +46,7 @@ if outcome == 'dead' then
   redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', int(now - WEBHOOK_MS))
   redis.call('ZADD', KEYS[3], int(now), id)
   redis.call('PEXPIRE', KEYS[3], WEBHOOK_MS)
+  redis.call('PEXPIRE', KEYS[1], WEBHOOK_MS)
 else
   redis.call('ZADD', KEYS[2], int(now + tonumber(ARGV[4])), id)
 end

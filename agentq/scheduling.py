@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from agentq.errors import AgentQError, InvalidInput, ScheduleNotFound, StoreUnavailable
+from agentq.errors import AgentQError, InvalidInput, ScheduleNotFound, StoreCorrupted, StoreUnavailable
 from agentq.intake import check_tools, checked_limit, new_run
 from agentq.schedules import LATE_MS, Schedule, ScheduleState, time_of
 from agentq.settings import check_name
 from agentq.stores.base import Firing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from agentq.catalogue import Catalogue
     from agentq.executors.base import Executor
     from agentq.settings import Settings
@@ -44,7 +44,7 @@ class Scheduling:
             raise InvalidInput(f"a schedule has no {odd[0]}; it may have: {', '.join(OPTIONS)}", field=odd[0])
         new, _ = await self._run_of(schedule)
         kept = replace(schedule, options=_storable(schedule.options, new))
-        now, _ = await self._book.find(schedule.name)
+        now, _ = await self._book.due(1)
         await self._book.put(kept, schedule.after(now))
         return await self.find(schedule.name)
 
@@ -60,7 +60,8 @@ class Scheduling:
 
     async def remove(self, name: str) -> None:
         """See `AsyncClient.unschedule`."""
-        await self._found(name)
+        with suppress(StoreCorrupted):  # what cannot be read can be forgotten
+            await self._found(name)
         await self._book.remove(name)
 
     async def pause(self, name: str) -> None:
@@ -131,7 +132,9 @@ class Scheduling:
         """The run of a firing, and its queue. Raises `InvalidInput`."""
         options: dict[str, Any] = dict(schedule.options)
         told = {"schedule": schedule.name} | ({} if slot is None else {"scheduled_for": time_of(slot)})
-        options["metadata"] = told | (options.get("metadata") or {})
+        given = options.get("metadata")
+        if given is None or isinstance(given, Mapping):
+            options["metadata"] = told | dict(given or {})
         new = new_run(self._settings, schedule.agent, schedule.prompt, **options)
         manifest = await self._catalogue.manifest(self._store, schedule.agent)
         check_tools(new.tools, manifest)

@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 # How long a run has to end whose session is to be deleted, and how many there may be.
 _TO_END_S = 10.0
 _MANY = 1000
+# So often they are looked for: a run can hide by a change of its status, or be new.
+_LOOKS = 5
 _log = logging.getLogger(__name__)
 _RETRIED = "The run had stopped ({why}) and was taken up again. Go on from where you were."
 
@@ -183,12 +185,23 @@ class Steering:
         """See `AsyncClient.delete_session`."""
         session = await self._store.session(checked_name(session_id, field="session_id"))
         if cancel and session.open_runs:
+            await self._cancel_all(session_id)
+        await self._store.delete_session(session_id)
+
+    async def _cancel_all(self, session_id: str) -> None:
+        """Cancel the runs of a session. One may get another status while they are looked for: so again."""
+        tried: set[str] = set()
+        for _ in range(_LOOKS):
+            found: list[RunState] = []
             for status in (status for status in Status if not status.is_final):
                 which = RunFilter(status=status, session_id=session_id, limit=_MANY)
-                for run in await self._store.list(which):
-                    with suppress(RunAlreadyFinished, RunNotFound):
-                        await self.cancel(run.run_id, reason="its session is deleted", wait=_TO_END_S)
-        await self._store.delete_session(session_id)
+                found += [run for run in await self._store.list(which) if run.run_id not in tried]
+            for run in found:
+                tried.add(run.run_id)
+                with suppress(RunAlreadyFinished, RunNotFound):
+                    await self.cancel(run.run_id, reason="its session is deleted", wait=_TO_END_S)
+            if not found and not (await self._store.session(session_id)).open_runs:
+                return
 
     async def spent(self, meter: Meter) -> Spent:
         """What runs have used together."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import count
 from typing import TYPE_CHECKING
 
 from agentq.errors import SessionNotFound
@@ -55,16 +56,19 @@ async def list_sessions(pipeline: Pipeline, keys: Keys, which: SessionFilter) ->
 async def delete_session(pipeline: Pipeline, keys: Keys, script: Script, session_id: str) -> None:
     """Delete a session and its runs. Raises `SessionBusy`."""
     newest: list[bytes] = await pipeline.execute("ZREVRANGE", keys.listing("session", session_id), 0, 0)
-    while await pipeline.run(
-        script,
-        about=f"session {session_id!r}",
-        session=keys.session(session_id),
-        prefix=keys.prefix,
-        name=session_id,
-        upto=newest[0] if newest else b"",
-        limit=_DELETED,
-    ):
-        pass
+    for part in count():
+        runs_are_left = await pipeline.run(
+            script,
+            about=f"session {session_id!r}",
+            session=keys.session(session_id),
+            prefix=keys.prefix,
+            name=session_id,
+            upto=newest[0] if newest else b"",
+            limit=_DELETED,
+            part=part,
+        )
+        if not runs_are_left:
+            return
 
 
 async def _find(pipeline: Pipeline, keys: Keys, session_id: str) -> SessionState | None:

@@ -170,6 +170,8 @@ async def test_one_that_cannot_be_carried_out_holds_up_no_other(desk: Desk, capl
         ({"session_id": ""}, "session_id"),
         ({"without": ["x"]}, "without"),
         ({"metadata": {"a": object()}}, "metadata"),
+        ({"metadata": 5}, "metadata"),
+        ({"metadata": [("a", 1)]}, "metadata"),
     ],
 )
 async def test_bad_options_are_refused_when_the_schedule_is_made(desk: Desk, options: dict[str, Any], field: str):

@@ -1,8 +1,8 @@
 --[[
 Delete a session whose runs have all ended: what they said, files, values, and the runs themselves with those below them.
 
-Builds keys of the session, of its runs and of listings from the prefix. It deletes a part of the runs at a time: to be called
-again until none is left.
+Builds keys of the session, of its runs and of listings from the prefix. It deletes the session with a part of the runs: to be
+called again until none is left. By then there may be a new session of that name, which is left alone.
 
 KEYS[1]  session    session hash
 
@@ -10,6 +10,7 @@ ARGV[1]  prefix     key prefix
 ARGV[2]  name       session id
 ARGV[3]  upto       the newest run to delete; later ones belong to a session of that name that is new
 ARGV[4]  limit      how many runs to delete at most
+ARGV[5]  part       how many parts were deleted before
 
 Returns 1 when runs are left, else 0, or
   -1  SessionBusy   a run of it has not ended
@@ -23,9 +24,9 @@ Returns 1 when runs are left, else 0, or
 -- @include session
 -- @include finish
 
-local prefix, session, limit = ARGV[1], ARGV[2], tonumber(ARGV[4])
+local prefix, session, limit, is_first = ARGV[1], ARGV[2], tonumber(ARGV[4]), ARGV[5] == '0'
 local state = read(KEYS[1], 'open', 'user')
-if number(state.open) > 0 then
+if is_first and number(state.open) > 0 then
   return -1
 end
 
@@ -49,13 +50,15 @@ local function delete_run(run_id)
   redis.call('ZREM', prefix .. ':runs', run_id)
 end
 
-for _, key in ipairs(session_keys(KEYS[1])) do
-  redis.call('DEL', key)
+if is_first then
+  for _, key in ipairs(session_keys(KEYS[1])) do
+    redis.call('DEL', key)
+  end
+  redis.call('DEL', KEYS[1] .. ':line')
+  redis.call('ZREM', prefix .. ':sessions', session)
+  redis.call('ZREM', prefix .. ':sessions:user:' .. (state.user or ''), session)
+  redis.call('ZREM', prefix .. ':sessions:expiring', cjson.encode({session, state.user or ''}))
 end
-redis.call('DEL', KEYS[1] .. ':line')
-redis.call('ZREM', prefix .. ':sessions', session)
-redis.call('ZREM', prefix .. ':sessions:user:' .. (state.user or ''), session)
-redis.call('ZREM', prefix .. ':sessions:expiring', cjson.encode({session, state.user or ''}))
 local listing = prefix .. ':runs:session:' .. session
 local runs = ARGV[3] == '' and {} or redis.call('ZRANGEBYLEX', listing, '-', '[' .. ARGV[3], 'LIMIT', 0, limit + 1)
 for i = 1, math.min(#runs, limit) do

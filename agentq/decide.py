@@ -178,7 +178,7 @@ def _unlimited(view: View) -> Decision:
         return _after_failure(view, view.failure)
     if view.messages and _is_answer(view.messages[-1]):
         return Finish(Status.COMPLETED, (), run.iteration, 0)
-    if run.iteration - run.retried_at >= view.limits.max_iterations:
+    if run.iteration - max(run.retried_at, run.heard_at) >= view.limits.max_iterations:
         return _failed(
             view,
             (),

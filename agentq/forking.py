@@ -78,6 +78,8 @@ def fork_of(
         session_id=session_id,
         user_id=run.user_id,
         metadata=run.metadata,
+        concurrency_key=run.concurrency_key,
+        concurrency=run.concurrency,
         idempotency_key=idempotency_key,
         request_hash=hashlib.sha256(request.encode()).hexdigest(),
         ttl_ms=run.ttl_ms,

@@ -143,7 +143,8 @@ class RunState:
     before its own. `tools` names the tools and toolsets that it may use, where that is not all; `without` names what
     of its agent is switched off for it. `ttl_ms` holds its own times to live, by outcome.
     `questions` are what a waiting run waits for. `retries` counts how often it was opened again after its end, and
-    `retried_at` is the `iteration` that it had then: its budget counts from there. `lost_ms` is when somebody noticed
+    `retried_at` is the `iteration` that it had then: its budgets count from there. `heard_at` is that at which it was
+    sent a message: `max_iterations` counts from there, too. `lost_ms` is when somebody noticed
     that Redis has lost something of the run; `unsure` says that a call with an effect may be among it.
     `parent_run_id` is the run one of whose calls this run is, and `depth` how many runs there are above it.
     `forked_from` is the run whose first part this one began with. With a `pause` the run is `paused`, or will be where
@@ -160,6 +161,7 @@ class RunState:
     questions: tuple[Question, ...] = ()
     retries: int = 0
     retried_at: int = 0
+    heard_at: int = 0
     lost_ms: int = 0
     unsure: bool = False
     queue: str = "default"

@@ -67,6 +67,8 @@ class SteersRuns(Generic[R]):
             run.agent,
             text,
             session_id=run.session_id,
+            concurrency_key=run.concurrency_key,
+            concurrency=run.concurrency or None,
             user_id=run.user_id,
             queue=run.queue,
             model=run.model,

@@ -49,7 +49,7 @@ def take(run: MemoryRun, owner: str, now: int, lease_ms: int) -> Lease:
     if run.inbox and REPLY not in run.journal:
         run.messages += run.inbox
         run.inbox.clear()
-        run.state = replace(run.state, message_count=len(run.messages), retried_at=state.iteration)
+        run.state = replace(run.state, message_count=len(run.messages), heard_at=state.iteration)
     run.set(
         now,
         status=Status.RUNNING,

@@ -140,6 +140,7 @@ def _run(run_id: str, raw: dict[bytes, bytes]) -> RunState:
         questions=_questions(question),
         retries=number(b"retries"),
         retried_at=number(b"retried_at"),
+        heard_at=number(b"heard_at"),
         lost_ms=number(b"lost"),
         unsure=b"unsure" in raw,
         queue=raw[b"queue"].decode(),

@@ -287,6 +287,11 @@ class TestCrashes:
         assert decide(see(iteration=20, retried_at=5)) == CallModel()
         assert finish(see(iteration=21, retried_at=5)).status is Status.FAILED
 
+    @pytest.mark.parametrize(("retried_at", "heard_at"), [(0, 5), (5, 0), (3, 5)])
+    def test_what_came_last_counts_of_a_retry_and_a_message(self, retried_at: int, heard_at: int):
+        assert decide(see(iteration=20, retried_at=retried_at, heard_at=heard_at)) == CallModel()
+        assert finish(see(iteration=21, retried_at=retried_at, heard_at=heard_at)).status is Status.FAILED
+
     def test_a_call_that_was_withdrawn_is_made_as_if_never_announced(self):
         (call,) = (reply := calls("once")).tool_calls
         steps = Steps(reply, {call.call_id: CallStep(effect="once", withdrawn=True)})

@@ -137,3 +137,14 @@ async def test_files_go_along():
     fork = await bench.client.fork(run_id, iteration=0)
     (part,) = [part for message in await fork.messages() for part in message.parts if part.type == "file"]
     assert await fork.file(part) == b"%PDF-1.7 x"
+
+
+async def test_what_comes_of_a_run_counts_among_those_with_its_key():
+    """Else a tenant's runs could multiply beyond the number that may go on at the same time."""
+    bench = Bench()
+    first = await bench.client.enqueue("adder", "x", session_id="s", concurrency_key="tenant-7", concurrency=1)
+    forked, following = await bench.client.fork(first.id), await bench.client.follow_up(first.id, "And now?")
+    for run in (await forked.read(), await following.read()):
+        assert (run.concurrency_key, run.concurrency) == ("tenant-7", 1)
+    alone = await bench.client.follow_up((await bench.client.enqueue("adder", "x", session_id="t")).id, "And now?")
+    assert (await alone.read()).concurrency_key is None

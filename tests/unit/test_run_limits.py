@@ -108,6 +108,16 @@ class TestUse:
         await stage.play()
         assert asked(stage) == 6
 
+    async def test_what_is_sent_into_a_run_gives_it_no_more(self):
+        stage = Stage(Caller(), look, limits=RunLimits(iterations=2), max_iterations=1)
+        await stage.enqueue()
+        for _ in range(3):
+            await steering(stage).steer(stage.run_id, "Go on.", (), by="")
+            await stage.advance()
+        run = await stage.read()
+        assert (run.status, asked(stage)) == (Status.FAILED, 2)
+        assert "limit iterations=2: 2 used" in (run.last_error or "")
+
     async def test_a_worker_that_dies_counts_nothing_twice(self):
         gate = Gate()
 

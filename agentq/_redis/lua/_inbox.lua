@@ -3,5 +3,5 @@
 local function take_in(run, iteration)
   call_many('RPUSH', run .. ':messages', redis.call('LRANGE', run .. ':inbox', 0, -1))
   redis.call('DEL', run .. ':inbox')
-  redis.call('HSET', run, 'inbox', '0', 'length', redis.call('LLEN', run .. ':messages'), 'retried_at', iteration or '0')
+  redis.call('HSET', run, 'inbox', '0', 'length', redis.call('LLEN', run .. ':messages'), 'heard_at', iteration or '0')
 end

@@ -36,8 +36,8 @@ def secret_keys(secret: str | Sequence[str], *, field: str = "secret") -> tuple[
 
     What it says never holds a secret.
     """
-    given = [secret] if isinstance(secret, str) else list(secret)
-    if not all(isinstance(each, str) for each in given):
+    given = [secret] if isinstance(secret, str) else secret
+    if not isinstance(given, list | tuple) or not all(isinstance(each, str) for each in given):
         raise InvalidInput(f"{field} must be a text such as whsec_..., or several", field=field)
     keys = tuple(_key(word, field) for each in given for word in each.split())
     if not keys:

@@ -55,7 +55,7 @@ class Webhook:
     allow_http: bool = False
 
     def __post_init__(self) -> None:
-        _set(self, "url", _checked_url(self.url, allow_http=self.allow_http))
+        _set(self, "url", _checked_url(self.url, allow_http=self.allow_http is True))
         if not self.name:
             _set(self, "name", re.sub(r"[^A-Za-z0-9_.-]+", "-", urlsplit(self.url).hostname or "").strip("-._")[:100])
         check_name(self.name, field="name")
@@ -68,6 +68,11 @@ class Webhook:
             raise InvalidInput("events is empty, so there is nothing to tell; leave it out for all", field="events")
         for agent in self.agents:
             check_name(agent, field="agents")
+        for each in ("with_output", "with_metadata", "allow_http"):
+            if not isinstance(getattr(self, each), bool):
+                raise InvalidInput(f"{each} must be True or False, not {getattr(self, each)!r:.80}", field=each)
+        if not isinstance(self.secret_name, str):
+            raise InvalidInput("secret_name must be text, the name of a secret", field="secret_name")
         if bool(self.secret) is bool(self.secret_name):
             raise InvalidInput(
                 f"webhook {self.name}: give secret= or secret_name=, one of the two; `agentq webhooks secret` makes a "

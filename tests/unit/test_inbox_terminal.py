@@ -7,6 +7,7 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
+import redis
 
 from tests.unit._desk import REFUND, SHIP, Desk
 from tests.unit._screen import Typist
@@ -14,6 +15,8 @@ from tests.unit._screen import Typist
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from tests._redis_server import RedisServer
 
 _TAKEN_OVER = {"?1049", "?2004"}
 
@@ -67,6 +70,17 @@ def test_somebody_decides_and_what_is_new_appears(desk: Desk, inbox: Callable[..
     desk.work()
     assert desk.output(first) == "refunded 25000 for A-17"
     assert "ada answered ship" in desk.say("tail", second, "--no-follow").stdout
+
+
+def test_a_screen_that_can_read_no_more_does_not_stay_there(server: RedisServer, inbox: Callable[..., Typist]):
+    """It would look as if nothing happened any more."""
+    Desk(server.url).enqueue("clerk", REFUND)
+    typist = inbox(REDIS_URL=server.url)
+    typist.sees("inbox  1 waits")
+    with redis.Redis.from_url(server.url) as client:
+        client.execute_command("ACL", "SETUSER", "default", "-zrevrangebylex", "-hgetall")
+    assert typist.ended() == 1
+    typist.sees("Redis refuses")
 
 
 def test_a_denial_has_a_reason_and_escape_leaves_it(desk: Desk, inbox: Callable[..., Typist]):

@@ -58,6 +58,12 @@ def test_it_shows_neither_its_secret_nor_its_address():
         ({"secret": ()}, "secret", "secret_name="),
         ({"secret_name": "HOOK_SECRET"}, "secret", "one of the two"),
         ({"secret": "hunter2"}, "secret", "whsec_"),
+        ({"secret": 5}, "secret", "must be a text"),
+        ({"secret": b"whsec_"}, "secret", "must be a text"),
+        ({"secret": (), "secret_name": 5}, "secret_name", "must be text"),
+        ({"url": "http://example.com", "allow_http": "false"}, "url", "allow_http=True"),
+        ({"allow_http": "false"}, "allow_http", "True or False"),
+        ({"with_output": "no"}, "with_output", "True or False"),
     ],
 )
 def test_what_is_wrong_is_named(fields: dict[str, Any], field: str, words: str):

@@ -60,12 +60,16 @@ class Desk:
         self._task = asyncio.current_task()
         with self._terminal:
             reading = asyncio.create_task(self._read(), name="agentq-inbox")
+            # A screen that never changes again looks like one on which nothing happens.
+            reading.add_done_callback(lambda ended: None if ended.cancelled() else self._end())
             try:
                 await self._work()
             except asyncio.CancelledError:
                 if not self._is_ended or self._task is None:
                     raise
                 self._task.uncancel()
+                if reading.done():
+                    reading.result()
                 return ExitCode.INTERRUPTED
             else:
                 return ExitCode.OK
@@ -162,6 +166,8 @@ class Desk:
             except StoreUnavailable:
                 self._was_away = True
                 self._scene.status, self._scene.status_style = "Redis is away; trying again", "red"
+            except AgentQError as error:
+                self._scene.status, self._scene.status_style = describe(error)[1], "red"
             took_s = time.monotonic() - began
             self._changed()
 

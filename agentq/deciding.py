@@ -292,14 +292,9 @@ def _checked_answer(value: Any, schema: Mapping[str, Any] | None, most: int) -> 
     _check_size(_json.dumps(checked), most, "answer")
     if schema is None:
         return checked
-    import jsonschema  # type: ignore[import-untyped]  # a tenth of a second, and only this needs it
+    # Here, because it brings the tools along, which only this needs.
+    from agentq.tools.answers import misfit
 
-    validator = jsonschema.Draft202012Validator(schema)
-    problems = sorted(validator.iter_errors(checked), key=lambda problem: list(map(str, problem.absolute_path)))
-    if problems:
-        where = ".".join(map(str, problems[0].absolute_path))
-        raise InvalidInput(
-            f"answer does not fit what is asked for: {f'{where}: ' if where else ''}{problems[0].message}",
-            field="answer",
-        )
+    if (problem := misfit(checked, schema, field="answer")) is not None:
+        raise InvalidInput(f"answer does not fit what is asked for: {problem}", field="answer")
     return checked

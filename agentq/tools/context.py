@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from agentq.errors import InvalidInput
+from agentq.tools.answers import checked_schema
 from agentq.tools.cache import Cache, memory_cache
 from agentq.tools.durable import Durable, NoDurable, result_of_step
 from agentq.tools.secrets import Secrets
@@ -162,13 +163,15 @@ class ToolContext:
     async def ask(self, question: str, schema: Mapping[str, Any] | None = None, timeout: float | None = None) -> Any:
         """Rest until somebody answers, and return the answer: a text, or what fits `schema` (JSON Schema).
 
-        Raises TimeoutError when nobody answered within `timeout` seconds.
+        The schema refers to nothing outside of it. Raises TimeoutError when nobody answered within `timeout` seconds,
+        and `InvalidInput`.
         """
         if not isinstance(question, str) or not question.strip():
             raise InvalidInput("question is empty", field="question")
         if timeout is not None and not 0 < timeout <= _LONGEST_S:
             raise InvalidInput(f"timeout must be seconds above 0, not {timeout!r}", field="timeout")
-        given = await self._rest("input", self.secrets.redact(question), within_s=timeout, schema=schema)
+        wanted = None if schema is None else checked_schema(schema, field="schema")
+        given = await self._rest("input", self.secrets.redact(question), within_s=timeout, schema=wanted)
         if given.expired:
             raise TimeoutError(f"nobody answered within {timeout:g} s")
         return given.value

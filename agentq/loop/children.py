@@ -86,7 +86,8 @@ class Children:
             depth=self._run.depth + 1,
         )
         created = await self._patiently(lambda: self._loop.store.create(new, wake=self._loop.wakeup))
-        if not created.woken and not created.existed:
+        # Not `existed`: that is also the answer to our own create when it had to be sent twice.
+        if not created.woken:
             await wake_or_leave(self._loop, new.run_id)
 
     async def outcome(self, call: ToolCallPart, tool: Tool | None, step: CallStep) -> CallOutcome | None:

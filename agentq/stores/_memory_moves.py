@@ -283,7 +283,7 @@ def reopen(run: MemoryRun, retry: Retry, now: int) -> Released:
     state = run.state
     run.messages += [encode_message(message) for message in retry.messages]
     run.log.write(retry.events, at_ms=now)
-    run.expires_ms, run.forgets = None, False
+    run.expires_ms, run.forgets, run.asked = None, False, set()
     run.due_ms = now + GRACE_MS
     run.set(
         now,

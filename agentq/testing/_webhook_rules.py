@@ -11,7 +11,7 @@ from agentq import _json
 from agentq._ids import new_token
 from agentq.events.model import RunCompleted, RunFailedEvent
 from agentq.runs import APPROVAL, INPUT, TIMER, Question, Status
-from agentq.stores.base import Rest, Retry
+from agentq.stores.base import Rest, Retry, Signal
 from agentq.stores.webhooks import LOCK_MS
 from agentq.testing._contract import PassTime, batch, claimed, commit_of, new_run, reply_message, running
 from agentq.webhooks import KEPT_MS, Webhook, message_id_of
@@ -131,6 +131,18 @@ class WebhookRules:
         (asked,) = _json.loads(taken.asks or b"[]")
         expected = {"call_id": "R.1.0", "number": 0, "kind": APPROVAL, "tool": "pay", "text": "May it?"}
         assert asked == expected | {"approvers": ["ann"], "until_ms": None}
+
+    async def test_a_run_that_is_taken_up_again_tells_again_what_it_asks(self, store: Store) -> None:
+        """Who was told of its end does not think that it still waits."""
+        outbox = await told(store)
+        claim = await running(store)
+        await rest(store, claim, question())
+        await store.signal(claim.lease.run_id, Signal("a", "packed", b"1"))
+        claim = await claimed(store, claim.lease.run_id)
+        await end(store, claim, Status.FAILED)
+        await store.retry(claim.lease.run_id, Retry(claim.lease.fence))
+        await rest(store, await claimed(store, claim.lease.run_id), question())
+        assert [each.type for each in await outbox.messages("all")] == ["run.waiting", "run.failed", "run.waiting"]
 
     async def test_a_release_sent_again_leaves_no_second_message(self, store: Store) -> None:
         outbox = await told(store)

@@ -111,6 +111,21 @@ async def test_the_answer_of_the_other_run_is_the_result(store: Any):
     assert len(family.models["writer"].requests) == 2
 
 
+async def test_a_run_whose_first_reply_was_lost_is_woken(store: Any, monkeypatch: pytest.MonkeyPatch):
+    """redis-py sends the command again, and then the run is there already."""
+    family = Family(store, ASK, "It is 42.")
+    await family.start()
+    create = store.create
+
+    async def twice(*args: Any, **fields: Any) -> Any:
+        await create(*args, **fields)
+        return await create(*args, **fields)
+
+    monkeypatch.setattr(store, "create", twice)
+    await family.advance(family.run_id)
+    assert [run_id for run_id, _ in family.executor.woken] == [family.child_id]
+
+
 async def test_viewers_hear_which_run_does_the_work_and_nobody_is_asked(store: Any):
     family = Family(store, ASK, "It is 42.")
     await family.start()

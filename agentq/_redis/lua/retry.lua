@@ -58,7 +58,7 @@ end
 local contents, items = lists(5, 2)
 keep(prefix, run, run_id)
 call_many('RPUSH', KEYS[2], contents)
-redis.call('HDEL', run, 'cancel', 'lost', 'unsure', 'pause', 'forgets', 'started', 'progressed')
+redis.call('HDEL', run, 'cancel', 'lost', 'unsure', 'pause', 'forgets', 'started', 'progressed', 'asked')
 redis.call('HINCRBY', run, 'retries', 1)
 redis.call('HINCRBY', run, 'signals', 1)
 redis.call('HSET', run, 'errors', '0', 'recoveries', '0', 'finished', '0', 'last_error', '', 'updated', int(now))

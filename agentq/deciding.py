@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from agentq import _ids, _json
 from agentq.errors import DecisionRefused, InvalidArguments, InvalidInput, NotWaiting
 from agentq.events.model import RunAnswered
-from agentq.intake import checked_id, checked_limit, checked_remark
+from agentq.intake import check_texts, checked_id, checked_limit, checked_remark
 from agentq.messages import ToolCallPart, decode_message
 from agentq.runs import FOR_PEOPLE, Question, RunState, Status
 from agentq.steps import (
@@ -129,8 +129,7 @@ class Deciding:
             raise InvalidInput(f"name must have 1 to {_MAX_SIGNAL_NAME} characters, not {name!r}", field="name")
         encoded = _json.dumps(_json.checked(data, field="data"))
         _check_size(encoded, self._max_value_bytes, "data")
-        if signal_id is not None and (not isinstance(signal_id, str) or not 0 < len(signal_id) <= _MAX_SIGNAL_NAME):
-            raise InvalidInput(f"signal_id must have 1 to {_MAX_SIGNAL_NAME} characters", field="signal_id")
+        check_texts(signal_id=signal_id)
         by = checked_remark(by, field="by")
         await self._check_allowed("signal", run, None, by, "")
         told = RunAnswered(call_id="", name=name, answer="signal", by=by)

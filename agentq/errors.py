@@ -149,7 +149,7 @@ class SessionMovedOn(Conflict):
 
 
 class InboxFull(Conflict):
-    """So many messages wait for the run that it takes no more; wait until it has seen them."""
+    """So many messages or signals wait for the run that it takes no more; wait until it has seen them."""
 
 
 class RunAlreadyFinished(Conflict):

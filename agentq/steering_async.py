@@ -212,7 +212,8 @@ class SteersRuns(Generic[R]):
     ) -> Status:
         """Tell a run that `name` has happened, for a tool that waits for it now or later; returns the run's status.
 
-        `data` has a JSON form. A `signal_id` that was sent before has no effect. Raises `RunAlreadyFinished`.
+        `data` has a JSON form. A `signal_id` that was sent before has no effect. Raises `RunAlreadyFinished`, and
+        `InboxFull` when a thousand wait that nobody has taken.
         """
         return await self._deciding().signal(run_id, name, data, signal_id=signal_id, by=by)
 

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 # So many messages may wait for a run; as in steer.lua.
 _ROOM = 100
+# So many signals that no step has taken; as in signal.lua.
+_ROOM_FOR_SIGNALS = 1000
 
 
 def take(run: MemoryRun, owner: str, now: int, lease_ms: int) -> Lease:
@@ -187,6 +189,8 @@ def keep_signal(run: MemoryRun, signal: Signal, now: int) -> Released:
         return _again(run)
     if run.state.status.is_final:
         raise RunAlreadyFinished(f"run {run.state.run_id} has already {run.state.status}")
+    if sum(kept is not None for kept in run.signals.values()) >= _ROOM_FOR_SIGNALS:
+        raise InboxFull(f"run {run.state.run_id}: {InboxFull().args[0]}")
     run.signals[signal.signal_id] = signal
     return _told(run, signal.events, now)
 

@@ -169,7 +169,7 @@ class Store(Protocol):
     async def signal(self, run_id: str, signal: Signal, *, wake: Wakeup | None = None) -> Released:
         """Keep a signal for the run, and queue the run if it waits. Again, by its id: no effect.
 
-        Raises `RunAlreadyFinished`.
+        Raises `RunAlreadyFinished`, and `InboxFull` when a thousand wait that no step has taken.
         """
         ...
 

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
 
-from agentq.errors import AlreadyDecided, NotWaiting, RunAlreadyFinished
+from agentq.errors import AlreadyDecided, InboxFull, NotWaiting, RunAlreadyFinished
 from agentq.events.model import RunAnswered
 from agentq.runs import Status
 from agentq.stores.base import Decision, Signal, StepRecord, Store
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from agentq.events.stream import EventStream
 
 _LINE = b"2"
+_ROOM = 1000
 _NAME = f"{QUESTION.call_id}#approval"
 _ALLOWED = RunAnswered(call_id=QUESTION.call_id, name=QUESTION.tool, answer="approved", by="ada")
 
@@ -116,3 +118,18 @@ class DecisionRules:
         with pytest.raises(RunAlreadyFinished):
             await store.signal(claim.lease.run_id, signal("c"))
         assert (await store.signal(claim.lease.run_id, signal())).status is Status.COMPLETED
+
+    async def test_so_many_signals_are_kept_and_no_more(self, store: Store) -> None:
+        claim = await running(store)
+        run_id = claim.lease.run_id
+        for first in range(0, _ROOM, 100):
+            await asyncio.gather(*(store.signal(run_id, signal(str(number))) for number in range(first, first + 100)))
+        with pytest.raises(InboxFull):
+            await store.signal(run_id, signal("more"))
+        await store.signal(run_id, signal("7"))
+        for number in (1, 2):  # taken once, whoever says it again
+            await store.journal(claim.lease, [StepRecord("R.1.0#1", b"1", takes=("7",))], batch(number))
+        await store.signal(run_id, signal("more"))
+        with pytest.raises(InboxFull):
+            await store.signal(run_id, signal("still more"))
+        assert len(await store.signals(run_id)) == _ROOM

@@ -65,6 +65,9 @@ keep_files(ARGV[1], run, blobs)
 call_many('HSET', KEYS[2], records)
 change_values(ARGV[1], run, changes, ARGV[7])
 for _, signal_id in ipairs(taken) do
+  if redis.call('HGET', run .. ':signals', signal_id) ~= '' then
+    redis.call('HINCRBY', run, 'kept', -1)
+  end
   redis.call('HSET', run .. ':signals', signal_id, '')
 end
 if ARGV[6] ~= '' then

@@ -17,6 +17,7 @@ ARGV[6]  items*     events
 Returns {status, woken}, or
   -1  RunNotFound          there is no such run
   -2  RunAlreadyFinished   it has ended
+  -3  InboxFull            too many signals wait for it
 ]]
 -- @include clock
 -- @include lists
@@ -28,8 +29,11 @@ Returns {status, woken}, or
 -- @include wake
 -- @include lease
 
+-- So many signals may wait for a run that no step has taken.
+local ROOM = 1000
+
 local prefix, run, run_id = ARGV[1], KEYS[1], ARGV[2]
-local state = read(run, 'status', 'queue')
+local state = read(run, 'status', 'queue', 'kept')
 if not state.status then
   return -1
 end
@@ -37,8 +41,11 @@ if redis.call('HEXISTS', KEYS[2], ARGV[3]) == 1 then
   return {state.status, unheard(state.status, ARGV[5])}
 elseif FINAL[state.status] then
   return -2
+elseif number(state.kept) >= ROOM then
+  return -3
 end
 local now = now_ms()
+redis.call('HINCRBY', run, 'kept', 1)
 redis.call('HSET', KEYS[2], ARGV[3], int(redis.call('HLEN', KEYS[2]) + 1) .. ' ' .. ARGV[4])
 redis.call('HINCRBY', run, 'signals', 1)
 redis.call('HSET', run, 'updated', int(now))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 # What of `enqueue` a schedule may say. A delay or a key would mean the same run each time.
 OPTIONS = ("session_id", "user_id", "metadata", "queue", "model", "tools", "without", "ttl_s")
-# So many at once: an enqueue each, and the next look comes soon.
-_DUE = 50
+# So many are read at once, and one look reads so often: many schedules are for the full hour, and none is to be late.
+_DUE, _READS = 50, 200
 
 
 class Scheduling:
@@ -88,7 +88,15 @@ class Scheduling:
 
         A schedule that cannot be carried out is logged and moved on, so that it holds up no other.
         """
-        now, due = await self._book.due(_DUE)
+        fired = 0
+        for _ in range(_READS):
+            now, due = await self._book.due(_DUE)
+            fired += await self._fire_all(due, now)
+            if len(due) < _DUE:
+                break
+        return fired
+
+    async def _fire_all(self, due: Sequence[ScheduleState], now: int) -> int:
         fired = 0
         for state in due:
             name = state.schedule.name

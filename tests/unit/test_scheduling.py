@@ -152,6 +152,12 @@ async def test_a_schedule_that_is_forgotten_fires_no_more(desk: Desk):
         await desk.client.unschedule("report")
 
 
+async def test_many_that_are_for_the_same_moment_are_not_late(desk: Desk):
+    for number in range(160):
+        await desk.client.schedule(f"s{number}", "writer", "Write.", cron="0 9 * * *", catch_up="none")
+    assert await desk.pass_hours(9) == 160
+
+
 async def test_one_that_cannot_be_carried_out_holds_up_no_other(desk: Desk, caplog: pytest.LogCaptureFixture):
     await desk.client.enqueue("writer", "Hello.", session_id="s", user_id="bob")
     await desk.client.schedule("bad", "writer", "Write.", cron="0 9 * * *", session_id="s", user_id="ann")

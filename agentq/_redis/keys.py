@@ -106,6 +106,11 @@ class Keys:
         return f"{self.prefix}:epoch"
 
     @property
+    def counts(self) -> str:
+        """What runs have come to, of all agents."""
+        return f"{self.prefix}:counts"
+
+    @property
     def agents(self) -> str:
         return f"{self.prefix}:agents"
 

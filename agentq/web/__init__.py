@@ -43,7 +43,7 @@ def web_app(
     Raises `InvalidInput`, also where the extra is not installed.
     """
     try:
-        from agentq.web.site import build
+        from agentq.web.building import build
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in {"starlette", "multipart", "python_multipart", "jinja2"}:
             raise

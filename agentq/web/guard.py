@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 # Whoever has no token may come here: it says nothing of runs, or is where the token is given.
-OPEN_PATHS = ("/healthz", "/readyz", "/login", "/static/")
+OPEN_PATHS = frozenset({"/healthz", "/readyz", "/login"})
+# What pages are made of: it lies in the wheel for anybody to see.
+_STATIC = "/static/"
 
 
 class Guard:
@@ -75,7 +77,7 @@ class Guard:
         if (
             self._access.needs_token
             and not (is_bearer or self._access.is_signed_in(request))
-            and not _path(request).startswith(OPEN_PATHS)
+            and not is_open(_path(request))
         ):
             raise Problem(
                 401,
@@ -142,6 +144,11 @@ def cookie(scope: Scope, name: str, value: str, *, max_age_s: int | None = None)
     if scope.get("scheme") == "https":
         parts.append("Secure")
     return "; ".join(parts)
+
+
+def is_open(path: str) -> bool:
+    """Whether nobody is asked for the token there."""
+    return path in OPEN_PATHS or path.startswith(_STATIC)
 
 
 def _host(request: HTTPConnection) -> str:

@@ -1,31 +1,22 @@
-"""The site: a client, the rules of access and the application over them. Handlers find it with `site_of`."""
+"""The site: a client, the rules of access, what is shown. Handlers find it with `site_of`."""
 
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from importlib import import_module
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
-
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 
 from agentq.app import AgentQ
 from agentq.client_async import AsyncClient
-from agentq.errors import AgentQError, InvalidInput
-from agentq.web import problems
-from agentq.web.access import Access
-from agentq.web.guard import Guard
-from agentq.web.redaction import Redaction
+from agentq.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator
 
     from starlette.requests import HTTPConnection
-    from starlette.routing import BaseRoute
 
     from agentq.settings import Settings
+    from agentq.web.access import Access
+    from agentq.web.redaction import Redaction
 
 # Beside the files of a run: its prompt, and what a form needs around them.
 _BESIDE_FILES_BYTES = 1_000_000
@@ -94,44 +85,3 @@ def link(request: HTTPConnection, name: str, /, **params: Any) -> str:
     """The path of a route of ours, by its name, wherever we are mounted; `url_for` would ask the app that mounts us."""
     root: str = request.scope["agentq_root"]
     return f"{root}{request.app.url_path_for(name, **params)}"
-
-
-def build(
-    over: AsyncClient | AgentQ | None,
-    *,
-    authorize: Callable[..., Any] | None,
-    token: str | None,
-    read_only: bool,
-    redact_arguments: Callable[[str, Mapping[str, Any]], Mapping[str, Any]] | None,
-    max_upload_bytes: int | None,
-    allowed_hosts: Sequence[str] | None,
-    allowed_origins: Sequence[str],
-    page: bool,
-) -> Starlette:
-    """See `agentq.web.web_app`."""
-    access = Access(authorize=authorize, token=token, read_only=read_only)
-    redaction = Redaction(redact_arguments)
-    site = Site(over, access=access, redaction=redaction, max_upload_bytes=max_upload_bytes, has_page=page)
-    guard = Middleware(
-        Guard,
-        access=access,
-        max_upload_bytes=site.max_upload_bytes,
-        allowed_hosts=allowed_hosts,
-        allowed_origins=allowed_origins,
-        has_page=page,
-    )
-    answer = import_module("agentq.web.page.rendering").answer if page else problems.answer
-    app = Starlette(
-        routes=_routes(page=page),
-        middleware=[guard],
-        exception_handlers=dict.fromkeys((AgentQError, problems.Problem, HTTPException, Exception), answer),
-        lifespan=site.lifespan,
-    )
-    app.state.site = site
-    return app
-
-
-def _routes(*, page: bool) -> list[BaseRoute]:
-    """Those of the parts that are there."""
-    parts = ("agentq.web.streams", "agentq.web.api", *(("agentq.web.page",) if page else ()))
-    return [route for part in parts if find_spec(part) is not None for route in import_module(part).routes]

@@ -6,15 +6,17 @@ import logging
 import time
 
 import pytest
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
+from starlette.routing import Mount
 
 from agentq.errors import InvalidInput
 from agentq.web import web_app
 from agentq.web.access import CSRF_COOKIE, SESSION_COOKIE, SESSION_S, Access
 from agentq.web.api import endpoints
 from agentq.web.api.endpoint import Endpoint, Nothing
-from tests.web_app.parts import memory_client, site
+from tests.web_app.parts import asking, memory_client, site
 
 TOKEN = "a-token-of-the-tests"
 
@@ -201,3 +203,36 @@ async def test_a_hook_may_be_async_and_may_refuse_with_a_status_of_its_own():
         refused = await http.get("/api/v1/runs")
         assert (refused.status_code, refused.json()["code"]) == (401, "not_authenticated")
         assert (refused.json()["detail"], refused.headers["www-authenticate"]) == ("sign in first", "Basic")
+
+
+async def test_people_give_the_token_once_and_a_cookie_stands_for_it_then():
+    html = {"Accept": "text/html", "Origin": "http://testserver"}
+    async with site(token=TOKEN) as (http, _):
+        sent = await http.get("/runs", headers=html)
+        assert (sent.status_code, sent.headers["location"]) == (303, "/login")
+        form = await http.get("/login", headers=html)
+        csrf = form.cookies[CSRF_COOKIE]
+        assert csrf in form.text
+        wrong = await http.post("/login", data={"token": "wrong", "csrf_token": csrf}, headers=html)
+        assert (wrong.status_code, SESSION_COOKIE in wrong.cookies) == (403, False)
+        assert (await http.post("/login", data={"token": TOKEN}, headers=html)).status_code == 403
+        given = await http.post("/login", data={"token": TOKEN, "csrf_token": csrf}, headers=html)
+        assert (given.status_code, given.headers["location"]) == (303, "/")
+        for word in ("HttpOnly", "SameSite=Strict", "Path=/", "Max-Age="):
+            assert word in given.headers["set-cookie"]
+        assert TOKEN not in given.headers["set-cookie"]
+        assert (await http.get("/api/v1/runs")).status_code == 200
+        left = await http.post("/logout", data={"csrf_token": csrf}, headers=html)
+        assert left.headers["location"] == "/login"
+        assert (await http.get("/api/v1/runs")).status_code == 401
+        assert (await http.get("/loginx")).status_code == 401
+
+
+async def test_a_cookie_is_for_our_part_of_the_host_and_for_tls_where_there_is_tls():
+    app = Starlette(routes=[Mount("/agents", web_app(memory_client(), token=TOKEN))])
+    async with asking(app) as http:
+        form = await http.get("https://testserver/agents/login")
+        assert "Path=/agents" in form.headers["set-cookie"]
+        assert "Secure" in form.headers["set-cookie"]
+        sent = await http.get("/agents/runs", headers={"Accept": "text/html"})
+        assert sent.headers["location"] == "/agents/login"

@@ -42,6 +42,7 @@ paused the numbers of the queues from which nothing is taken, since they are pau
 -- @include abandoned
 -- @include pauses
 -- @include inbox
+-- @include counts
 
 local NEWER_MS = 10000 -- A run that only a newer worker can read is looked at again after this long.
 -- One claim takes no more messages than this, beyond its first run: reading them must not outlast a lease.
@@ -141,6 +142,7 @@ local function take(run_id, is_named)
     emit(run, run .. ':events', {'e' .. cjson.encode({
       type = 'run.recovered', recoveries = recoveries, previous_owner = state.owner,
     })}, now)
+    count(prefix, 'lease_expiries', state.agent, 1)
   end
   batch.full = batch.full or is_suspect
   return fence, number(state.length) + number(state.history)

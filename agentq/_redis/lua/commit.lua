@@ -56,10 +56,11 @@ empty}, or
 -- @include cancel
 -- @include values
 -- @include spend
+-- @include counts
 
 local prefix, run, run_id, fence, status = ARGV[1], KEYS[1], ARGV[2], ARGV[3], ARGV[5]
 local state = read(run, 'status', 'fence', 'committed', 'outcome', 'owner', 'signals', 'queue', 'iteration', 'progressed',
-  'inbox', 'forgets', 'recoveries')
+  'inbox', 'forgets', 'recoveries', 'agent')
 if state.committed == fence then
   local done, seq, woken, next_id, parent_id = string.match(state.outcome, '^(%l+) (%d+) (%d) (%w*) ?(%w*)$')
   return {done, tonumber(seq), tonumber(woken), next_id, parent_id}
@@ -103,7 +104,11 @@ local last = emit(run, KEYS[4], items, now)
 redis.call('HDEL', run, 'open')
 -- A run that was to be set aside, and was signalled, has not shown that it lets its worker live.
 local recoveries = status == 'queued' and FINAL[ARGV[5]] and #contents == 0 and state.recoveries or '0'
-local progressed = fields[1] == 'iteration' and number(fields[2]) > number(state.iteration) and int(now) or state.progressed
+local is_progress = fields[1] == 'iteration' and number(fields[2]) > number(state.iteration)
+local progressed = is_progress and int(now) or state.progressed
+if is_progress then
+  count(prefix, 'iterations', state.agent, 1)
+end
 redis.call('HSET', run, 'committed', fence, 'writer', ARGV[11] == '1' and state.owner or '', 'length', redis.call('LLEN', KEYS[2]),
   'owner', '', 'lease_until', '0', 'phase', '', 'recoveries', recoveries, 'not_before', '0', 'updated', int(now), 'progressed',
   progressed or int(now), unpack(fields))
@@ -118,6 +123,7 @@ elseif FINAL[status] then
     -- Perhaps no worker ever comes to take it. The wake-ups of a run that ended otherwise have been taken, or will be.
     withdraw(ARGV[12], run, run_id, state.queue)
   end
+  count_end(prefix, run, state.agent, status, now)
   next_id = finish(prefix, run, run_id, now, tonumber(ARGV[8]), tonumber(ARGV[9]), ARGV[10] == '1' and not state.forgets) or ''
   if next_id ~= '' then
     local promoted = prefix .. ':{' .. next_id .. '}'

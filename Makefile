@@ -52,8 +52,9 @@ format: $(DEV)  ## mend what ruff can mend
 	@.venv/bin/ruff check --fix
 	@.venv/bin/ruff format
 
-docs: $(DEV)  ## write the pages that are made from the code: docs/cli.md
+docs: $(DEV)  ## write the pages that are made from the code: docs/cli.md, docs/http-api.md
 	@$(PYTHON) scripts/cli_reference.py
+	@$(PYTHON) scripts/http_reference.py
 
 coverage: $(DEV)  ## the tests again, with the lines that none of them reached
 	@scripts/ensure-redis

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,8 @@ class Settings:
     ttl_cancelled_ms: int = 24 * _HOUR_MS
     # After the last run of a session; every new run keeps it.
     session_ttl_ms: int = 30 * 24 * _HOUR_MS
+    # What requests to the web bring, and people give once. Whoever has it may do everything there.
+    web_token: str | None = field(default=None, repr=False)
     # A prompt, a metadata object or a tool result above this size belongs in a file store.
     max_value_bytes: int = 1_000_000
     # One attached file, and all of one run: they travel to Redis in one command, which must not hold up the others.
@@ -90,11 +92,11 @@ class Settings:
         """Merge `base` (the defaults), the environment and `explicit` values that are given. Raises `InvalidInput`."""
         environ = os.environ if environ is None else environ
         merged: dict[str, Any] = {}
-        for field in fields(cls):
-            variable = "REDIS_URL" if field.name == "redis_url" else f"AGENTQ_{field.name.upper()}"
+        for each in fields(cls):
+            variable = "REDIS_URL" if each.name == "redis_url" else f"AGENTQ_{each.name.upper()}"
             text = environ.get(variable)
             if text:
-                merged[field.name] = _parse(text, variable) if field.type == "int" else text
+                merged[each.name] = _parse(text, variable) if each.type == "int" else text
         merged.update({name: value for name, value in explicit.items() if value is not None})
         return replace(base or cls(), **merged)
 

@@ -12,6 +12,7 @@ _COMMANDS = {
     "dev": ("agentq.cli.dev", "Develop: Redis, workers, and what happens, in one terminal."),
     "run": ("agentq.cli.run", "Run an agent in this process, without Redis."),
     "worker": ("agentq.cli.worker", "Advance the runs of a queue."),
+    "web": ("agentq.cli.web", "Serve the page, the API and the streams."),
     "enqueue": ("agentq.cli.enqueue", "Hand a prompt to the workers; prints the run id."),
     "tail": ("agentq.cli.tail", "Watch runs: everything so far, then live."),
     "show": ("agentq.cli.show", "Show a run: its state and its transcript."),

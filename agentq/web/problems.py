@@ -45,13 +45,13 @@ TITLES: Mapping[str, str] = {
     "too_large": "The request is too large.",
     "unsupported_media_type": "The body is of a kind that is not taken here.",
     "malformed": "The request cannot be read.",
-    "not_found": "There is nothing at this address.",
+    "no_such_address": "There is nothing at this address.",
     "method_not_allowed": "This address does not take that method.",
     "not_available": "The store of this server cannot tell that.",
     "redacted": "What is asked for cannot be given with its arguments redacted.",
     "internal": "Something went wrong here; the log of the server has more.",
 }
-_OF_STATUS = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+_OF_STATUS = {404: "no_such_address", 405: "method_not_allowed", 413: "too_large"}
 
 
 class Problem(Exception):

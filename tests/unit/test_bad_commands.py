@@ -192,6 +192,8 @@ CASES: list[tuple[str, int, str]] = [
     ("webhooks forget nowhere", 3, "error: no worker has a webhook named 'nowhere'"),
     ("webhooks test", 2, "error: Missing argument 'NAME|URL'"),
     ("webhooks ls --redis NOBODY", 69, HOW),
+    ("web --host 0.0.0.0", 2, "error: --host 0.0.0.0 lets others in: set AGENTQ_WEB_TOKEN"),
+    ("web --port 65536", 2, "error: Invalid value for '-p' / '--port': 65536 is not in the range"),
     ("enqueue a hello --at tomorrow", 2, "error: Invalid value for '--at': 'tomorrow' is no time such as"),
     ("workers x", 2, "error: Got unexpected extra argument (x)"),
     ("workers --redis NOBODY", 69, HOW),

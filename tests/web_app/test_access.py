@@ -64,7 +64,7 @@ async def test_problems_name_their_code():
             "code": "run_not_found",
         }
         nowhere = await http.get("/nowhere")
-        assert (nowhere.status_code, nowhere.json()["code"]) == (404, "not_found")
+        assert (nowhere.status_code, nowhere.json()["code"]) == (404, "no_such_address")
         assert "frame-ancestors 'none'" in nowhere.headers["content-security-policy"]
         assert nowhere.headers["x-content-type-options"] == "nosniff"
 

@@ -19,6 +19,7 @@ from agentq.cli.dev.crew import Crew
 from agentq.cli.dev.everything import Everything
 from agentq.cli.dev.files import Files
 from agentq.cli.dev.place import Place, place
+from agentq.cli.dev.web import web_here
 from agentq.client_async import AsyncClient
 from agentq.errors import StoreUnavailable
 
@@ -58,8 +59,11 @@ async def develop(options: Options, plan: Plan, look: Look) -> ExitCode:
         crew = Crew(plan.workers, folder, _environ(options, here), plan.arguments, _teller(look))
         signals.listen(stack)
         try:
-            async with AsyncClient(settings=options.settings(redis_url=here.url)) as client:
-                return await _Stage(options, plan, look, here, crew, client, signals).run(project)
+            async with (
+                AsyncClient(settings=options.settings(redis_url=here.url)) as client,
+                web_here(client) as web,
+            ):
+                return await _Stage(options, plan, look, here, crew, client, signals, web).run(project)
         finally:
             await _stop(crew, signals, look)
 
@@ -76,6 +80,7 @@ class _Stage:
         crew: Crew,
         client: AsyncClient,
         signals: _Signals,
+        web: str,
     ) -> None:
         self._options = options
         self._plan = plan
@@ -84,6 +89,7 @@ class _Stage:
         self._crew = crew
         self._client = client
         self._signals = signals
+        self._web = web
         # What was published before the workers that are awaited; None when they are ready.
         self._before: Mapping[str, Any] | None = None
         self._following: asyncio.Task[None] | None = None
@@ -160,11 +166,12 @@ class _Stage:
         """Where everything is, and what to try next."""
         if self._look.json:
             remark("ready", f"REDIS_URL={self._here.shown_url}", as_json=True)
+            remark("web", self._web, as_json=True)
             return
         out = stdout()
         workers = count(self._plan.workers, "worker")
         out.line(f"{out.style('agentq dev', 'bold')}: {workers}{', with --reload' if self._plan.reloads else ''}\n")
-        facts = [("redis", self._here.about)]
+        facts = [("redis", self._here.about), ("web", self._web)]
         for name, manifest in sorted(agents.items()):
             known = [each["name"] for each in manifest["tools"]]
             # Tools of MCP servers, and those that a function of the run names, are known only in a run.

@@ -85,7 +85,7 @@ def refusal(request: Request, error: Exception) -> Response:
         case errors.AgentQError():
             status, title, detail = problems.status_of(error), problems.title_of(type(error)), str(error)
         case HTTPException(status_code=404):
-            status, title, detail = 404, problems.TITLES["not_found"], ""
+            status, title, detail = 404, problems.TITLES["no_such_address"], ""
         case HTTPException():
             status, title, detail = error.status_code, "The request is not taken.", error.detail
         case _:

@@ -1,4 +1,4 @@
-"""The deployment's web front: `python -m workers.web` beside a worker, over real HTTP."""
+"""The web app of nothing but the standard library, beside a worker, over real HTTP."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def process(*command: str, **environ: str) -> Iterator[None]:
 def web(redis_url: str) -> Iterator[str]:
     port = free_port()
     with (
-        process("-m", "workers.web", REDIS_URL=redis_url, PORT=str(port)),
+        process("-m", "examples.wsgi_app", REDIS_URL=redis_url, PORT=str(port)),
         process("-m", "agentq", "worker", REDIS_URL=redis_url),
     ):
         url = f"http://127.0.0.1:{port}/runs"

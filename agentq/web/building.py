@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 
 from agentq.errors import AgentQError
 from agentq.web import api, problems, streams
@@ -60,9 +61,23 @@ def build(
         answer = rendering.answer
     app = Starlette(
         routes=routes,
-        middleware=[guard],
+        middleware=[*_cors(allowed_origins), guard],
         exception_handlers=dict.fromkeys((AgentQError, problems.Problem, HTTPException, Exception), answer),
         lifespan=site.lifespan,
     )
     app.state.site = site
     return app
+
+
+def _cors(origins: Sequence[str]) -> list[Middleware]:
+    """Lets pages of these origins read answers. They bring a token: cookies of ours stay with our own pages."""
+    if not origins:
+        return []
+    cors = Middleware(
+        CORSMiddleware,
+        allow_origins=[origin.rstrip("/") for origin in origins],
+        allow_methods=["GET", "POST", "PUT", "DELETE"],
+        allow_headers=["*"],
+        expose_headers=["*"],
+    )
+    return [cors]

@@ -123,6 +123,18 @@ async def test_a_page_of_an_origin_that_is_allowed_may_and_a_bearer_may_from_any
         assert made.status_code == 201
 
 
+async def test_a_page_of_an_origin_that_is_allowed_may_read_answers_and_no_other_may():
+    async with site(allowed_origins=["https://shop.example/"], token=TOKEN) as (http, _):
+        wish = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,content-type"}
+        asked = await http.options("/api/v1/runs", headers={"Origin": "https://shop.example", **wish})
+        assert (asked.status_code, asked.headers["access-control-allow-origin"]) == (200, "https://shop.example")
+        other = await http.options("/api/v1/runs", headers={"Origin": "https://evil.example", **wish})
+        assert (other.status_code, "access-control-allow-origin" in other.headers) == (400, False)
+        bearer = {"Authorization": f"Bearer {TOKEN}", "Origin": "https://shop.example"}
+        made = await http.post("/api/v1/runs", json=FORM, headers=bearer)
+        assert (made.status_code, made.headers["access-control-allow-origin"]) == (201, "https://shop.example")
+
+
 async def test_a_form_of_a_browser_needs_the_value_of_the_cookie():
     async with site() as (http, client):
         same = {"Origin": "http://testserver"}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from agentq._portal import Portal
 from agentq.callbacks import Callbacks, calls, finish
 from agentq.client_async import AsyncClient, AsyncRun
+from agentq.quieting_sync import QuietsWorkers
 from agentq.scheduling_sync import KeepsSchedules
 from agentq.steering_sync import SteersRun, SteersRuns
 from agentq.webhooks_sync import KeepsWebhooks
@@ -35,7 +36,7 @@ T = TypeVar("T")
 __all__ = ["AsyncClient", "AsyncRun", "Client", "Run"]
 
 
-class Client(SteersRuns, KeepsSchedules, KeepsWebhooks):
+class Client(SteersRuns, KeepsSchedules, KeepsWebhooks, QuietsWorkers):
     """Enqueues runs and reads what becomes of them; every method does what the one of `AsyncClient` does, and blocks.
 
     One client serves a whole process: it may be shared by threads, made before a fork (the child connects anew), and

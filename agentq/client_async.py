@@ -27,6 +27,7 @@ from agentq.intake import (
     new_run,
     seconds_until,
 )
+from agentq.quieting_async import QuietsWorkers
 from agentq.runs import Priority, RunState, SessionState, Status, WhenBusy
 from agentq.scheduling import Scheduling
 from agentq.scheduling_async import KeepsSchedules
@@ -60,7 +61,7 @@ class _Parts:
     aclose: Callable[[], Awaitable[None]] | None = None
 
 
-class AsyncClient(SteersRuns["AsyncRun"], KeepsSchedules, KeepsWebhooks):
+class AsyncClient(SteersRuns["AsyncRun"], KeepsSchedules, KeepsWebhooks, QuietsWorkers):
     """Enqueues runs and reads what becomes of them.
 
     Without `store`, `stream` and `executor` it works over Redis at `redis_url`, else REDIS_URL, and connects at the
@@ -298,12 +299,6 @@ class AsyncClient(SteersRuns["AsyncRun"], KeepsSchedules, KeepsWebhooks):
         """The agents that workers have published within a day: name → its queue, model, limits and tools."""
         known: Callable[[], Awaitable[Mapping[str, Any]]] | None = getattr(self._parts().store, "known_agents", None)
         return {} if known is None else await known() or {}
-
-    async def workers(self, queue: str) -> tuple[str, ...] | None:
-        """The names of the workers that serve the queue now; None where the executor cannot tell."""
-        ask: Callable[[str], Awaitable[tuple[str, ...]]] | None = getattr(self._parts().executor, "workers", None)
-        queue = checked_name(queue, field="queue")
-        return None if ask is None else await ask(queue)
 
     @property
     def insight(self) -> Insight:

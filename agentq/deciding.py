@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from agentq.stores.base import Released, Store
 
 _MAX_SIGNAL_NAME = 200
-# So many waiting runs are read at a time.
-_PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,15 +136,7 @@ class Deciding:
 
     async def inbox(self, limit: int) -> tuple[Waiting, ...]:
         """See `AsyncClient.inbox`."""
-        found: list[RunState] = []
-        before = None
-        limit = checked_limit(limit)
-        while len(found) < limit:  # most of those that wait may wait for a time, or for other runs
-            page = await self._store.list(RunFilter(status=Status.WAITING, before=before, limit=_PAGE))
-            found += [run for run in page if any(each.kind in FOR_PEOPLE for each in run.questions)]
-            if len(page) < _PAGE:
-                break
-            before = page[-1].run_id
+        found = await self._store.list(RunFilter(asks_people=True, limit=checked_limit(limit)))
         return tuple(
             Waiting(run, question) for run in found[:limit] for question in run.questions if question.kind in FOR_PEOPLE
         )

@@ -10,6 +10,7 @@
     │   ├── SessionNotFound
     │   ├── ScheduleNotFound
     │   ├── WebhookNotFound
+    │   ├── WorkerNotFound
     │   └── FileNotStored
     ├── Conflict                   the request does not fit what is stored
     │   ├── IdempotencyConflict
@@ -102,6 +103,10 @@ class ScheduleNotFound(NotFound):
 
 class WebhookNotFound(NotFound):
     """There is no such webhook, or no such message to deliver."""
+
+
+class WorkerNotFound(NotFound):
+    """There is no such worker."""
 
 
 class FileNotStored(NotFound):

@@ -147,6 +147,10 @@ class Keys:
     def batch(self, owner: str) -> str:
         return f"{self.prefix}:worker:{owner}:batch"
 
+    def quiet(self, owner: str) -> str:
+        """There while a worker is to take nothing new."""
+        return f"{self.prefix}:worker:{owner}:quiet"
+
     def cancels(self, owner: str) -> str:
         """The channel on which a worker hears which of its runs were cancelled."""
         return f"{self.prefix}:worker:{owner}:cancels"

@@ -62,6 +62,11 @@ async def _sessions(client: AsyncClient) -> Iterable[tuple[str, str]]:
     return [(each.session_id, f"{each.run_count} runs, {each.user_id or 'no user'}") for each in found]
 
 
+async def _workers(client: AsyncClient) -> Iterable[tuple[str, str]]:
+    workers = await client.insight.workers()
+    return [(each.name, f"{each.state}, {', '.join(each.queues)}") for each in workers if each.is_agentq]
+
+
 def _shown(text: str) -> str:
     """`text` as the shell's encoding has it."""
     encoding = sys.stdout.encoding or "utf-8"
@@ -119,3 +124,4 @@ waiting = _asking(_waiting)
 asking = _asking(_asked)
 agents = _asking(_agents)
 sessions = _asking(_sessions)
+workers = _asking(_workers)

@@ -311,7 +311,7 @@ class Renderer:
     def _limits(self, event: LimitReached | LimitsChanged) -> None:
         if isinstance(event, LimitsChanged):
             limits = ", ".join(f"{name}={value}" for name, value in event.limits.items()) or "none"
-            self._page.line(self._page.style(f"↻ its limits are now: {one_line(limits)}", "dim"))
+            self._page.line(self._page.style(f"↻ limits given{_words.by(event.by)}: {one_line(limits)}", "dim"))
             return
         words = f"{event.of} has reached its limit {event.limit}={event.allowed:g}, {event.used:g} used"
         if event.on_reached == "wait":

@@ -9,7 +9,7 @@ WHO = click.option(
     "--by",
     "by",
     metavar="NAME",
-    help="Who says it; it stands in the run's events [your name on this machine].",
+    help="Who says it, for the record [your name on this machine].",
 )
 
 

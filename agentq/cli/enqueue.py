@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from agentq.cli import _complete
+from agentq.cli import _complete, _limits
 from agentq.cli._errors import RUN_EXITS, ExitCode
 from agentq.cli._group import AgentqCommand, Options, pass_options
 
@@ -104,10 +104,14 @@ def _time(_ctx: click.Context, _param: click.Parameter, text: str | None) -> dat
 @click.option("--ttl", metavar="SECONDS", type=float, help="How long the run is kept when it has ended.")
 @click.option("--delay", metavar="SECONDS", type=click.FloatRange(min=0), default=0.0, help="Start later.")
 @click.option("--at", metavar="TIME", callback=_time, help="Start then, as in 2026-10-01T09:00+02:00.")
+@_limits.limiting
+@click.option("--concurrency-key", metavar="KEY", help="At most --concurrency runs with it go on at the same time.")
+@click.option("--concurrency", metavar="N", type=int, help="How many; the others wait in line.")
 @click.option("-f", "--follow", is_flag=True, help="Then watch the run, as `agentq tail` does.")
 @pass_options
 def command(
     options: Options,
+    /,
     *,
     agent: str,
     prompt: str,
@@ -126,7 +130,10 @@ def command(
     ttl: float | None,
     delay: float,
     at: datetime | None,
+    concurrency_key: str | None,
+    concurrency: int | None,
     follow: bool,
+    **limits: Any,
 ) -> int:
     """Hand a prompt to the workers. The first line on stdout is the run id; PROMPT `-` reads standard input.
 
@@ -140,7 +147,7 @@ def command(
     from agentq.cli._output import stdout
     from agentq.cli._watch import Look, Watch, watch
 
-    text = read_prompt(prompt)
+    text, own = read_prompt(prompt), _limits.taken(limits)
     view = Watch(options, Look(json=options.json))
 
     async def main() -> ExitCode:
@@ -163,6 +170,9 @@ def command(
                 tenant=tenant,
                 priority=priority,
                 ttl_s=ttl,
+                limits=own,
+                concurrency_key=concurrency_key,
+                concurrency=concurrency,
             )
             if not options.json:
                 stdout().line(run.id)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from agentq.cli._output import Output
+    from agentq.client import AsyncClient
     from agentq.insight.reasons import Reason
     from agentq.messages import Message
     from agentq.runs import RunState
@@ -38,16 +39,16 @@ def command(options: Options, run: str, full: bool) -> int:
 
     run_id = checked_run_id(run)
 
-    async def main() -> tuple[RunState, tuple[Message, ...], Reason | None]:
+    async def main() -> tuple[RunState, tuple[Message, ...], Reason | None, tuple[str, ...]]:
         async with options.connected() as client:
             state, messages = await client.read(run_id), await client.messages(run_id)
             reason = None
             if state.status is Status.QUEUED:
                 with contextlib.suppress(StoreUnavailable, RunNotFound):
                     reason = await client.why(run_id)
-            return state, messages, reason
+            return state, messages, reason, () if options.json else await _spent(client, state)
 
-    state, messages, reason = asyncio.run(main())
+    state, messages, reason, spent = asyncio.run(main())
     out = stdout()
     if reason is not None and reason.needs_help:
         tell_of_need(reason, as_json=options.json)
@@ -55,12 +56,25 @@ def command(options: Options, run: str, full: bool) -> int:
         transcript = [message.model_dump(mode="json", exclude_none=True) for message in messages]
         out.document({"run": run_document(state), "messages": transcript})
         return ExitCode.OK
-    for label, text in _facts(state, out):
+    for label, text in (*_facts(state, out), *(("spent", each) for each in spent)):
         out.line(f"{out.style(f'{label:<10}', 'dim')} {text}")
     out.line()
     for line in _words.transcript(messages, out, width=None if full else out.width or PIPE_WIDTH):
         out.line(line)
     return ExitCode.OK
+
+
+async def _spent(client: AsyncClient, state: RunState) -> tuple[str, ...]:
+    """What its user and its session have used today, where that is counted."""
+    from agentq.cli import _limits
+    from agentq.cli._output import one_line
+
+    found = []
+    if state.user_id is not None and (spent := await client.spent(user_id=state.user_id)):
+        found.append(f"{_limits.spending(spent)} by user {one_line(state.user_id)} today")
+    if state.session_id is not None and (spent := await client.spent(session_id=state.session_id)):
+        found.append(f"{_limits.spending(spent)} in session {one_line(state.session_id)} today")
+    return tuple(found)
 
 
 def run_document(state: RunState) -> dict[str, Any]:
@@ -72,7 +86,7 @@ def run_document(state: RunState) -> dict[str, Any]:
 
 def _facts(state: RunState, out: Output) -> Iterator[tuple[str, str]]:
     """What there is to say of a run, in the order in which one asks."""
-    from agentq.cli import _words
+    from agentq.cli import _limits, _words
     from agentq.cli._output import age, count, duration, one_line
     from agentq.messages import Usage
     from agentq.runs import CHILD
@@ -109,6 +123,7 @@ def _facts(state: RunState, out: Output) -> Iterator[tuple[str, str]]:
         "retries": count(state.retries, "time") if state.retries else None,
         "data lost": f"{age(now_ms - state.lost_ms)} ago, by Redis" if state.lost_ms else None,
         "tokens": _words.tokens(usage) if usage.input_tokens or usage.output_tokens else None,
+        "limits": " · ".join(_limits.standing(state)) or None,
         "cancel": (state.cancel_reason or "requested") if state.is_cancel_requested else None,
         "last error": out.style(state.last_error, "red") if state.last_error else None,
     }

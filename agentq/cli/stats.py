@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 @click.command("stats", cls=AgentqCommand, exits=(ExitCode.UNAVAILABLE,))
 @pass_options
 def command(options: Options) -> int:
-    """Show figures on one page: runs by status, workers, queues, memory. Costs the same with a million runs.
+    """Show figures on one page: runs by status, workers, queues with the age of the oldest wake-up, memory.
 
-    Runs whose time to live has passed are counted until the next sweep. --json prints one document.
+    Costs the same with a million runs. Runs whose time to live has passed are counted until the next sweep.
+    --json prints one document.
     """
     import asyncio
 
@@ -50,16 +51,19 @@ def stats_document(stats: Stats) -> dict[str, Any]:
     """The figures as JSON."""
     from agentq.cli.workers import worker_document
 
-    oldest = stats.oldest_queued
+    oldest, spent = stats.oldest_queued, stats.spent
     return {
         **asdict(stats),
         "runs": dict(stats.runs),
         "oldest_queued": {"run_id": oldest[0], "created_ms": oldest[1]} if oldest else None,
+        "queues": [{**asdict(queue), "latency_ms": _latency_ms(stats, queue)} for queue in stats.queues],
+        "spent": spent and {"tokens": spent.tokens, "cost_usd": spent.cost_usd, "iterations": spent.iterations},
         "workers": [worker_document(worker) for worker in stats.workers],
     }
 
 
 def _facts(stats: Stats) -> Iterator[tuple[str, str]]:
+    from agentq.cli._limits import spending
     from agentq.cli._output import age, count, duration
     from agentq.insight.checks import megabytes
     from agentq.insight.pauses import in_words, paused_by
@@ -79,12 +83,14 @@ def _facts(stats: Stats) -> Iterator[tuple[str, str]]:
     yield "workers", _workers(stats)
     yield (
         "queues",
-        " · ".join(map(_queue, stats.queues)) or "none",
+        " · ".join(_queue(stats, queue) for queue in stats.queues) or "none",
     )
     for scope, pause in stats.pauses.items():
         yield "paused", paused_by(pause, stats.now_ms, in_words(scope))
     if stats.webhooks:
         yield "webhooks", " · ".join(_webhook(webhook) for webhook in stats.webhooks)
+    if stats.spent:
+        yield "spent", f"{spending(stats.spent)} today, by all runs that are counted together"
     if stats.memory:
         limit = f"of {megabytes(stats.memory.limit)}" if stats.memory.limit else "without a limit"
         yield "memory", f"{megabytes(stats.memory.used)} {limit}, {stats.memory.policy}"
@@ -118,6 +124,15 @@ def _webhook(webhook: WebhookState) -> str:
     return f"{webhook.name} {webhook.pending} waiting{dead}"
 
 
-def _queue(queue: QueueInfo) -> str:
+def _queue(stats: Stats, queue: QueueInfo) -> str:
+    from agentq.cli._output import age
+
+    latency_ms = _latency_ms(stats, queue)
+    oldest = "" if latency_ms is None else f", the oldest for {age(latency_ms)}"
     in_line = f" and {queue.in_line} in line behind their tenant's" if queue.in_line else ""
-    return f"{queue.name} {queue.waiting} waiting{in_line}" + ("" if queue.workers else ", no worker")
+    return f"{queue.name} {queue.waiting} waiting{oldest}{in_line}{'' if queue.workers else ', no worker'}"
+
+
+def _latency_ms(stats: Stats, queue: QueueInfo) -> int | None:
+    """How long the wake-up at the head of the queue has waited."""
+    return None if queue.oldest_ms is None else max(stats.now_ms - queue.oldest_ms, 0)

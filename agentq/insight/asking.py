@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from agentq._clock import Clock
     from agentq.executors.base import Executor
     from agentq.executors.queue import QueueExecutor
+    from agentq.executors.quiet import Quiet
     from agentq.insight.reasons import Reason
     from agentq.insight.redis import RedisReader
     from agentq.insight.server import ServerFacts
@@ -72,6 +73,14 @@ class Insight:
 
         queue = self._required()
         return await read_stats(queue.store, _reader(queue))
+
+    @property
+    def quiet(self) -> Quiet:
+        """What tells workers to take nothing new. Raises `InvalidInput` where there is no RQ."""
+        from agentq.executors.quiet import Quiet
+
+        store = self._required().store
+        return Quiet(store.pipeline, store.keys)
 
     async def server(self) -> ServerFacts:
         """What Redis says of itself. Raises `InvalidInput` where there is no Redis."""

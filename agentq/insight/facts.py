@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from agentq.limits import Spent
     from agentq.runs import Pause, RunState
     from agentq.webhooks import WebhookState
 
@@ -18,7 +19,8 @@ class WorkerInfo:
 
     Only workers of agentq say how many iterations are `in_flight`, their `concurrency`, their `agents` and the
     `version` of agentq; of a stock rq worker those are None, and `state` is RQ's. `is_silent`: by Redis's clock, its
-    heartbeat is late. `done` and `failed` count iterations (jobs of a stock worker) since it started.
+    heartbeat is late. `is_quiet`: it was told to take nothing new, and has heard it. `done` and `failed` count
+    iterations (jobs of a stock worker) since it started.
     """
 
     name: str
@@ -34,6 +36,7 @@ class WorkerInfo:
     agents: tuple[str, ...] | None = None
     version: str | None = None
     is_silent: bool = False
+    is_quiet: bool = False
 
     @property
     def is_agentq(self) -> bool:
@@ -80,6 +83,7 @@ class Stats:
     """One page of figures. Runs that have expired are still counted until a sweep takes them out of the listings.
 
     `due` is how many runs a sweeper watches, `oldest_queued` the queued run that was created first, with the time.
+    `spent` is what all runs used today (UTC) whose agents have a `SpendLimit(per="all")`; None where there are none.
     `kept_bytes` is what one ended run takes in Redis, the mean of the `kept_of` latest that completed. None: Redis
     refused to tell.
     """
@@ -97,6 +101,7 @@ class Stats:
     kept_of: int = 0
     pauses: Mapping[str, Pause] = field(default_factory=dict)
     webhooks: tuple[WebhookState, ...] = ()
+    spent: Spent | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from redis.exceptions import ResponseError
 from agentq.errors import RunNotFound, StoreCorrupted
 from agentq.insight.facts import MemoryInfo, Stats
 from agentq.insight.redis import milliseconds, parsed_info, sweep_times
+from agentq.limits import Meter
 from agentq.runs import Status
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ _WEIGHED = 10
 async def read_stats(store: RedisStore, reader: RedisReader) -> Stats:
     """Count. Costs the same whatever is counted, but for a few commands per worker and queue."""
     keys, pipeline = store.keys, store.pipeline
-    counts, sessions, due, now, last, workers, queues, oldest, memory, weights, pauses, webhooks = await asyncio.gather(
+    counts, sessions, due, now, last, workers, queues, oldest, memory, weights, pauses, more = await asyncio.gather(
         asyncio.gather(*[pipeline.execute("ZCARD", keys.listing("status", status)) for status in Status]),
         pipeline.execute("ZCARD", keys.sessions()),
         pipeline.execute("ZCARD", keys.due),
@@ -38,8 +39,9 @@ async def read_stats(store: RedisStore, reader: RedisReader) -> Stats:
         _memory(pipeline),
         _weights(store),
         store.pauses(),
-        store.webhooks.known(),
+        asyncio.gather(store.webhooks.known(), store.spent([Meter("all", "", "day")])),
     )
+    webhooks, (spent,) = more
     return Stats(
         now_ms=milliseconds(now),
         runs={str(status): number for status, number in zip(Status, counts, strict=True)},
@@ -54,6 +56,7 @@ async def read_stats(store: RedisStore, reader: RedisReader) -> Stats:
         kept_of=len(weights),
         pauses=pauses,
         webhooks=webhooks,
+        spent=spent or None,
     )
 
 

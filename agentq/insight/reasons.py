@@ -53,6 +53,7 @@ class Code(StrEnum):
     NO_WORKER = "no_worker"
     WORKERS_SILENT = "workers_silent"
     SUSPENDED = "suspended"
+    WORKERS_QUIET = "workers_quiet"
     UNSERVED = "unserved"
     NOT_SWEPT = "not_swept"
     NEWER_VERSION = "newer_version"
@@ -71,6 +72,7 @@ _NEEDS_HELP = frozenset(
         Code.NO_WORKER,
         Code.WORKERS_SILENT,
         Code.SUSPENDED,
+        Code.WORKERS_QUIET,
         Code.UNSERVED,
         Code.NOT_SWEPT,
         Code.NEWER_VERSION,

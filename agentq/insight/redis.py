@@ -298,6 +298,7 @@ def _worker(name: str, raw: dict[bytes, bytes], ttl_ms: int) -> WorkerInfo:
         agents=None if agents is None else tuple(filter(None, agents.split(","))),
         version=version,
         is_silent=version is not None and 0 <= ttl_ms < _SILENT_BELOW_MS,
+        is_quiet=text(b"agentq_quiet") == "1",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from agentq._words import duration
@@ -13,6 +14,14 @@ from agentq.runs import APPROVAL, CHILD, INPUT, LIMIT, SIGNAL, TIMER, Status
 if TYPE_CHECKING:
     from agentq.insight.facts import Snapshot
     from agentq.runs import Question
+
+# How the command line names the limits of a run.
+_OPTIONS = {
+    "tokens": "--max-tokens",
+    "cost_usd": "--max-cost",
+    "iterations": "--max-iterations",
+    "wall_s": "--max-time",
+}
 
 
 def resting(seen: Snapshot) -> Reason:
@@ -82,7 +91,10 @@ def _said(seen: Snapshot, asked: Question, since: str, end: str) -> tuple[Code, 
 
 def _limited(seen: Snapshot, text: str, end: str) -> tuple[Code, str, str]:
     """It waits until it may use more."""
-    fix = f"client.set_limits({seen.run.run_id!r}, RunLimits(...)) gives it others; {end}"
+    reached = re.search(r"^the run has reached its limit (\w+)=", text)
+    option = _OPTIONS.get(reached[1]) if reached else None
+    more = f"{option} N gives it more" if option else "lets it look again, when there is more"
+    fix = f"agentq limit {seen.run.run_id} {more}; {end}"
     if not seen.run.not_before_ms:
         return Code.LIMIT_REACHED, f"it waits until it may use more: {text}", fix
     left = duration(max(seen.run.not_before_ms - seen.now_ms, 0))

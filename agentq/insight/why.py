@@ -253,7 +253,22 @@ def _blocked(seen: Snapshot) -> Reason | None:
             f"one that was killed is forgotten within 90 s; {start_worker(run.queue)}",
             **details,
         )
+    if told := _quiet_ones(seen, queue):
+        return reason_of(
+            seen,
+            Code.WORKERS_QUIET,
+            f"what could take it on {where} was told to be quiet: {names(told)}",
+            f"agentq workers resume lets them take work again; or {start_worker(run.queue)}",
+            **details,
+        )
     return None
+
+
+def _quiet_ones(seen: Snapshot, queue: QueueFacts) -> tuple[WorkerInfo, ...]:
+    """The workers that are quiet, where no other could take the run."""
+    able = [worker for worker in queue.workers if worker.agents is None or seen.run.agent in worker.agents]
+    quiet = tuple(worker for worker in able if worker.is_quiet)
+    return quiet if all(worker.is_quiet or _seems_dead(worker, seen) for worker in able) else ()
 
 
 def _seems_dead(worker: WorkerInfo, seen: Snapshot) -> bool:
@@ -273,7 +288,8 @@ def _in_line(seen: Snapshot) -> Reason:
     queue, run = seen.queue, seen.run
     if queue is None:
         return reason_of(seen, Code.DUE, "it is due, and what advances it cannot be asked from here")
-    serving = f"which {count(len(queue.workers), 'worker')} serve{'s' if len(queue.workers) == 1 else ''}"
+    workers = [worker for worker in queue.workers if not worker.is_quiet]
+    serving = f"which {count(len(workers), 'worker')} serve{'s' if len(workers) == 1 else ''}"
     details: dict[str, Any] = {"queue": run.queue, "workers": len(queue.workers)}
     place = queue.place
     if place is None:
@@ -284,9 +300,9 @@ def _in_line(seen: Snapshot) -> Reason:
     # Not where the sweeper has asked for a new one.
     notes = () if not (seen.sweep and seen.sweep.woken_ms) else (_in_line_for(seen.now_ms - seen.sweep.woken_ms),)
     before = wakeups(place.ahead) if place.ahead is not None else f"more than {wakeups(place.looked_at)}"
-    if all(worker.is_full for worker in queue.workers):
-        slots = sum(worker.concurrency or 1 for worker in queue.workers)
-        who = "its worker is" if len(queue.workers) == 1 else f"all {len(queue.workers)} workers are"
+    if all(worker.is_full for worker in workers):
+        slots = sum(worker.concurrency or 1 for worker in workers)
+        who = "its worker is" if len(workers) == 1 else f"all {len(workers)} workers are"
         text = f"{who} busy ({count(slots, 'iteration')} at once), with {before} before it on queue {run.queue}"
         fix = f"it waits for its turn; to be faster, {start_worker(run.queue)}"
         return reason_of(seen, Code.WORKERS_BUSY, text, fix, *notes, slots=slots, **details)

@@ -27,6 +27,7 @@ async def list_runs(
 ) -> tuple[RunState, ...]:
     """The runs that `which` asks for. `find` reads one run; None where it has expired."""
     narrowing = (
+        ("asks", "people" if which.asks_people else None),
         ("session", which.session_id),
         ("user", which.user_id),
         ("agent", which.agent),

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -97,6 +98,22 @@ class SteeringRules:
         assert await try_claim(store, run_id) == ()
         with pytest.raises(LeaseLost):
             await store.journal(claim.lease, [], batch(3))
+
+    async def test_runs_that_wait_for_people_are_listed_until_they_do_not(self, store: Store) -> None:
+        asks, goes_on, is_cancelled, is_paused = [await waiting(store) for _ in range(4)]
+        sleeps = await running(store)
+        nap = Question(call_id="R.1.0", tool="nap", text="nap sleeps", kind="timer")
+        await store.release(sleeps.lease, batch(1), rest=Rest((nap,), sleeps.run.signals, within_ms=1))
+        which = RunFilter(asks_people=True)
+        waited = [each.lease.run_id for each in (is_paused, is_cancelled, goes_on, asks)]
+        assert [run.run_id for run in await store.list(which)] == sorted(waited, reverse=True)
+        await store.answer(goes_on.lease.run_id, answer(goes_on))
+        await store.cancel(is_cancelled.lease.run_id)
+        await store.pause(is_paused.lease.run_id)
+        await store.answer(is_paused.lease.run_id, answer(is_paused))
+        assert [run.run_id for run in await store.list(which)] == [asks.lease.run_id]
+        assert await store.list(replace(which, agent="nobody")) == ()
+        assert await store.list(replace(which, before=min(waited))) == ()
 
     async def test_resting_again_answers_as_before(self, store: Store, stream: EventStream) -> None:
         claim = await waiting(store)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentq.catalogue import Catalogue
 from agentq.errors import InvalidInput
+from agentq.executors.quiet import Quiet
 from agentq.loop.toolbox import close_sources
 from agentq.scheduling import Scheduling
 from agentq.settings import Settings, check_name
@@ -173,7 +174,10 @@ class Worker:
             on_outcome=saw,
         )
         slots.tells_every_end = self._is_burst
-        suspension = Suspension(parts.executor.is_suspended, slots, nudge=self._nudge)
+        quiet = Quiet(parts.store.pipeline, parts.store.keys)
+        suspension = Suspension(
+            parts.executor.is_suspended, slots, nudge=self._nudge, quiet=lambda: quiet.told(self.name)
+        )
         registration = Registration(
             parts.executor.connection.thread_client(),
             self.queues,

@@ -80,6 +80,7 @@ class Registration:
         self._heartbeat_at = 0.0
         self._state = ""
         self._in_flight = -1
+        self._is_quiet = False
         self._succeeded = self._failed = self._worked_ms = 0
 
     def start(self) -> None:
@@ -127,6 +128,8 @@ class Registration:
                 record.set_state(state.value, pipeline=pipeline)
             if in_flight != self._in_flight:
                 pipeline.hset(record.key, "agentq_in_flight", in_flight)
+            if (is_quiet := self._suspension.is_quiet) != self._is_quiet:
+                pipeline.hset(record.key, "agentq_quiet", int(is_quiet))
             if succeeded > self._succeeded:
                 # RQ's own method for this counts one at a time.
                 pipeline.hincrby(record.key, "successful_job_count", succeeded - self._succeeded)
@@ -139,7 +142,7 @@ class Registration:
                 return
             replies = pipeline.execute()
         self._executing.confirm(shown)
-        self._state, self._in_flight = state.value, in_flight
+        self._state, self._in_flight, self._is_quiet = state.value, in_flight, is_quiet
         self._succeeded, self._failed, self._worked_ms = succeeded, failed, worked_ms
         if is_due:
             self._executing.forget_dead(self._client, self._queues)
@@ -168,7 +171,7 @@ class Registration:
         self._client.delete(record.key)
         record.register_birth()  # type: ignore[no-untyped-call]
         self._record, self._state, self._heartbeat_at = record, "", time.monotonic()
-        self._in_flight = -1
+        self._in_flight, self._is_quiet = -1, False
         return record
 
 

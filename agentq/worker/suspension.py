@@ -1,4 +1,4 @@
-"""`rq suspend` and `rq resume`: while RQ is suspended a worker claims nothing new, and what is in flight goes on."""
+"""What keeps a worker from claiming: `rq suspend`, or `agentq workers quiet`. What is in flight goes on."""
 
 from __future__ import annotations
 
@@ -11,51 +11,82 @@ from agentq.worker.words import counted
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from agentq.runs import Pause
     from agentq.worker.slots import Slots
 
 logger = logging.getLogger(__name__)
+_RQ, _QUIET = "rq", "quiet"
+_ENDS = {_RQ: "rq resume", _QUIET: "agentq workers resume"}
 
 
 class Suspension:
-    """Whether the workers of a Redis are suspended, as of the last look. Until the first one it holds claiming back.
+    """Whether this worker may claim, as of the last look. Until the first one it holds claiming back.
 
-    RQ says it with a key, which may have a time to live; so it is looked at again and again, and may be a second late.
+    Both are said with keys that have a time to live; so they are looked at again and again, and may be a second late.
+    `quiet` tells whether this very worker was told so, where there is somebody to tell it.
     """
 
     # To be looked at this often.
     EVERY_S = 1.0
 
-    def __init__(self, ask: Callable[[], Awaitable[bool]], slots: Slots, *, nudge: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        ask: Callable[[], Awaitable[bool]],
+        slots: Slots,
+        *,
+        nudge: Callable[[], None],
+        quiet: Callable[[], Awaitable[Pause | None]] | None = None,
+    ) -> None:
         self._ask = ask
+        self._quiet = quiet
         self._slots = slots
         self._nudge = nudge
         self._looked = False
-        self._since: float | None = None
+        # What holds it, and since when.
+        self._since: dict[str, float] = {}
+        self._extra = {"worker": slots.worker}
 
     @property
     def is_on(self) -> bool:
-        return self._since is not None
+        return bool(self._since)
+
+    @property
+    def is_quiet(self) -> bool:
+        return _QUIET in self._since
 
     @property
     def may_claim(self) -> bool:
-        return self._looked and self._since is None
+        return self._looked and not self._since
 
     async def look(self) -> None:
         """Ask Redis. Raises `StoreUnavailable`, and keeps what was known before."""
-        is_on = await self._ask()
-        extra = {"worker": self._slots.worker}
-        if is_on and self._since is None:
-            self._since = time.monotonic()
+        is_suspended = await self._ask()
+        quiet = None if self._quiet is None else await self._quiet()
+        changes = [
+            self._noted(_RQ, "suspended by `rq suspend`" if is_suspended else None),
+            self._noted(_QUIET, None if quiet is None else _told(quiet)),
+        ]
+        if any(changes) or not self._looked:
+            self._looked = True
+            self._nudge()
+
+    def _noted(self, name: str, told: str | None) -> bool:
+        """Note what holds it now, or that it does not, and say so; whether that is new."""
+        since = self._since.get(name)
+        if (told is None) is (since is None):
+            return False
+        if told is not None:
+            self._since[name] = time.monotonic()
+            in_flight = counted(len(self._slots), "iteration")
             logger.warning(
-                "suspended by `rq suspend`: nothing new is claimed until `rq resume`; %s in flight",
-                counted(len(self._slots), "iteration"),
-                extra=extra,
+                "%s: nothing new is claimed until `%s`; %s in flight", told, _ENDS[name], in_flight, extra=self._extra
             )
-        elif not is_on and self._since is not None:
-            away_s = time.monotonic() - self._since
-            self._since = None
-            logger.warning("resumed after %.0f s", away_s, extra=extra)
-        elif self._looked:
-            return
-        self._looked = True
-        self._nudge()
+        elif since is not None:
+            del self._since[name]
+            logger.warning("resumed after %.0f s", time.monotonic() - since, extra=self._extra)
+        return True
+
+
+def _told(quiet: Pause) -> str:
+    by = f" by {quiet.by}" if quiet.by else ""
+    return f"told to be quiet{by}{f' ({quiet.reason})' if quiet.reason else ''}"

@@ -105,6 +105,7 @@ def test_every_key_that_is_built_is_on_the_page():
             "idempotency": "KEY",
             "batch": "W",
             "cancels": "W",
+            "quiet": "W",
             "sessions": "USER",
             "unserved": "<agent>",
             "parked": "SCOPE",
@@ -124,6 +125,7 @@ def test_every_key_that_is_built_is_on_the_page():
     assert {keys.webhook("message", "NAME", "ID"), keys.webhook("taken", "NAME", "W")} <= set(KEYS)
     for kind in ("status", "agent", "session", "user"):
         assert keys.listing(kind, kind.upper()) in KEYS
+    assert keys.listing("asks", "people") in KEYS
 
 
 def test_every_key_that_lua_builds_is_on_the_page():

@@ -13,6 +13,7 @@ from agentq.cli._group import Options
 from agentq.errors import RunNotFound
 from agentq.insight.facts import QueueFacts, Snapshot, WorkerInfo
 from agentq.insight.why import explain
+from agentq.limits import Spent
 from agentq.runs import RunState, Status
 
 if TYPE_CHECKING:
@@ -112,6 +113,10 @@ class ScriptedClient:
     async def list(self, **which: Any) -> tuple[RunState, ...]:
         self.calls.append(("list", which))
         return tuple(run.state for run in self.runs.values())[: which["limit"]]
+
+    async def spent(self, **whose: Any) -> Spent:
+        self.calls.append(("spent", whose))
+        return Spent()
 
     async def why(self, run_id: str) -> Reason:
         state = self._run(run_id).state

@@ -109,6 +109,9 @@ def test_enqueue_hands_on_what_it_was_given():
                     "at": None,
                     "tenant": "acme",
                     "priority": "low",
+                    "limits": None,
+                    "concurrency_key": None,
+                    "concurrency": None,
                 },
             ),
         )

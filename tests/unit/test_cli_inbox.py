@@ -69,8 +69,7 @@ class TestInbox:
         result = desk.say("inbox")
         assert (result.exit_code, result.stdout, result.stderr) == (0, "", "nothing waits for anybody\n")
 
-    def test_runs_that_wait_for_no_person_hide_none_that_does(self, desk: Desk, monkeypatch: pytest.MonkeyPatch):
-        monkeypatch.setattr("agentq.deciding._PAGE", 1)
+    def test_runs_that_wait_for_no_person_stand_in_no_inbox(self, desk: Desk):
         asks = desk.enqueue("clerk", REFUND)
         sleeps = desk.enqueue("shipper", SHIP)
         for answer in ("small", "3"):

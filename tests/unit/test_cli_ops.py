@@ -16,6 +16,7 @@ from agentq.cli._output import columns
 from agentq.errors import StoreUnavailable
 from agentq.insight.facts import MemoryInfo, QueueInfo, Stats, WorkerInfo
 from agentq.insight.server import ServerFacts
+from agentq.limits import Spent
 from agentq.runs import Status
 from agentq.webhooks import WebhookState
 from tests.helpers import ROOT
@@ -41,6 +42,7 @@ STATS = Stats(
     memory=MemoryInfo(12_300_000, 100_000_000, "noeviction"),
     kept_bytes=11_000,
     kept_of=10,
+    spent=Spent(12_345, 1_500_000_000, 7),
 )
 EMPTY = Stats(T0, dict.fromkeys(map(str, Status), 0), 0, 0, None, None, (), ())
 SOUND = {"redis_version": "7.2.1", "maxmemory_policy": "noeviction", "aof_enabled": "1", "role": "master"}
@@ -148,8 +150,9 @@ def test_stats_is_one_page():
         "watched   6 runs, swept 100 ms ago\n"
         "workers   2 · 4 of 200 iterations in flight · 14 done and 2 failed since they started · "
         "1 not heard of late · 1 stock rq worker\n"
-        "queues    default 3 waiting · slow 1 waiting, no worker · idle 0 waiting, no worker\n"
+        "queues    default 3 waiting, the oldest for 1 m · slow 1 waiting, no worker · idle 0 waiting, no worker\n"
         "webhooks  orders 41 waiting, 1 given up · alarm 0 waiting\n"
+        "spent     12,345 tokens, $1.5000, 7 iterations today, by all runs that are counted together\n"
         "memory    12.3 MB of 100.0 MB, noeviction\n"
         "per run   11 KB kept, mean of the last 10 that completed\n"
     )
@@ -203,9 +206,11 @@ def test_stats_json_is_a_document():
     assert document["runs"]["completed"] == 120
     assert document["oldest_queued"] == {"run_id": RUN, "created_ms": T0}
     assert document["memory"] == {"used": 12_300_000, "limit": 100_000_000, "policy": "noeviction"}
+    assert [queue["latency_ms"] for queue in document["queues"]] == [90_000, None, None]
+    assert document["spent"] == {"tokens": 12_345, "cost_usd": 1.5, "iterations": 7}
     assert [worker["kind"] for worker in document["workers"]] == ["agentq", "rq", "agentq"]
     empty = json.loads(invoke("stats", "--json").stdout)
-    assert (empty["oldest_queued"], empty["memory"], empty["workers"]) == (None, None, [])
+    assert (empty["oldest_queued"], empty["memory"], empty["workers"], empty["spent"]) == (None, None, [], None)
 
 
 # doctor
@@ -327,7 +332,7 @@ COMMANDS = (("why", RUN), ("workers",), ("queues",), ("stats",), ("doctor",))
         (["why", "nonsense"], 3, "there is no run 'nonsense': a run id has 26 letters and digits"),
         (["why", RUN], 3, "There is no such run"),
         (["why", RUN, "--wait"], 2, "No such option"),
-        (["workers", "default"], 2, "unexpected extra argument (default)"),
+        (["workers", "default"], 2, "there is no command 'default'"),
         (["workers", "-q", "slow"], 2, "No such option"),
         (["queues", "slow"], 2, "unexpected extra argument (slow)"),
         (["stats", "--nonsense"], 2, "No such option"),

@@ -323,6 +323,20 @@ CASES: list[tuple[str, RunState, dict[str, Any], Code, str]] = [
         "no worker on queue slow is heard any more: w0, w1, w2 and 2 more",
     ),
     (
+        "quiet workers",
+        run(),
+        {"queue": queue(replace(OURS, is_quiet=True), replace(OURS, name="w2", agents=("other",)))},
+        Code.WORKERS_QUIET,
+        "what could take it on queue slow was told to be quiet: w1",
+    ),
+    (
+        "a quiet worker is not counted among those that serve the queue",
+        run(),
+        {"queue": queue(replace(OURS, is_quiet=True), replace(OURS, name="w2"))},
+        Code.IN_LINE,
+        "it is next on queue slow, which 1 worker serves",
+    ),
+    (
         "a worker that was killed a moment ago sweeps no more",
         run(),
         {"sweep": replace(SWEEP, swept_ms=NOW - 11_000)},
@@ -468,6 +482,7 @@ NEEDS_HELP = {
     "no_worker",
     "workers_silent",
     "suspended",
+    "workers_quiet",
     "unserved",
     "not_swept",
     "newer_version",

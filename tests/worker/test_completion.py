@@ -10,10 +10,12 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+import redis
 
 from agentq import AsyncClient, Settings
 from agentq.wiring import redis_parts
 from tests.helpers import ROOT
+from tests.unit._desk import REFUND, SHIP, Desk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,6 +83,21 @@ def test_runs_agents_and_sessions_are_offered(offered: Callable[..., list[str]],
     assert offered("agentq enqueue ") == ["calculator", "poet"]
     assert offered("agentq ls --agent p") == ["poet"]
     assert offered("agentq sessions ") == offered("agentq enqueue poet --session c") == ["chat-1"]
+
+
+def test_what_waits_for_people_and_workers_are_offered(offered: Callable[..., list[str]], redis_url: str):
+    desk = Desk(redis_url)
+    refund, ship = desk.enqueue("clerk", REFUND), desk.enqueue("shipper", SHIP)
+    assert offered("agentq approve ") == offered("agentq deny ") == [f"{refund}.1.0"]
+    assert offered("agentq answer ") == [f"{ship}.1.0"]
+    assert "? Which box?" in offered("agentq answer ", with_help=True)
+    assert offered("agentq signal 0") == offered("agentq limit 0") == [ship, refund]
+    assert offered("agentq workers ") == ["quiet", "resume"]
+    with redis.Redis.from_url(redis_url) as connection:
+        record = {"birth": "2026-01-01T00:00:00Z", "queues": "default", "state": "idle", "agentq_version": "1"}
+        connection.hset("rq:worker:w1", mapping=record)
+        connection.sadd("rq:workers", "rq:worker:w1")
+    assert offered("agentq workers quiet ") == offered("agentq workers resume ") == ["w1"]
 
 
 def test_a_shell_that_shows_help_gets_it(offered: Callable[..., list[str]], runs: list[str]):

@@ -69,6 +69,7 @@ local function forget(prefix, run, run_id, now)
   redis.call('DEL', run .. ':messages', run .. ':journal', run .. ':events', run .. ':files', run .. ':values', run .. ':children',
     run .. ':signals', run .. ':inbox')
   redis.call('ZREM', prefix .. ':runs', run_id)
+  redis.call('ZREM', prefix .. ':runs:asks:people', run_id)
   for status in pairs(TRANSITIONS) do
     redis.call('ZREM', prefix .. ':runs:status:' .. status, run_id)
   end

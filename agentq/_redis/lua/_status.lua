@@ -23,6 +23,9 @@ local function set_status(prefix, run, run_id, from, to)
     if from then
       redis.call('ZREM', prefix .. ':runs:status:' .. from, run_id)
     end
+    if from == 'waiting' then
+      redis.call('ZREM', prefix .. ':runs:asks:people', run_id)
+    end
     redis.call('ZADD', prefix .. ':runs:status:' .. to, 0, run_id)
   end
   return to

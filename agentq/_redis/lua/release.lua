@@ -71,6 +71,7 @@ if rests then
     redis.call('ZREM', prefix .. ':due', run_id)
   end
   if ARGV[10] ~= '' and status == 'waiting' then
+    redis.call('ZADD', prefix .. ':runs:asks:people', 0, run_id)
     tell_of_questions(prefix, run, run_id, now, ARGV[10])
   end
 else

@@ -1,6 +1,6 @@
 """Makes the screenshots of the guide: a site with a support desk's runs, looked at with Debian's Chromium.
 
-python scripts/page_screenshots.py docs/guide/page            # the two of the guide
+python scripts/page_screenshots.py docs/guide/web-page        # the two of the guide
 python scripts/page_screenshots.py --all FOLDER               # every page, at three sizes, light and dark
 """
 
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
+from PIL import Image
 from playwright.async_api import async_playwright
 
 from agentq import Agent, AgentQ, AsyncClient, Settings, ToolContext, ToolError, tool
@@ -188,6 +189,12 @@ async def _runs(client: AsyncClient) -> dict[str, str]:
     return {"done": done.id, "waits": waits.id, "asks": asks.id, "failed": failed.id, "delayed": delayed.id}
 
 
+def _shrink(path: Path) -> None:
+    """Few colours are enough, and make the file a third as large."""
+    with Image.open(path) as image:
+        image.convert("RGB").quantize(96).save(path, optimize=True)
+
+
 async def _shoot(folder: Path, *, is_all: bool) -> None:
     with tempfile.TemporaryDirectory() as scratch, private_redis(Path(scratch)) as redis:
         settings = Settings.load(redis_url=redis.url)
@@ -223,10 +230,11 @@ async def _shoot(folder: Path, *, is_all: bool) -> None:
                         await view.screenshot(path=folder / f"live-{size}-{look}.png", full_page=True)
                         await view.close()
             else:
-                view = await browser.new_page(viewport={"width": 1180, "height": 860}, color_scheme="light")
+                view = await browser.new_page(viewport={"width": 1180, "height": 800}, color_scheme="light")
                 for name in ("runs", "run"):
                     await view.goto(address + pages[name])
                     await view.screenshot(path=folder / f"{name}.png")
+                    _shrink(folder / f"{name}.png")
             await browser.close()
         worker.stop()
         await working

@@ -68,6 +68,20 @@ async def test_nothing_that_users_say_is_markup():
         assert "&lt;script&gt;alert(&#39;pwned&#39;)&lt;/script&gt;" in (await http.get(f"/runs/{run.id}")).text
 
 
+async def test_ids_may_hold_what_addresses_are_made_of():
+    async with site() as (http, client):
+        odd = "a?b#c%64 e/f&g"
+        await client.enqueue("clerk", "hi", session_id=odd, user_id="u&v=w")
+        listed = Links((await http.get("/sessions", headers=HTML)).text)
+        address = next(each for each in listed.addresses if each.startswith("/sessions/"))
+        shown = await http.get(address, headers=HTML)
+        assert shown.status_code == 200
+        token = await token_of(http, address)
+        said = await http.post(address, data={"csrf_token": token, "agent": "clerk", "text": "and then?"})
+        assert (await http.get(said.headers["location"], headers=HTML)).status_code == 200
+        assert (await client.session(odd)).run_count == 2
+
+
 async def test_pages_have_nothing_that_the_policy_forbids():
     async with site() as (http, client):
         run = await client.enqueue("clerk", "hi", session_id="s")

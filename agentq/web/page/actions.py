@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from agentq.errors import InvalidInput, NotWaiting
 from agentq.web.access import Action
 from agentq.web.page.asking import answer_of, changed_arguments
-from agentq.web.page.rendering import see
+from agentq.web.page.rendering import form_key, see
 from agentq.web.site import site_of
 
 if TYPE_CHECKING:
@@ -68,7 +68,8 @@ async def _steer(client: AsyncClient, run: RunState, form: FormData, who: str) -
 
 
 async def _follow_up(client: AsyncClient, run: RunState, form: FormData, who: str) -> str:
-    return (await client.follow_up(run.run_id, _text(form, "text"), idempotency_key=_text(form, "key") or None)).id
+    key = form_key(form.get("key"), who)
+    return (await client.follow_up(run.run_id, _text(form, "text"), idempotency_key=key)).id
 
 
 async def _approve(client: AsyncClient, run: RunState, form: FormData, who: str) -> None:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from agentq.errors import InvalidInput, NotFound
-from agentq.runs import RunState, Status
+from agentq.runs import PROMPT_EXCERPT, RunState, Status
 from agentq.web.access import Action
-from agentq.web.page.rendering import page, see
+from agentq.web.page.rendering import form_key, page, see
 from agentq.web.problems import Problem
 from agentq.web.site import link, site_of
 
@@ -140,17 +140,13 @@ async def start(request: Request) -> Response:
     site = site_of(request)
     form = await site.access.form(request)
     given = {name: str(form.get(name) or "").strip() for name in ("agent", "prompt", "session_id", "user_id", "key")}
-    proposed = RunState(
-        "", given["agent"], Status.QUEUED, given["prompt"][:200], session_id=given["session_id"] or None
-    )
-    await site.access.allow(request, Action.START, proposed)
+    agent, prompt = given["agent"], given["prompt"]
+    session_id, user_id = given["session_id"] or None, given["user_id"] or None
+    proposed = RunState("", agent, Status.QUEUED, prompt[:PROMPT_EXCERPT], session_id=session_id, user_id=user_id)
+    who = await site.access.allow(request, Action.START, proposed)
     try:
         run = await site.client.enqueue(
-            given["agent"],
-            given["prompt"],
-            session_id=given["session_id"] or None,
-            user_id=given["user_id"] or None,
-            idempotency_key=given["key"] or None,
+            agent, prompt, session_id=session_id, user_id=user_id, idempotency_key=form_key(given["key"], who)
         )
     except InvalidInput as error:
         names = await agents(site)

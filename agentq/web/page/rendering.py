@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache, partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.exceptions import HTTPException
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from agentq.runs import RunState
+
+# A key is of our own making, and short; somebody else's may be long.
+_MAX_KEY = 200
 
 
 @cache
@@ -46,7 +50,7 @@ def render(request: Request, template: str, **context: Any) -> str:
         _environment()
         .get_template(template)
         .render(
-            link=partial(link, request),
+            link=partial(address, request),
             asset=partial(assets.address, request),
             read_only=site.access.read_only,
             signed_in=site.access.needs_token and site.access.is_signed_in(request),
@@ -65,7 +69,17 @@ def page(request: Request, template: str, *, status: int = 200, **context: Any) 
 
 def see(request: Request, name: str, /, **params: Any) -> Response:
     """The answer to a form: look there now."""
-    return RedirectResponse(link(request, name, **params), HTTPStatus.SEE_OTHER)
+    return RedirectResponse(address(request, name, **params), HTTPStatus.SEE_OTHER)
+
+
+def address(request: Request, name: str, /, **params: Any) -> str:
+    """The path of a route of ours, with whatever may stand in ids."""
+    return link(request, name, **{key: quote(str(value), safe="") for key, value in params.items()})
+
+
+def form_key(given: object, who: str) -> str | None:
+    """The key that makes a form safe to be sent twice. It leads to no run that somebody else has made."""
+    return f"page:{given[:64]}:{who}"[:_MAX_KEY] if isinstance(given, str) and given else None
 
 
 async def answer(request: Request, error: Exception) -> Response:

@@ -9,7 +9,7 @@ from agentq.intake import checked_offset
 from agentq.runs import RunState, SessionState, Status
 from agentq.web.access import Action
 from agentq.web.page.listing import PAGE, agents
-from agentq.web.page.rendering import allowed, page, see
+from agentq.web.page.rendering import allowed, form_key, page, see
 from agentq.web.page.run import ANSWERS, asks_of, timeline_of
 from agentq.web.site import site_of
 
@@ -46,7 +46,8 @@ async def show(request: Request) -> Response:
     end = int(given) if given.isascii() and given.isdigit() else session.message_count
     start = max(end - _MESSAGES, 0)
     messages = await site.client.session_messages(session.session_id, start=start)
-    runs = await site.client.list(session_id=session.session_id, limit=_RUNS)
+    found = await site.client.list(session_id=session.session_id, limit=_RUNS)
+    runs = [run for run in found if await site.access.may(request, Action.READ, run)]
     open_runs = [run for run in reversed(runs) if not run.status.is_final]
     live = next((run for run in open_runs if run.run_id == session.live_run_id), None)
     timeline = None if live is None else await timeline_of(site, live.run_id)
@@ -76,17 +77,16 @@ async def say(request: Request) -> Response:
     site = site_of(request)
     form = await site.access.form(request)
     session = await site.client.session(request.path_params["session_id"])
-    await site.access.allow(request, Action.FOLLOW_UP, _as_run(session))
+    who = await site.access.allow(request, Action.FOLLOW_UP, _as_run(session))
     agent, text = form.get("agent"), form.get("text")
     if not isinstance(agent, str) or not agent or not isinstance(text, str):
         raise InvalidInput("say something, and to which agent", field="text")
-    key = form.get("key")
     await site.client.enqueue(
         agent,
         text.strip(),
         session_id=session.session_id,
         user_id=session.user_id,
-        idempotency_key=key if isinstance(key, str) and key else None,
+        idempotency_key=form_key(form.get("key"), who),
     )
     return see(request, "page_session", session_id=session.session_id)
 

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from agentq import _words
 from agentq.attachments import in_words
 from agentq.messages import Usage
+from agentq.web.page.prose import prose
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -134,6 +135,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "offset": offset,
     "plural": _words.count,
     "pretty": pretty,
+    "prose": prose,
     "results": results,
     "short_id": short_id,
     "usage": usage,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from agentq import AsyncClient
     from tests.web.browsing import Viewer
 
+AXE = Path(__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
 TALK = 'call add {"a": 7, "b": 9}\nstream 120 "token " 0.01\nsay All <b>done</b>.'
 LONG = 'call add {"a": 7, "b": 9}\nstream 400 "token " 0.01'
 
@@ -246,3 +248,30 @@ async def test_it_can_be_used_with_the_keyboard_alone(redis_url: str):
             await page.keyboard.press("Tab")
         await page.keyboard.press("Enter")
         await expect(page.get_by_role("heading", name="Completed")).to_be_visible()
+
+
+async def accessible(viewer: Viewer, address: str) -> list[str]:
+    """What axe-core finds wrong with a page, all of it unfolded."""
+    await viewer.page.goto(address)
+    await viewer.page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
+    await viewer.page.evaluate(AXE.read_text())
+    rules = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+    found = await viewer.page.evaluate("rules => axe.run(document, {runOnly: rules})", rules)
+    return [f"{each['id']}: {each['nodes'][0]['html'][:200]}" for each in found["violations"]]
+
+
+@pytest.mark.parametrize("look", ["light", "dark"])
+async def test_everybody_can_use_it(redis_url: str, look: str):
+    if not AXE.exists():
+        pytest.fail("this test needs the npm package axe-core; install it with: make test-web", pytrace=False)
+    async with house(redis_url) as here, viewing(color_scheme=look) as viewer:
+        client = here.client
+        done = await client.enqueue("clerk", 'call add {"a": 1}\ncall add {"a": 1, "b": 2}\nsay done', session_id="s")
+        pays = await client.enqueue("clerk", 'call pay {"amount": 5}', user_id="u")
+        asks = await client.enqueue("clerk", "call order {}")
+        await client.result(done.id)
+        for run in (pays, asks):
+            await waits(client, run.id)
+        runs = [f"/runs/{run.id}" for run in (done, pays, asks)]
+        for path in ("/", "/?q=none", "/new", "/inbox", "/sessions", "/sessions/s", "/workers", *runs):
+            assert await accessible(viewer, here.address + path) == [], path

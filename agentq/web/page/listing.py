@@ -146,7 +146,11 @@ async def start(request: Request) -> Response:
     who = await site.access.allow(request, Action.START, proposed)
     try:
         run = await site.client.enqueue(
-            agent, prompt, session_id=session_id, user_id=user_id, idempotency_key=form_key(given["key"], who)
+            agent,
+            prompt,
+            session_id=session_id,
+            user_id=user_id or who or None,
+            idempotency_key=form_key(given["key"], who),
         )
     except InvalidInput as error:
         names = await agents(site)

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse
 
-from agentq import _ids, errors
+from agentq import _ids, _json
 from agentq.web import problems
 from agentq.web.access import CSRF_FIELD, Action
 from agentq.web.page import assets, marks, words
-from agentq.web.problems import Problem
 from agentq.web.site import link, site_of
 
 if TYPE_CHECKING:
@@ -26,6 +24,8 @@ if TYPE_CHECKING:
 
 # A key is of our own making, and short; somebody else's may be long.
 _MAX_KEY = 200
+# Of the headers of a problem document, those that a page has, too.
+_KEPT = ("allow", "retry-after", "www-authenticate")
 
 
 @cache
@@ -92,22 +92,20 @@ async def answer(request: Request, error: Exception) -> Response:
 
 
 def refusal(request: Request, error: Exception) -> Response:
-    """What went wrong, as a page. What is a bug of ours is not told."""
-    match error:
-        case Problem():
-            status, title, detail = error.status, problems.TITLES[error.code], str(error)
-        case errors.AgentQError():
-            status, title, detail = problems.status_of(error), problems.title_of(type(error)), str(error)
-        case HTTPException(status_code=404):
-            status, title, detail = 404, problems.TITLES["no_such_address"], ""
-        case HTTPException():
-            status, title, detail = error.status_code, "The request is not taken.", error.detail
-        case _:
-            status, title, detail = 500, problems.TITLES["internal"], ""
-    # The exception's first line may be the message itself.
-    told = "" if detail == title else detail
-    run_id = request.path_params.get("run_id")
-    return page(request, "error.html", status=status, title=title, detail=told, code=status, run_id=run_id)
+    """The problem document as a page."""
+    told = problems.response(error)
+    if told.status_code < HTTPStatus.BAD_REQUEST:  # `authorize` sends them elsewhere
+        return told
+    problem = _json.loads(bytes(told.body))
+    title, detail = problem["title"], problem["detail"]
+    if detail in (title, HTTPStatus(told.status_code).phrase):  # which says no more than the title does
+        detail = ""
+    context = {"title": title.partition(":")[0].removesuffix("."), "detail": detail, "code": told.status_code}
+    answer = page(request, "error.html", status=told.status_code, run_id=request.path_params.get("run_id"), **context)
+    for name in _KEPT:
+        if name in told.headers:
+            answer.headers[name] = told.headers[name]
+    return answer
 
 
 async def allowed(request: Request, run: RunState, *actions: Action) -> frozenset[str]:

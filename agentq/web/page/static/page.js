@@ -34,6 +34,12 @@
 
   document.addEventListener("htmx:after:swap", () => tell(document));
   document.addEventListener("reload", () => location.reload());
+  // Whoever is not signed in any more was sent elsewhere; nothing of that belongs into this page.
+  document.addEventListener("htmx:after:request", (event) => {
+    if (!event.detail.ctx.response?.raw.redirected) return;
+    event.preventDefault();
+    location.reload();
+  });
   // Whether what is seen is live: a lost connection begins again by itself, from where it was.
   function tellLink(event) {
     const link = event.target.querySelector?.(".link");

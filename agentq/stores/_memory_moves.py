@@ -159,8 +159,8 @@ def give_answer(run: MemoryRun, answer: Answer, now: int) -> Released:
         raise NotWaiting(f"run {state.run_id} is {state.status} and does not wait for this answer")
     run.journal[record.name] = record.value
     run.log.write(answer.events, at_ms=now)
-    run.due_ms = now + GRACE_MS
-    run.set(now, status=Status.QUEUED, questions=(), signals=state.signals + 1)
+    run.set(now, signals=state.signals + 1)
+    go_on(run, now)
     released = Released(run.state.status, woken=False)
     run.answered = answer, released
     return released

@@ -159,7 +159,7 @@ def is_claimable(state: RunState, now: int) -> bool:
         return state.is_cancel_requested or (
             state.not_before_ms <= now and not state.waits_for_session and not state.waits_for_place
         )
-    return has_waited(state, now) or (state.status is Status.RUNNING and state.lease_until_ms <= now)
+    return state.status is Status.RUNNING and state.lease_until_ms <= now
 
 
 def has_waited(state: RunState, now: int) -> bool:

@@ -140,7 +140,7 @@ class MemoryStore(MemorySignals):
                 take(run, owner, now, lease_ms)
                 for run in map(self._known, run_ids)
                 if run
-                and is_claimable(run.state, now)
+                and self._is_due(run, now)
                 and (agents is None or run.state.agent in agents)
                 and not self._is_paused(run)
                 and self._may_start(run)
@@ -305,6 +305,12 @@ class MemoryStore(MemorySignals):
             if run.state.status is not Status.PAUSED and not is_kept:
                 to_wake.append(run.state.run_id)
         return Sweep(to_wake=tuple(to_wake), pruned=pruned)
+
+    def _is_due(self, run: MemoryRun, now: int) -> bool:
+        """Whether a claim may take the run now; one whose time has come is queued again by that, or paused."""
+        if has_waited(run.state, now):
+            go_on(run, now)
+        return is_claimable(run.state, now)
 
     def _is_paused(self, run: MemoryRun) -> bool:
         return not run.state.is_cancel_requested and pausing_scope(run.state, self._pauses) is not None

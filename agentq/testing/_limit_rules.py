@@ -237,6 +237,17 @@ class LimitRules:
         assert set((await store.sweep(lease_ms=SHORT_MS)).to_wake) == {runs[0]}
         assert [claim.lease.run_id for claim in await try_claim(store, *runs)] == [runs[0]]
 
+    async def test_a_run_whose_time_has_come_needs_a_place_to_go_on(self, store: Store, pass_time: PassTime) -> None:
+        runs = [await queued(store, concurrency_key="k", concurrency=1) for _ in range(2)]
+        first = await claimed(store, runs[0])
+        rest = Rest((REACHED,), first.run.signals, within_ms=1_000)
+        await store.release(first.lease, batch(1), rest=rest)
+        second = await claimed(store, runs[1])
+        await pass_time(1.1)
+        assert await try_claim(store, runs[0]) == ()
+        await store.commit(second.lease, commit_of(second, Status.COMPLETED, reply_message("b")))
+        await claimed(store, runs[0])
+
     async def test_a_run_in_line_is_woken_when_it_has_a_place_and_not_before(
         self, store: Store, pass_time: PassTime
     ) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from agentq.errors import CancelRequested, RunAlreadyFinished, RunNotFound
 from agentq.runs import EVERYTHING, Pause, Status, agent_scope, queue_scope
-from agentq.stores.base import StepRecord
+from agentq.stores.base import Rest, StepRecord
 from agentq.testing._contract import (
     GRACE_S,
     LEASE_MS,
@@ -28,7 +28,7 @@ from agentq.testing._contract import (
     try_claim,
     types_of,
 )
-from agentq.testing._steering_rules import answer, ended, rest, waiting
+from agentq.testing._steering_rules import QUESTION, answer, ended, rest, waiting
 
 if TYPE_CHECKING:
     from agentq.events.stream import EventStream
@@ -125,6 +125,17 @@ class PauseRules:
         assert await try_claim(store, run_id) == ()
         await store.resume(run_id)
         assert (await claimed(store, run_id)).journal["R.1.0"] == b'{"yes":1}'
+
+    async def test_a_run_whose_time_has_come_is_paused_in_place_of_going_on(
+        self, store: Store, pass_time: PassTime
+    ) -> None:
+        claim = await running(store)
+        run_id = claim.lease.run_id
+        await store.release(claim.lease, batch(1), rest=Rest((QUESTION,), claim.run.signals, within_ms=1_000))
+        assert (await store.pause(run_id)).status is Status.WAITING
+        await pass_time(1.1)
+        assert await try_claim(store, run_id) == ()
+        assert (await store.read(run_id)).status is Status.PAUSED
 
     async def test_a_run_whose_worker_is_lost_is_paused_in_place_of_being_recovered(
         self, store: Store, stream: EventStream, pass_time: PassTime

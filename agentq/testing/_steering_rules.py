@@ -168,6 +168,13 @@ class SteeringRules:
             await store.answer(run_id, answer(claim, b'{"no":1}'))
         assert (await store.answer(run_id, answer(second, b'{"no":1}'))).status is Status.QUEUED
 
+    async def test_an_answer_that_comes_before_the_time_is_not_waited_with(self, store: Store) -> None:
+        claim = await running(store)
+        run_id = claim.lease.run_id
+        await store.release(claim.lease, batch(1), rest=Rest((QUESTION,), claim.run.signals, within_ms=60_000))
+        await store.answer(run_id, answer(claim))
+        await claimed(store, run_id)
+
     async def test_a_run_that_does_not_wait_takes_no_answer(self, store: Store) -> None:
         claim = await running(store)
         with pytest.raises(NotWaiting):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from agentq.stores._claims import ClaimedWakeups
+    from agentq.stores.base import Claim
 
 
 class Bench:
@@ -131,3 +132,28 @@ async def test_a_parked_run_that_is_cancelled_ends_and_leaves_nothing(bench: Ben
     committed = await bench.store.commit(claim.lease, commit_of(claim, Status.CANCELLED))
     assert committed.status is Status.CANCELLED
     assert await bench.command("EXISTS", bench.store.keys.parked(agent_scope("shop"))) == 0
+
+
+async def parked_and_taken(bench: Bench) -> Claim:
+    """A run that was parked, and then taken before a sweep had looked at what was resumed."""
+    run_id = await bench.enqueue()
+    await bench.store.pause_all(agent_scope("shop"))
+    assert await bench.taken() == []
+    await bench.store.resume_all(agent_scope("shop"))
+    return await claimed(bench.store, run_id)
+
+
+async def test_a_sweep_takes_no_run_from_the_worker_that_was_faster(bench: Bench):
+    claim = await parked_and_taken(bench)
+    await bench.store.pause(claim.lease.run_id)
+    assert await bench.sweep() == ()
+    committed = await bench.store.commit(claim.lease, commit_of(claim, Status.QUEUED))
+    assert committed.status is Status.PAUSED
+
+
+async def test_a_sweep_wakes_no_run_that_was_put_off_meanwhile(bench: Bench):
+    claim = await parked_and_taken(bench)
+    await bench.store.commit(claim.lease, commit_of(claim, Status.QUEUED, delay_ms=10_000))
+    assert await bench.sweep() == ()
+    assert (await bench.store.read(claim.lease.run_id)).not_before_ms > 0
+    assert await bench.sweep(10) == (claim.lease.run_id,)

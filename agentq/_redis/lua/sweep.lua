@@ -113,7 +113,14 @@ local function look(run_id, is_served)
     redis.call('ZREM', KEYS[1], run_id)
     return
   end
-  local again = not is_served and when(run_id, state)
+  local again
+  if not is_served then
+    again = when(run_id, state)
+  else
+    -- It was set aside, and may have been taken, or put off, since.
+    again = math.max(number(state.not_before), state.status == 'running' and number(state.lease_until) or 0)
+    again = again > now and again or nil
+  end
   if again then
     redis.call('ZADD', KEYS[1], int(again), run_id)
   elseif state.status == 'running' and state.pause and not state.cancel then

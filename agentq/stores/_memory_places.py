@@ -43,7 +43,8 @@ class Places:
         places = self._keys.setdefault(state.concurrency_key, _Places())
         if state.run_id in places.taken:
             return True
-        if len(places.taken) < state.concurrency and not places.line:
+        # It would be the first in line, and those who stand there may have to wait for more places to be free.
+        if len(places.taken) < state.concurrency and (state.fence > 0 or not places.line):
             places.taken.add(state.run_id)
             return True
         if state.fence > 0:

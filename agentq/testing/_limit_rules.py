@@ -248,6 +248,15 @@ class LimitRules:
         await store.commit(second.lease, commit_of(second, Status.COMPLETED, reply_message("b")))
         await claimed(store, runs[0])
 
+    async def test_a_run_under_way_is_held_up_by_none_that_needs_more_places_to_be_free(self, store: Store) -> None:
+        runs = [await queued(store, concurrency_key="k", concurrency=places) for places in (2, 2, 1)]
+        first = await claimed(store, runs[0])
+        await claimed(store, runs[1])
+        await store.release(first.lease, batch(1), rest=Rest((REACHED,), first.run.signals))
+        assert await try_claim(store, runs[2]) == ()
+        await store.set_limits(runs[0], RunLimits(tokens=5))
+        await claimed(store, runs[0])
+
     async def test_a_run_in_line_is_woken_when_it_has_a_place_and_not_before(
         self, store: Store, pass_time: PassTime
     ) -> None:

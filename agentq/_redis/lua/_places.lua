@@ -72,12 +72,14 @@ local function may_go_on(prefix, state, run, run_id, now)
   if taken == 0 then
     redis.call('ZADD', prefix .. ':places', int(now), state.concurrency_key)
   end
-  if taken < (tonumber(state.places) or 1) and redis.call('EXISTS', places .. ':line') == 0 then
+  -- It would be the first in line, and those who stand there may have to wait for more places to be free.
+  local goes_first = (tonumber(state.fence) or 0) > 0
+  if taken < (tonumber(state.places) or 1) and (goes_first or redis.call('EXISTS', places .. ':line') == 0) then
     redis.call('SADD', places, run_id)
     return true
   end
   redis.call('HSET', run, 'gated', '1')
-  redis.call((tonumber(state.fence) or 0) > 0 and 'LPUSH' or 'RPUSH', places .. ':line', run_id)
+  redis.call(goes_first and 'LPUSH' or 'RPUSH', places .. ':line', run_id)
   redis.call('ZREM', prefix .. ':due', run_id)
   return false
 end

@@ -42,6 +42,7 @@ from agentq.testing._inbox_rules import InboxRules
 from agentq.testing._lease_rules import LeaseRules
 from agentq.testing._limit_rules import LimitRules
 from agentq.testing._pause_rules import PauseRules
+from agentq.testing._race_rules import RaceRules
 from agentq.testing._schedule_rules import ScheduleRules
 from agentq.testing._session_rules import SessionRules
 from agentq.testing._steering_rules import SteeringRules
@@ -61,6 +62,7 @@ class StoreContract(
     SessionRules,
     SteeringRules,
     DecisionRules,
+    RaceRules,
     PauseRules,
     InboxRules,
     BusyRules,

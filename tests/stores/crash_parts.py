@@ -30,7 +30,7 @@ from tests.stores.redis_parts import TimedParts, timed_script
 from tests.unit._loop import NotedWakeups
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 
     from agentq.events.stream import EventStream
     from agentq.loop import Iteration
@@ -171,16 +171,17 @@ class WatchedModel(ScriptedModel):
 
 
 class Facade:
-    """A worker's way to the store. `around` gets each mutating call, and the world sees what was carried out."""
+    """A worker's way to the store. `around` gets each `mutating` call, and the world sees what was carried out."""
 
-    def __init__(self, store: Store, world: World, around: Any) -> None:
+    def __init__(self, store: Store, world: World, around: Any, mutating: Collection[str] = MUTATING) -> None:
         self._store = store
         self._world = world
         self._around = around
+        self._mutating = mutating
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._store, name)
-        return partial(self._call, name, method) if name in MUTATING else method
+        return partial(self._call, name, method) if name in self._mutating else method
 
     async def _call(self, name: str, method: Any, *arguments: Any, **named: Any) -> Any:
         async def sent() -> Any:

@@ -23,7 +23,8 @@ from agentq.errors import RunAlreadyFinished
 from tests._redis_server import RedisServer
 from tests.chaos.checks import Found, Ledger, Planned, check_all, check_keys, check_moves, until_final
 from tests.chaos.forge import Forge, wait_gone
-from tests.chaos.shapes import CHAIN, ERRORS, FAMILY, PARALLEL, SHAPES, STREAM
+from tests.chaos.office import Office
+from tests.chaos.shapes import CHAIN, ERRORS, FAMILY, PARALLEL, PEOPLE, SHAPES, SIGNALS, STEERED, STREAM
 from tests.helpers import ROOT
 
 if TYPE_CHECKING:
@@ -41,7 +42,9 @@ ENVIRON = {
 }
 _SESSIONS = 6
 # How much more often than the others a shape is drawn.
-_WEIGHTS = {CHAIN: 3, PARALLEL: 3, FAMILY: 2}
+_WEIGHTS = {CHAIN: 3, PARALLEL: 3, FAMILY: 2, PEOPLE: 2}
+# Not in sessions: whoever waits there holds up those behind it, or they are so many that they take long.
+_ALONE = (STREAM, PEOPLE, SIGNALS, STEERED)
 _DRAIN_S = 120.0
 
 
@@ -69,6 +72,7 @@ class Report(Found):
     moves: int = 0
     viewers: int = 0
     returns: int = 0
+    holds: int = 0
 
     @property
     def kills(self) -> int:
@@ -117,11 +121,19 @@ class Slice:
             self._forge.start()
         async with AsyncClient(settings=Settings(redis_url=self._server.url)) as client:
             self._client = client
-            with self._watching() as viewers:
-                await self._fault_until_enough(viewers)
-                await self._mend()
-                await until_final(client, self.planned, _DRAIN_S)
-                seen = await asyncio.to_thread(_told, viewers)
+            self._office = Office(client, random.Random(self.seed), self.planned, self._insist)
+            working = asyncio.create_task(self._office.work())
+            try:
+                with self._watching() as viewers:
+                    await self._fault_until_enough(viewers)
+                    await self._mend()
+                    await until_final(client, self.planned, _DRAIN_S)
+                    seen = await asyncio.to_thread(_told, viewers)
+                if working.done():
+                    working.result()
+            finally:
+                working.cancel()
+                await asyncio.gather(working, return_exceptions=True)
             return await self._judge(seen, began)
 
     # --- the work
@@ -171,7 +183,7 @@ class Slice:
         shape = self._dice.choices(SHAPES, weights=[_WEIGHTS.get(each, 1) for each in SHAPES])[0]
         # The line of a session must not be longer than the others need.
         session_id = (
-            f"s{self.seed}-{number // 40}-{number % _SESSIONS}" if number % 6 == 0 and shape is not STREAM else None
+            f"s{self.seed}-{number // 40}-{number % _SESSIONS}" if number % 6 == 0 and shape not in _ALONE else None
         )
         delay = self._dice.choice((0.0, 0.0, 0.0, 0.4)) if shape is ERRORS and session_id is None else 0.0
         run = await self._insist(
@@ -233,6 +245,7 @@ class Slice:
     async def _mend(self) -> None:
         """Nothing is broken any more."""
         await asyncio.gather(*self._frozen.values())
+        await self._office.close()
 
     # --- the viewers
 
@@ -280,6 +293,7 @@ class Slice:
             moves=moves,
             viewers=len(seen),
             returns=sum(each["returns"] for each in seen),
+            holds=self._office.holds,
             **dataclasses.asdict(found),
         )
 

@@ -14,6 +14,7 @@ from agentq.errors import RunNotFound
 from agentq.messages import unanswered_calls
 from agentq.runs import RunState, Status
 from tests.chaos.deployment import MOVED
+from tests.chaos.shapes import ALLOWED, ONCE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,6 +52,7 @@ class Found:
     unknown: int = 0
     cancelled: int = 0
     recoveries: int = 0
+    decisions: int = 0
     events: int = 0
 
 
@@ -72,7 +74,7 @@ class Ledger:
         """What must not happen twice did not; what says that it happened did."""
         for result in (result for message in messages for result in message.tool_results):
             done = self.entries[result.call_id]
-            if result.name in ("charge", "pay"):
+            if result.name in ONCE:
                 assert done[f"{result.name}-start"] <= 1, f"{result.call_id} was begun twice: {done}"
                 if result.outcome == "ok":
                     assert done[f"{result.name}-end"] == 1, f"{result.call_id} says that it happened: {done}"
@@ -98,6 +100,8 @@ async def _check_run(client: AsyncClient, planned: Planned, ledger: Ledger, foun
     ledger.check(messages)
     events = [event async for event in client.events(planned.run_id, live=False)]
     check_events(run, messages, events)
+    found.decisions += check_decisions(run, messages, events, ledger)
+    check_steering(run, messages, events)
     results = [result for message in messages for result in message.tool_results]
     found.runs += 1
     found.calls += len(results)
@@ -153,6 +157,40 @@ def check_events(run: RunState, messages: Sequence[Message], events: Sequence[Ev
     said = "".join(event.text for event in events if event.type == "text.delta" and event.seq not in gone)
     written = "".join(message.text for message in messages if message.role == "assistant")
     assert said == written, f"run {run.run_id} said {said!r}, and {written!r} is stored"
+
+
+def check_decisions(run: RunState, messages: Sequence[Message], events: Sequence[Event], ledger: Ledger) -> int:
+    """Each call that had to be allowed was decided once, and that is what became of it; how many words there were."""
+    words = [event for event in events if event.type == "run.answered" and event.answer != "signal"]
+    said = {event.call_id: event.answer for event in words}
+    assert len(said) == len(words), f"run {run.run_id}: a call was decided on twice: {words}"
+    for result in (each for message in messages for each in message.tool_results if each.name in ALLOWED):
+        word, begun = said.get(result.call_id), ledger.entries[result.call_id][f"{result.name}-start"]
+        assert word == "approved" or not begun, f"{result.call_id} was {word}, and was made"
+        if result.outcome in ("ok", "unknown"):
+            assert word == "approved", f"{result.call_id} was {word}, and its outcome is {result.outcome}"
+        elif result.outcome == "error":
+            assert word in ("denied", "expired"), f"{result.call_id} was {word}, and says {result.content!r}"
+    return len(words)
+
+
+def check_steering(run: RunState, messages: Sequence[Message], events: Sequence[Event]) -> None:
+    """What was sent into the run is in its transcript once; what was paused was resumed, and began little meanwhile."""
+    sent = sum(event.type == "run.steered" for event in events)
+    heard = sum(message.role == "user" for message in messages) - 1
+    assert heard == sent or (run.status is not Status.COMPLETED and heard <= sent), (
+        f"run {run.run_id} was sent {sent} messages, and has {heard}"
+    )
+    begun: int | None = None
+    for event in events:
+        if event.type in ("run.paused", "run.resumed", "cancel.requested"):
+            assert (begun is None) or event.type != "run.paused", f"run {run.run_id} was paused twice"
+            begun = 0 if event.type == "run.paused" else None
+        elif event.type == "iteration.started" and begun is not None:
+            # The one that was under way may not have said so yet.
+            begun += 1
+            assert begun == 1, f"run {run.run_id} went on while it was paused"
+    assert begun is None, f"run {run.run_id} has ended while it was paused"
 
 
 async def _check_sessions(client: AsyncClient, planned: Sequence[Planned]) -> None:

@@ -106,7 +106,46 @@ async def tally(name: str, ctx: ToolContext) -> str:
     return f"{ctx.state['n']} was counted"
 
 
-tools = [look_up, send, charge, pay, move, refuse, tally]
+@tool(effect="once", approval=True)
+async def grant(name: str, ctx: ToolContext) -> str:
+    """Do something that somebody has to allow."""
+    record("grant-start", ctx)
+    await asyncio.sleep(0.01)
+    record("grant-end", ctx)
+    return f"{name} was granted"
+
+
+@tool(effect="once", approval=True, approval_ttl=0.6)
+async def permit(name: str, ctx: ToolContext) -> str:
+    """Do something that somebody has to allow soon."""
+    record("permit-start", ctx)
+    record("permit-end", ctx)
+    return f"{name} was permitted"
+
+
+@tool(effect="none")
+async def count(name: str, ctx: ToolContext) -> str:
+    """Ask how many."""
+    record("count-start", ctx)
+    return f"{name} counts {await ctx.ask(f'How many {name}?', {'type': 'integer'})}"
+
+
+@tool(effect="idempotent")
+async def ship(name: str, ctx: ToolContext) -> str:
+    """Open, wait for a signal, sleep, and close."""
+    opened = await ctx.step("open", lambda: _noted("ship-open", ctx))
+    came = await ctx.wait_for(f"packed {name}")
+    await ctx.sleep(0.1)
+    closed = await ctx.step("close", lambda: _noted("ship-close", ctx))
+    return f"{name} was shipped: {opened}, {came}, {closed}"
+
+
+def _noted(what: str, ctx: ToolContext) -> str:
+    record(what, ctx)
+    return what
+
+
+tools = [look_up, send, charge, pay, move, refuse, tally, grant, permit, count, ship]
 helper = Agent("helper", tools=tools, max_iterations=50, retry_backoff_s=0.05)
 app = AgentQ(
     agents=[

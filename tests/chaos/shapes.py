@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from agentq.messages import Message, ToolCallPart, ToolResultPart
     from agentq.runs import RunState
 
-# Tools with an effect that a crash may leave nobody knowing about.
-ONCE = {"charge", "pay"}
+# Tools with an effect that a crash may leave nobody knowing about, and those among them that somebody has to allow.
+ALLOWED = {"grant", "permit"}
+ONCE = {"charge", "pay", *ALLOWED}
+# What a run is sent that is to be steered. The mock model takes it for its script.
+NOTED = "say I have read that."
 SAYS = {
     "look_up": "is there",
     "send": "was sent",
@@ -26,6 +29,10 @@ SAYS = {
     "refuse": "is not to be had",
     "tally": "was counted",
     "ask": "was found out",
+    "grant": "was granted",
+    "permit": "was permitted",
+    "count": "counts 7",
+    "ship": "was shipped: ship-open, 7, ship-close",
 }
 
 
@@ -39,6 +46,8 @@ class Shape:
     calls: tuple[tuple[str, str], ...]
     notes: tuple[NoteKind, ...] = ()
     iterations: int = field(default=0)
+    # Whether somebody may send `NOTED` into it: then it goes on with that.
+    is_steered: bool = False
 
     def check(self, run: RunState, messages: Sequence[Message]) -> None:
         """What holds of every run of this shape that has ended."""
@@ -48,8 +57,13 @@ class Shape:
         assert [call.call_id for call in calls] == [result.call_id for result in results], (
             f"{told}: a call has no result"
         )
-        if run.status is Status.CANCELLED:
+        sent = [message.text for message in messages[1:] if message.role is Role.USER]
+        assert sent in ([], [NOTED]) if self.is_steered else not sent, f"{told}: was sent {sent}"
+        if run.status is Status.CANCELLED or (sent and run.status is Status.COMPLETED):
             made = [(call.name, _name(call)) for call in calls]
+            assert not sent or run.status is Status.CANCELLED or f"say {messages[-1].text}" == NOTED, (
+                f"{told}: it has not heard what it was sent, and says {messages[-1].text!r}"
+            )
             assert made == list(self.calls[: len(made)]), f"{told}: other calls than it was to make: {made}"
         else:
             assert run.status is Status.COMPLETED, f"{told} has {run.status}: {run.last_error}"
@@ -68,8 +82,14 @@ def _name(call: ToolCallPart) -> str:
 
 
 def _check_result(told: str, name: str, result: ToolResultPart, *, is_cancelled: bool) -> None:
+    if name == "other":
+        name = "changed"
     expected = f"{name} {SAYS[result.name]}"
-    if result.outcome == "ok":
+    if result.name in ALLOWED and result.outcome == "error":
+        # Whether it was, its events say; see `checks.check_decisions`.
+        assert result.content.startswith(f"{result.name} was "), f"{told}: {result}"
+        assert name in ("no", "race", "late"), f"{told}: {result}"
+    elif result.outcome == "ok":
         assert result.content == expected, f"{told}: {result}"
     elif result.outcome == "error":
         assert (result.name, result.content) == ("refuse", expected), f"{told}: {result}"
@@ -156,4 +176,35 @@ FAMILY = Shape(
     (("ask", "a"), ("ask", "b"), ("look_up", "c"), ("tally", "1"), ("tally", "2"), ("ask", "d")),
     iterations=4,
 )
-SHAPES = (CHAIN, PARALLEL, ERRORS, STREAM, FAMILY)
+PEOPLE = Shape(
+    "people decide",
+    "\n".join(
+        (
+            _turn(_call("grant", "yes"), _call("grant", "race"), _call("look_up", "c", 0.01), _call("grant", "no")),
+            _turn(_call("permit", "late"), _call("count", "d"), _call("grant", "other")),
+            "say Done.",
+        )
+    ),
+    "Done.",
+    (
+        ("grant", "yes"), ("grant", "race"), ("look_up", "c"), ("grant", "no"),
+        ("permit", "late"), ("count", "d"), ("grant", "other"),
+    ),
+    iterations=3,
+)  # fmt: skip
+SIGNALS = Shape(
+    "signals and sleeps",
+    "\n".join((_turn(_call("ship", "a"), _call("charge", "b", 0.01)), _call("ship", "c"), "say Done.")),
+    "Done.",
+    (("ship", "a"), ("charge", "b"), ("ship", "c")),
+    iterations=3,
+)
+STEERED = Shape(
+    "steered",
+    "\n".join((_call("send", "a", 0.02), _call("charge", "b", 0.02), _call("send", "c", 0.02), "say Done.")),
+    "Done.",
+    (("send", "a"), ("charge", "b"), ("send", "c")),
+    iterations=4,
+    is_steered=True,
+)
+SHAPES = (CHAIN, PARALLEL, ERRORS, STREAM, FAMILY, PEOPLE, SIGNALS, STEERED)

@@ -66,6 +66,8 @@ class InboxRules:
             claim = await claimed(store, run_id, owner=owner)
             assert said(claim)[:5] == ["Price?", "5", "one", "two", "three"]
             await store.commit(claim.lease, commit_of(claim, Status.QUEUED, reply_message("more")))
+        await store.steer(run_id, steer("four"))
+        assert said(await claimed(store, run_id)) == ["Price?", "5", "one", "two", "three", "more", "more", "four"]
 
     async def test_the_same_message_again_has_no_effect(self, store: Store, stream: EventStream) -> None:
         run_id = await queued(store, prompt="Price?")

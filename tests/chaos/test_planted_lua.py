@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 from dataclasses import dataclass
+from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,7 +20,9 @@ from agentq.settings import Settings
 from agentq.stores import _effects
 from agentq.stores.base import Rest, StepRecord
 from agentq.stores.values import Change
+from agentq.testing import StoreContract
 from agentq.testing._contract import batch, claimed, commit_of, new_run, reply_message, running
+from agentq.testing._deciding_rules import WORDS
 from agentq.wiring import redis_parts
 from tests.chaos.lost_replies import Violation, lose_replies
 from tests.helpers import LUA
@@ -96,6 +100,83 @@ async def _ends_first(redis_url: str) -> None:
         await parts.aclose()
 
 
+def _rules(*names: str) -> Callable[[str], Awaitable[None]]:
+    """Rules of the contract that every store is held against; none of them lets time pass."""
+
+    async def search(redis_url: str) -> None:
+        parts = redis_parts(Settings(redis_url=redis_url))
+        try:
+            for name in names:
+                rule = getattr(StoreContract(), f"test_{name}")
+                wants = inspect.signature(rule).parameters
+                given = {"store": parts.store, "stream": parts.stream}
+                await parts.store.pipeline.execute("FLUSHALL")
+                for words in permutations((*WORDS, "cancel"), 2) if "given" in wants else [None]:
+                    try:
+                        await rule(**{each: given.get(each, words) for each in wants})
+                    except (AssertionError, pytest.fail.Exception) as error:
+                        raise Violation(f"{name}: {error}") from error
+        finally:
+            await parts.aclose()
+
+    return search
+
+
+async def _crowded(redis_url: str) -> None:
+    """Three runs with a key that lets two of them go on; one of these comes to its end, and another one rests."""
+    parts = redis_parts(Settings(redis_url=redis_url))
+    store = parts.store
+    try:
+        new = [new_run(concurrency_key="tenant-7", concurrency=2) for _ in range(4)]
+        run_ids = [(await store.create(each)).run_id for each in new]
+        claims = await store.claim(run_ids, owner="w", claim_id="c1", lease_ms=60_000)
+        if [claim.lease.run_id for claim in claims] != run_ids[:2]:
+            raise Violation(f"{len(claims)} runs go on with a key that lets two of them")
+        await store.commit(claims[0].lease, commit_of(claims[0], Status.COMPLETED, reply_message("16")))
+        question = Question(call_id="c", tool="charge", text="it waits")
+        await store.release(claims[1].lease, batch(1), rest=Rest((question,), claims[1].run.signals))
+        claims = await store.claim(run_ids, owner="w", claim_id="c2", lease_ms=60_000)
+        if [claim.lease.run_id for claim in claims] != run_ids[2:]:
+            raise Violation(f"two places were given back, and {len(claims)} of those in line go on")
+    finally:
+        await parts.aclose()
+
+
+_DECIDES = _rules(
+    "a_decision_is_journaled_and_the_run_goes_on",
+    "of_two_words_the_first_one_counts",
+    "the_same_word_again_changes_nothing",
+    "a_word_that_nobody_waits_for_is_refused",
+    "the_call_may_not_exist_any_more",
+    "a_word_that_comes_before_the_run_rests_keeps_it_from_that",
+)
+_SIGNALS = _rules(
+    "a_signal_is_kept_in_order_and_once",
+    "a_signal_wakes_a_run_that_waits_and_keeps_another_from_resting",
+    "a_signal_that_was_taken_is_no_more_to_be_had",
+    "a_run_that_has_ended_takes_no_signal",
+)
+_PAUSES = _rules(
+    "a_queued_run_is_paused_at_once_and_says_why",
+    "a_run_that_is_held_finishes_its_iteration_first",
+    "pausing_and_resuming_again_changes_nothing",
+    "a_cancel_takes_the_pause_away",
+    "a_run_that_waits_is_paused_when_it_would_go_on",
+)
+_MESSAGES = _rules(
+    "messages_come_in_order_and_once",
+    "the_same_message_again_has_no_effect",
+    "an_answer_that_has_not_seen_the_message_does_not_end_the_run",
+    "no_message_comes_between_a_call_and_its_result",
+    "a_run_that_is_over_reads_nothing_more",
+)
+_BUSY = _rules(
+    "a_run_that_is_not_to_wait_is_refused_while_another_is_there",
+    "of_two_newer_messages_the_last_one_wins",
+    "a_live_run_that_nobody_holds_is_named_so_that_somebody_ends_it",
+)
+
+
 @dataclass(frozen=True)
 class LuaFault:
     """`old` becomes `new` in `file`; `search` is what has to find it."""
@@ -137,6 +218,43 @@ PLANTED = (
         "what became of a message is not known again", "settle_webhook", "if of[2] == ARGV[2] then", "if false then"
     ),
     LuaFault("an import stages twice", "stage", "if counts == ARGV[1] then", "if false then"),
+    LuaFault("a decision can be changed", "decide", "elseif stands then", "elseif false then", _DECIDES),
+    LuaFault("a decision is not recognised", "decide", "if stands == ARGV[6] then", "if false then"),
+    LuaFault("a cancelled run takes decisions", "decide", "or state.cancel then", "then", _DECIDES),
+    LuaFault("a call that moved on is decided", "decide", "ARGV[3]) ~= ARGV[4]", "ARGV[3]) == ''", _DECIDES),
+    LuaFault(
+        "a decision wakes nobody",
+        "decide",
+        "local status = requeue(prefix, run, run_id)",
+        "local status = state.status",
+        _DECIDES,
+    ),
+    LuaFault("a decision is no signal", "decide", "redis.call('HINCRBY', run, 'signals', 1)", "", _DECIDES),
+    LuaFault(
+        "a signal is kept twice", "signal", "if redis.call('HEXISTS', KEYS[2], ARGV[3]) == 1 then", "if false then"
+    ),
+    LuaFault("a run that has ended takes signals", "signal", "FINAL[state.status]", "false", _SIGNALS),
+    LuaFault("a signal wakes nobody", "signal", "if state.status ~= 'waiting' then", "if true then", _SIGNALS),
+    LuaFault(
+        "signals come in another order",
+        "signal",
+        "redis.call('HLEN', KEYS[2]) + 1",
+        "-redis.call('HLEN', KEYS[2])",
+        _SIGNALS,
+    ),
+    LuaFault("a signal is no signal", "signal", "redis.call('HINCRBY', run, 'signals', 1)", "", _SIGNALS),
+    LuaFault("a signal can be taken twice", "journal", "ipairs(taken)", "ipairs({})", _SIGNALS),
+    LuaFault("a paused run goes on", "_status", "to = 'paused'", "to = 'queued'", _PAUSES),
+    LuaFault("a pause is not recognised", "pause", "if state.pause then", "if false then"),
+    LuaFault("a pause is no signal", "pause", "redis.call('HINCRBY', run, 'signals', 1)", "", _PAUSES),
+    LuaFault("a message is not recognised", "steer", "if token == ARGV[1] then", "if false then"),
+    LuaFault("messages come in another order", "steer", "'RPUSH', KEYS[2]", "'LPUSH', KEYS[2]", _MESSAGES),
+    LuaFault("messages stay in the inbox", "_inbox", "redis.call('DEL', run .. ':inbox')", "", _MESSAGES),
+    LuaFault("a run that has ended takes messages", "steer", "FINAL[state.status]", "false", _MESSAGES),
+    LuaFault("a key has one place too many", "_places", "if taken < (tonumber", "if taken <= (tonumber", _crowded),
+    LuaFault("a place is not given back", "_status", "  leave_place(prefix, run, run_id)", "", _crowded),
+    LuaFault("those in line wait for ever", "_places", "  fill_places(prefix, of[1])", "", _crowded),
+    LuaFault("nobody makes way", "_busy", "stop(live)", "", _BUSY),
 )
 
 
@@ -174,7 +292,10 @@ async def test_a_planted_fault_is_found(fault: LuaFault, plant: Callable[[LuaFau
         await fault.search(redis_url)
 
 
-@pytest.mark.parametrize("search", [_lost_replies, _zombie, _living, _refused, _ends_first])
+@pytest.mark.parametrize(
+    "search",
+    [_lost_replies, _zombie, _living, _refused, _ends_first, _DECIDES, _SIGNALS, _PAUSES, _MESSAGES, _BUSY, _crowded],
+)
 async def test_without_a_fault_nothing_is_found(search: Any, redis_url: str):
     await search(redis_url)
 

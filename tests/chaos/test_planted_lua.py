@@ -22,7 +22,7 @@ from agentq.stores.base import Rest, StepRecord
 from agentq.stores.values import Change
 from agentq.testing import StoreContract
 from agentq.testing._contract import batch, claimed, commit_of, new_run, reply_message, running
-from agentq.testing._deciding_rules import WORDS
+from agentq.testing._race_rules import WORDS
 from agentq.wiring import redis_parts
 from tests.chaos.lost_replies import Violation, lose_replies
 from tests.helpers import LUA
@@ -145,16 +145,17 @@ async def _crowded(redis_url: str) -> None:
 _DECIDES = _rules(
     "a_decision_is_journaled_and_the_run_goes_on",
     "of_two_words_the_first_one_counts",
-    "the_same_word_again_changes_nothing",
-    "a_word_that_nobody_waits_for_is_refused",
+    "a_decision_that_is_sent_again_answers_as_before",
+    "what_does_not_wait_so_any_more_is_not_decided",
+    "a_worker_that_holds_the_run_hears_of_it_before_it_ends_the_run",
     "the_call_may_not_exist_any_more",
     "a_word_that_comes_before_the_run_rests_keeps_it_from_that",
 )
 _SIGNALS = _rules(
-    "a_signal_is_kept_in_order_and_once",
+    "signals_are_kept_in_order_and_each_once",
     "a_signal_wakes_a_run_that_waits_and_keeps_another_from_resting",
-    "a_signal_that_was_taken_is_no_more_to_be_had",
-    "a_run_that_has_ended_takes_no_signal",
+    "a_signal_that_was_taken_does_not_come_again",
+    "a_run_that_has_ended_takes_no_signal_but_knows_those_it_had",
 )
 _PAUSES = _rules(
     "a_queued_run_is_paused_at_once_and_says_why",

@@ -80,6 +80,8 @@ def _campaign(parts: Sequence[Mapping[str, Any]], kills: int) -> str:
         ("tool calls, none finished twice", f"{_sum(parts, 'calls'):,}"),
         ("of those, `once` calls whose outcome nobody could know", f"{_sum(parts, 'unknown'):,}"),
         ("writes by `ctx.commit_with`, each exactly once", f"{_sum(parts, 'moves'):,}"),
+        ("words of people on calls, each for one of them", f"{_sum(parts, 'decisions'):,}"),
+        ("runs, agents or everything paused for a moment", f"{_sum(parts, 'holds'):,}"),
         ("runs cancelled on the way", f"{_sum(parts, 'cancelled'):,}"),
         ("events", f"{_sum(parts, 'events'):,}"),
         ("live viewers, none of whom missed one", f"{_sum(parts, 'viewers'):,}"),
@@ -125,6 +127,8 @@ def _simulation(parts: Sequence[Mapping[str, Any]], wanted: int) -> str:
         ("crashes", f"{_sum(parts, 'crashes'):,}"),
         ("pauses past a lease", f"{_sum(parts, 'pauses'):,}"),
         ("lost replies", f"{_sum(parts, 'lost_replies'):,}"),
+        ("decisions and answers of people", f"{_sum(parts, 'decisions') + _sum(parts, 'answers'):,}"),
+        ("signals and messages sent into runs", f"{_sum(parts, 'signals') + _sum(parts, 'steered'):,}"),
         ("wake-ups lost, doubled or stale", f"{wakeups:,}"),
         ("**violations**", f"**{_sum(parts, 'violations')}**"),
     ]

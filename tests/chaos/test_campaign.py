@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 FIGURES = {
     "seed": 7, "seconds": 30.0, "faults": {"kill": 200, "redis": 2}, "runs": 2000, "iterations": 7500, "calls": 9000,
-    "unknown": 100, "cancelled": 60, "recoveries": 900, "events": 50000, "moves": 1500, "viewers": 400, "returns": 170,
+    "unknown": 100, "decisions": 700, "holds": 90,
+    "cancelled": 60, "recoveries": 900, "events": 50000, "moves": 1500, "viewers": 400, "returns": 170,
 }  # fmt: skip
 
 
@@ -38,6 +39,7 @@ async def test_killed_workers_lose_nothing_and_repeat_nothing(tmp_path: Path):
     assert found.iterations > 500
     assert found.recoveries > 0
     assert found.viewers >= 40
+    assert found.decisions > 20
 
 
 async def test_each_script_may_lose_its_reply(redis_url: str):

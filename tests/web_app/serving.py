@@ -77,7 +77,13 @@ async def house(redis_url: str, **options: Any) -> AsyncIterator[House]:
         done.append(f"ordered {size}")
         return f"ordered {size}"
 
-    clerk = Agent("clerk", model="mock", tools=[add, pay, order], retry_backoff_s=0.01)
+    @tool(effect="once")
+    async def measure(ctx: ToolContext) -> str:
+        """Ask for two things, one after the other."""
+        done.append(f"{await ctx.ask('Width?')} x {await ctx.ask('Height?')}")
+        return done[-1]
+
+    clerk = Agent("clerk", model="mock", tools=[add, pay, order, measure], retry_backoff_s=0.01)
     app = AgentQ([clerk], settings=Settings(redis_url=redis_url, sweep_ms=100, coalesce_ms=1))
     async with (
         working(app) as worker,

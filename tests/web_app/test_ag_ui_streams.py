@@ -103,6 +103,19 @@ async def test_questions_and_that_nobody_answers_them(redis_url: str):
         assert ended["outcome"] == {"type": "cancelled"}
 
 
+async def test_an_answer_that_comes_twice_is_none_to_the_next_question(redis_url: str):
+    async with house(redis_url) as here:
+        text = "call measure {}\nsay $1"
+        (width,) = frames_in((await post(here, given(text))).text)[-1][1]["outcome"]["interrupts"]
+        resume = [{"interruptId": width["id"], "status": "resolved", "payload": 3}]
+        bodies = [(await post(here, given(text, "r2", resume=resume))).text for _ in range(2)]
+        ((height,), again) = (frames_in(body)[-1][1]["outcome"]["interrupts"] for body in bodies)
+        assert (height["message"], again) == ("Height?", [height])
+        resume = [{"interruptId": height["id"], "status": "resolved", "payload": 4}]
+        await post(here, given(text, "r3", resume=resume))
+        assert here.done == ["3 x 4"]
+
+
 async def test_files_come_along(redis_url: str):
     async with house(redis_url) as here:
         content = [

@@ -111,8 +111,20 @@ async def _say(site: Site, request: Request, run: RunState, waiting: RunWaiting,
             return
     else:
         by = await site.access.allow(request, Action.ANSWER, run)
+        number = await _number(site, waiting)
         payload = _outcome(answer.payload) if waiting.kind == CALL_OUTCOME else answer.payload
-        await client.answer(run_id, payload, call_id=call_id, by=by)
+        await client.answer(run_id, payload, call_id=call_id, number=number, by=by)
+
+
+async def _number(site: Site, waiting: RunWaiting) -> int:
+    """Which of the questions of its call this is. Raises `NotWaiting` where it is not open, or not open yet."""
+    run = await site.client.read(waiting.run_id)
+    number = next((each.number for each in run.questions if each.call_id == waiting.call_id), None)
+    # Looked at afterwards: as long as it is not answered, no other one can have been asked.
+    _, is_answered = await _look(site, Asked(waiting.call_id, waiting.seq))
+    if number is None or is_answered:
+        raise NotWaiting
+    return number
 
 
 def _decision(answer: Answer) -> tuple[bool, str, Mapping[str, Any] | None]:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import urllib.request
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
 import redis.asyncio
+from a2wsgi import ASGIMiddleware
 
+from agentq import AsyncClient
+from agentq.web import web_app
 from agentq.web.streams.serving import Stream
 from tests.helpers import wait_until
 from tests.web_app.parts import site
-from tests.web_app.serving import house
+from tests.web_app.serving import house, loop_in_thread, served, wsgi_served
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable
@@ -110,6 +115,51 @@ async def test_who_leaves_costs_nothing_any_more_and_the_run_goes_on(redis_url: 
                 viewers.create_task(view(gate))
         await wait_until(lambda: not hub._inboxes, message="the subscription to end")  # noqa: SLF001
         assert (await run.result(timeout=20)).output
+
+
+async def test_a_client_behind_a_real_server_that_reads_nothing_is_cut_off():
+    closed = asyncio.Event()
+
+    async def chunks() -> AsyncGenerator[str, None]:
+        try:
+            while True:
+                yield "x" * 100_000
+        finally:
+            closed.set()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            await Stream(chunks(), beat_s=10, send_s=0.2)(scope, receive, send)
+
+    async with served(app) as address:
+        where = urlsplit(address)
+        reader, writer = await asyncio.open_connection(where.hostname, where.port, limit=1_000)
+        writer.write(b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n")
+        await asyncio.wait_for(closed.wait(), 20)
+        # What was under way comes, and then an end that says that something is missing.
+        rest = await asyncio.wait_for(reader.read(-1), 20)
+        assert b"200 OK" in rest
+        assert not rest.endswith(b"0\r\n\r\n")
+        writer.close()
+
+
+async def test_streams_under_wsgi_come_as_they_happen_and_end(redis_url: str):
+    async with house(redis_url) as here:
+        client = AsyncClient(redis_url)
+        app: Any = web_app(client)
+        with loop_in_thread() as loop, wsgi_served(ASGIMiddleware(app, loop=loop)) as address:
+            run = await here.client.enqueue("clerk", 'sleep 0.3\nstream 20 "token " 0.01')
+            url = f"{address}/api/v1/runs/{run.id}/events"
+            body = await asyncio.to_thread(_read, url)
+            assert events_in(body.decode())[-1]["event"] == "run.completed"
+            # Its connections are of the event loop that serves.
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(client.aclose(), loop))
+
+
+def _read(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=20) as answer:  # noqa: S310
+        body: bytes = answer.read()
+        return body
 
 
 class TestStream:

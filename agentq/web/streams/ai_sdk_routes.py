@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
@@ -100,14 +100,14 @@ async def again(request: Request) -> Response:
     site = site_of(request)
     name, start_index = request.path_params["chat_id"], _start_index(request)
     on = turn(name)
+    run = None
     if on is not None:
-        try:
+        # Chats may have names of any kind.
+        with suppress(RunNotFound):
             run = await site.client.read(on.run_id)
-        except RunNotFound:
-            on = None
-        else:
-            await site.access.allow(request, Action.READ, run)
-            return await _from(request, site, on, start_index, is_whole=False)
+    if on is not None and run is not None:
+        await site.access.allow(request, Action.READ, run)
+        return await _from(request, site, on, start_index, is_whole=False)
     ended = start_index is not None or request.query_params.get("ended") == "true"
     live = await _live(site, name, ended=ended)
     if live is None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 # What of `enqueue` a schedule may say. A delay or a key would mean the same run each time.
-OPTIONS = ("session_id", "user_id", "metadata", "queue", "model", "tools", "without", "ttl_s")
+OPTIONS = ("session_id", "user_id", "metadata", "queue", "model", "tools", "without", "ttl_s", "tenant", "priority")
 # So many are read at once, and one look reads so often: many schedules are for the full hour, and none is to be late.
 _DUE, _READS = 50, 200
 

@@ -32,8 +32,8 @@ class KeepsSchedules:
         """Have workers enqueue the prompt at the times of a cron expression, in a time zone; see `Schedule`.
 
         `options` are those of `enqueue` that make sense each time: session_id, user_id, metadata, queue, model, tools,
-        without, ttl_s. The same schedule again: no effect, so a program may say it at each start. Another one of that
-        name takes its place. Raises `InvalidInput`.
+        without, ttl_s, tenant, priority. The same schedule again: no effect, so a program may say it at each start.
+        Another one of that name takes its place. Raises `InvalidInput`.
         """
         schedule = Schedule(name, agent, prompt, cron, timezone, catch_up, overlap, options)
         return await self._scheduling().add(schedule)

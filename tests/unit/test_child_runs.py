@@ -89,7 +89,7 @@ async def store(request: pytest.FixtureRequest, redis_url: str) -> AsyncIterator
 
 async def test_the_answer_of_the_other_run_is_the_result(store: Any):
     family = Family(store, ASK, "It is 42.")
-    await family.start(user_id="ann", metadata={"plan": "pro"})
+    await family.start(user_id="ann", metadata={"plan": "pro"}, tenant="acme", priority="low")
     await family.advance(family.run_id)
     parent, child = await family.state(), await family.state(family.child_id)
     assert (parent.status, parent.owner) == (Status.WAITING, None)
@@ -98,6 +98,7 @@ async def test_the_answer_of_the_other_run_is_the_result(store: Any):
     assert (child.status, child.agent, child.prompt) == (Status.QUEUED, "researcher", "What is it?")
     assert (child.parent_run_id, child.depth) == (family.run_id, 1)
     assert (child.user_id, child.metadata, child.session_id) == ("ann", {"plan": "pro"}, None)
+    assert (child.tenant, child.priority) == ("acme", "low")
     assert [run_id for run_id, _ in family.executor.woken] == [family.child_id]
 
     await family.advance(family.child_id)

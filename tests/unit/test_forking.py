@@ -139,6 +139,14 @@ async def test_files_go_along():
     assert await fork.file(part) == b"%PDF-1.7 x"
 
 
+async def test_what_comes_of_a_run_is_its_tenants():
+    bench = Bench()
+    first = await bench.client.enqueue("adder", "x", session_id="s", tenant="acme", priority="low")
+    forked, following = await bench.client.fork(first.id), await bench.client.follow_up(first.id, "And now?")
+    for run in (await forked.read(), await following.read()):
+        assert (run.tenant, run.priority) == ("acme", "low")
+
+
 async def test_what_comes_of_a_run_counts_among_those_with_its_key():
     """Else a tenant's runs could multiply beyond the number that may go on at the same time."""
     bench = Bench()

@@ -117,7 +117,13 @@ async def test_a_firing_is_left_out_while_the_last_run_is_open(desk: Desk):
 
 
 async def test_the_same_schedule_said_again_keeps_its_time_and_another_takes_its_place(desk: Desk):
-    said: dict[str, Any] = {"cron": "0 9 * * *", "tools": ("add",), "metadata": {"a": (1, 2)}, "ttl_s": {"failed": 60}}
+    said: dict[str, Any] = {
+        "cron": "0 9 * * *",
+        "tools": ("add",),
+        "metadata": {"a": (1, 2)},
+        "ttl_s": {"failed": 60},
+        "tenant": "acme",
+    }
     await desk.client.schedule("report", "writer", "Write.", **said)
     desk.clock.advance(10 * HOUR_S)
     await desk.client.schedule("report", "writer", "Write.", **said)

@@ -20,6 +20,7 @@ NOBODY = f"{RUNS}/01JD3ZK8W5Q0X9V7T2M4N6P8RA"
 async def test_a_run_is_started_once_with_a_key_and_its_place_is_told():
     async with site() as (http, client):
         asked = {"agent": "calculator", "prompt": "7 + 9", "metadata": {"a": [1]}, "limits": {"tokens": 5}}
+        asked |= {"tenant": "acme", "priority": "high"}
         first = await http.post(RUNS, json=asked, headers={"Idempotency-Key": "k"})
         run_id = first.json()["run_id"]
         assert (first.status_code, first.json()["is_new"]) == (201, True)
@@ -30,6 +31,7 @@ async def test_a_run_is_started_once_with_a_key_and_its_place_is_told():
         assert (other.status_code, other.json()["code"]) == (409, "idempotency_conflict")
         run = (await http.get(first.headers["location"])).json()
         assert (run["metadata"], run["limits"]["tokens"], run["status"]) == ({"a": [1]}, 5, "queued")
+        assert (run["tenant"], run["priority"], run["waits_for_tenant"]) == ("acme", "high", False)
         assert len(await client.list()) == 1
 
 
@@ -96,6 +98,8 @@ async def test_what_is_too_large_is_refused_whether_it_says_so_or_not():
         ({"json": {"agent": "a", "prompt": "x", "delay_s": "1"}}, 422, "invalid_input", "delay_s"),
         ({"json": {"agent": "a", "prompt": "x", "at": "2026-01-31T18:00:00"}}, 422, "invalid_input", "at"),
         ({"json": {"agent": "a", "prompt": "x", "at": 5}}, 422, "invalid_input", "at"),
+        ({"json": {"agent": "a", "prompt": "x", "tenant": ""}}, 422, "invalid_input", "tenant"),
+        ({"json": {"agent": "a", "prompt": "x", "priority": "urgent"}}, 422, "invalid_input", "priority"),
         ({"json": {"agent": "a", "prompt": "x", "concurrency": 2}}, 422, "invalid_input", "concurrency"),
         ({"json": {"agent": "a", "prompt": "x", "files": [{"data": "%"}]}}, 422, "invalid_input", "files[0]"),
         ({"content": "{", "headers": {"Content-Type": "application/json"}}, 400, "malformed", None),

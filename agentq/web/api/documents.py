@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -87,6 +87,9 @@ class Run(Document):
     concurrency_key: str | None
     concurrency: int
     waits_for_place: bool
+    tenant: str | None
+    priority: Literal["high", "normal", "low"] | None
+    waits_for_tenant: bool
     tools: tuple[str, ...] | None
     without: tuple[str, ...]
     limits: RunLimits | None

@@ -100,6 +100,8 @@ class StartRun(Taken):
     limits: RunLimits | None = None
     concurrency_key: Id | None = None
     concurrency: Annotated[int, Field(ge=1, le=1000)] | None = None
+    tenant: Id | None = None
+    priority: Literal["high", "normal", "low"] | None = None
     files: Files = ()
 
 

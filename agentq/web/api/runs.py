@@ -60,6 +60,8 @@ async def start_run(asked: Asked[StartRun, Nothing]) -> Response:
         limits=body.limits,
         concurrency_key=body.concurrency_key,
         concurrency=body.concurrency,
+        tenant=body.tenant,
+        priority=body.priority,
         files=[*files_of(body.files), *await uploads(asked.form)],
     )
     return started(asked, run.id, run.agent, is_new=run.is_new)

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 _SCHEDULE = f"{API}/schedules/{{name}}"
 # What `enqueue` takes and makes sense each time; see `AsyncClient.schedule`.
-_OPTIONS = frozenset({"session_id", "user_id", "metadata", "queue", "model", "tools", "without", "ttl_s"})
+_OPTIONS = frozenset(
+    {"session_id", "user_id", "metadata", "queue", "model", "tools", "without", "ttl_s", "tenant", "priority"}
+)
 
 
 async def list_schedules(asked: Asked[Nothing, Nothing]) -> Schedules:

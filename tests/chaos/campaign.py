@@ -20,6 +20,7 @@ import redis.asyncio
 
 from agentq import AsyncClient, Settings, StoreUnavailable
 from agentq.errors import RunAlreadyFinished
+from agentq.runs import PRIORITIES
 from tests._redis_server import RedisServer
 from tests.chaos.checks import Found, Ledger, Planned, check_all, check_keys, check_moves, until_final
 from tests.chaos.forge import Forge, wait_gone
@@ -39,8 +40,11 @@ ENVIRON = {
     "AGENTQ_SWEEP_MS": "60",
     "AGENTQ_MAX_RECOVERIES": "100000",
     "AGENTQ_HANDOVER_MS": "50",
+    "AGENTQ_TENANT_WAKEUPS": "2",
 }
 _SESSIONS = 6
+# Most runs are one tenant's, so that they wait in line.
+_TENANTS = ("acme", "acme", "bee", None)
 # How much more often than the others a shape is drawn.
 _WEIGHTS = {CHAIN: 3, PARALLEL: 3, FAMILY: 2, PEOPLE: 2}
 # Not in sessions: whoever waits there holds up those behind it, or they are so many that they take long.
@@ -188,7 +192,13 @@ class Slice:
         delay = self._dice.choice((0.0, 0.0, 0.0, 0.4)) if shape is ERRORS and session_id is None else 0.0
         run = await self._insist(
             lambda: self._client.enqueue(
-                "shop", shape.prompt, session_id=session_id, delay=delay, idempotency_key=f"{self.seed}-{number}"
+                "shop",
+                shape.prompt,
+                session_id=session_id,
+                delay=delay,
+                idempotency_key=f"{self.seed}-{number}",
+                tenant=_TENANTS[number % len(_TENANTS)],
+                priority=PRIORITIES[number % len(PRIORITIES)] if number % 5 == 0 else None,
             )
         )
         return Planned(run.id, shape, session_id)

@@ -104,6 +104,17 @@ async def test_a_run_whose_worker_died_does_not_wait(house: House):
     assert await house.queue() == [runs[0], *runs[1:3]]
 
 
+async def test_a_run_that_may_be_what_kills_workers_does_not_hold_up_the_others(house: House):
+    runs = [await house.create() for _ in range(5)]
+    await house.take()
+    for _ in range(4):
+        await house.sweep(LEASE_MS / 3000)
+    (again,) = await house.take()
+    assert (again.lease.run_id, again.run.recoveries) == (runs[0], 1)
+    await house.store.release(again.lease, EventBatch(1), wake=house.wake)
+    assert await house.let_in() == [*runs[1:], runs[0]]
+
+
 async def test_a_worker_that_dies_before_it_claims_holds_up_nobody(house: House):
     runs = [await house.create() for _ in range(4)]
     await house.store.pipeline.execute("LPOP", QUEUE, 2)

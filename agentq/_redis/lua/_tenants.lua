@@ -70,9 +70,10 @@ local function make_tenants()
 
   -- Puts a run in line, behind its like; one that was cancelled comes next, so that it ends.
   local function get_in_line(line, run, run_id, now)
-    local of = redis.call('HMGET', run, 'priority', 'fence', 'cancel')
+    local of = redis.call('HMGET', run, 'priority', 'fence', 'cancel', 'recoveries')
     local rank = of[3] and -1 or RANKS[of[1]] or RANKS.normal
-    local is_new = not of[3] and (tonumber(of[2]) or 0) == 0
+    -- One that lost its worker since its last commit may be what kills them: the others must not wait for it.
+    local is_new = not of[3] and ((tonumber(of[2]) or 0) == 0 or (tonumber(of[4]) or 0) > 0)
     local band = (2 * rank + (is_new and 1 or 0)) * BAND
     -- Two that come within a millisecond are in order, too.
     local last = redis.call('ZREVRANGEBYSCORE', line, '(' .. int(band + BAND), int(band), 'WITHSCORES', 'LIMIT', 0, 1)[2]

@@ -115,7 +115,7 @@ class Access:
             )
         return who
 
-    async def may(self, request: HTTPConnection, action: Action, run: RunState) -> bool:
+    async def may(self, request: HTTPConnection, action: Action, run: RunState | None) -> bool:
         """Whether `allow` would: for lists, which leave out what one may not read."""
         if not self.has_hook:
             return True

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.async_api import async_playwright
+from playwright.async_api import async_playwright, expect
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _ARGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 _CHUNK = 65_536
+# A machine that is busy with other tests is slow, not wrong.
+_TIMEOUT_MS = 20_000
+expect.set_options(timeout=_TIMEOUT_MS)
 
 
 @dataclass
@@ -53,7 +56,7 @@ async def viewing(*, may_go_wrong: bool = False, **options: Any) -> AsyncIterato
         browser = await playwright.chromium.launch(executable_path=program, args=_ARGS)
         try:
             viewer = Viewer(browser, await browser.new_page(**options))
-            viewer.page.set_default_timeout(20_000)
+            viewer.page.set_default_timeout(_TIMEOUT_MS)
             viewer.listen()
             yield viewer
         finally:

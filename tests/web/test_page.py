@@ -16,6 +16,8 @@ from tests.web.browsing import cable, viewing
 from tests.web_app.serving import house
 
 if TYPE_CHECKING:
+    from playwright.async_api import Route
+
     from agentq import AsyncClient
     from tests.web.browsing import Viewer
 
@@ -275,3 +277,17 @@ async def test_everybody_can_use_it(redis_url: str, look: str):
         runs = [f"/runs/{run.id}" for run in (done, pays, asks)]
         for path in ("/", "/?q=none", "/new", "/inbox", "/sessions", "/sessions/s", "/workers", *runs):
             assert await accessible(viewer, here.address + path) == [], path
+
+
+async def test_it_is_live_over_a_slow_line_too(redis_url: str):
+    async with house(redis_url) as here, viewing() as viewer:
+
+        async def late(route: Route) -> None:
+            await asyncio.sleep(0.5)
+            await route.continue_()
+
+        await viewer.page.route("**/hx-sse*", late)
+        run = await here.client.enqueue("clerk", 'call pay {"amount": 5}')
+        await waits(here.client, run.id)
+        await viewer.page.goto(f"{here.address}/runs/{run.id}")
+        await expect(viewer.page.get_by_role("status")).to_have_text("Live")

@@ -266,3 +266,17 @@ async def test_browsers_keep_files_for_as_long_as_they_stay_the_same():
         assert (known.status_code, known.content) == (304, b"")
         for path in ("../rendering.py", "..%2f__init__.py", "nothing.css", "vendor/README.md"):
             assert (await http.get(f"/static/{path}")).status_code == 404
+
+
+async def test_of_a_run_that_did_very_much_the_end_is_shown():
+    async with site() as (http, client):
+        run = await client.enqueue("clerk", "the first thing")
+        for number in range(255):
+            await client.pause(run.id, reason=f"thing {number} of many")
+            await client.resume(run.id)
+        text = (await http.get(f"/runs/{run.id}", headers=HTML)).text
+        assert text.count('<li class="entry') == 500
+        assert "thing 254 of many" in text
+        assert "thing 4 of many" not in text
+        whole = (await http.get(f"/runs/{run.id}?all", headers=HTML)).text
+        assert whole.count('<li class="entry') == 511

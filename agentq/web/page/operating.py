@@ -9,7 +9,7 @@ from agentq.insight.checks import check_server
 from agentq.insight.pauses import in_words
 from agentq.runs import EVERYTHING
 from agentq.web.access import Action
-from agentq.web.page.rendering import page, see
+from agentq.web.page.rendering import allowed, page, see
 from agentq.web.site import site_of
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ async def show(request: Request) -> Response:
         agents=sorted(agents.items()),
         paused_agents={scope.removeprefix("agent:") for scope in stats.pauses if scope.startswith("agent:")},
         is_paused=EVERYTHING in stats.pauses,
+        can=await allowed(request, None, Action.PAUSE_ALL, Action.RESUME_ALL),
     )
 
 

@@ -108,7 +108,7 @@ def refusal(request: Request, error: Exception) -> Response:
     return answer
 
 
-async def allowed(request: Request, run: RunState, *actions: Action) -> frozenset[str]:
+async def allowed(request: Request, run: RunState | None, *actions: Action) -> frozenset[str]:
     """Which of the actions whoever asks may take, so that no button is shown which is refused."""
     access = site_of(request).access
     if access.read_only:

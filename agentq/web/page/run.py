@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 # What can be done with a run, beside answering it.
 _STEERS = (Action.CANCEL, Action.PAUSE, Action.RESUME, Action.RETRY, Action.STEER, Action.FOLLOW_UP)
+# Of a run that did so much, the first entries are a link away.
+_MOST_ENTRIES = 500
 ANSWERS = (Action.APPROVE, Action.DENY, Action.ANSWER)
 
 
@@ -36,7 +38,9 @@ async def show(request: Request) -> Response:
     # Read again: the events may be newer than the state that was read before them.
     run = await site.client.read(run.run_id)
     state = await state_of(request, run)
-    return page(request, "run.html", entries=timeline.entries.values(), cursor=timeline.cursor, **state)
+    entries, is_all = list(timeline.entries.values()), "all" in request.query_params
+    hidden = 0 if is_all else max(len(entries) - _MOST_ENTRIES, 0)
+    return page(request, "run.html", entries=entries[hidden:], hidden=hidden, cursor=timeline.cursor, **state)
 
 
 async def readable(request: Request) -> RunState:

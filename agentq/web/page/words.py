@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # What is longer is cut, with a link to the whole.
 MAX_CHARS = 4000
 MAX_LINES = 60
+_TIME = Markup('<time datetime="{}" title="{}">{}</time>')
 
 
 def now_ms() -> int:
@@ -34,19 +35,9 @@ def ago(ms: int) -> Markup:
         return Markup("-")
     left = ms - now_ms()
     words = f"in {_words.age(left)}" if left > 0 else f"{_words.age(-left)} ago"
-    return _time(ms, words, "ago")
-
-
-def clock(ms: int) -> Markup:
-    """The moment, in UTC until a script puts it into the reader's zone."""
-    return _time(ms, f"{datetime.fromtimestamp(ms / 1000, UTC):%d %b %Y, %H:%M:%S} UTC", "clock") if ms else Markup("-")
-
-
-def _time(ms: int, words: str, kind: str) -> Markup:
     at = datetime.fromtimestamp(ms / 1000, UTC)
-    return Markup('<time datetime="{}" title="{}" data-{}>{}</time>').format(
-        at.isoformat(timespec="milliseconds"), f"{at:%d %b %Y, %H:%M:%S} UTC", kind, words
-    )
+    moment = f"{at:%d %b %Y, %H:%M:%S} UTC"
+    return _TIME.format(at.isoformat(timespec="milliseconds"), moment, words)
 
 
 def offset(ms: int, since_ms: int) -> str:
@@ -124,7 +115,6 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "ago": ago,
     "bytes": in_words,
     "calls": calls,
-    "clock": clock,
     "cut": cut,
     "duration": _words.duration,
     "inline": inline,

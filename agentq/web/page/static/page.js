@@ -21,7 +21,7 @@
         time.title = moment.format(at);
         time.dataset.told = "1";
       }
-      const text = "clock" in time.dataset ? time.title : words(Date.now() + ahead - at);
+      const text = words(Date.now() + ahead - at);
       if (time.textContent !== text) time.textContent = text;
     }
   }

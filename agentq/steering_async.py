@@ -224,8 +224,8 @@ class SteersRuns(Generic[R]):
     async def retry(self, run_id: str, *, by: str = "") -> Status:
         """Take up a run again that has failed or was cancelled, from its last commit; its budgets start anew.
 
-        Finished work is not repeated. Raises `NotFinished`, `IllegalTransition` for a run that has completed, and
-        `SessionMovedOn` when a later run of its session has started.
+        Finished work is not repeated. `by` is who, for the run's events. Raises `NotFinished`, `IllegalTransition` for
+        a run that has completed, and `SessionMovedOn` when a later run of its session has started.
         """
         return await self._steering().retry(run_id, by=by)
 

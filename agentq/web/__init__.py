@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from agentq.errors import InvalidInput
@@ -42,14 +43,11 @@ def web_app(
     changes from pages of other origins than our own and `allowed_origins`. Without `page` there is only the API.
     Raises `InvalidInput`, also where the extra is not installed.
     """
-    try:
-        from agentq.web.building import build
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in {"starlette", "multipart", "python_multipart", "jinja2"}:
-            raise
-        raise InvalidInput(
-            f"the web app needs {error.name}, which is not installed: pip install 'agentq-redis[web]'"
-        ) from None
+    for name in ("starlette", "python_multipart", *(("jinja2",) if page else ())):
+        if find_spec(name) is None:
+            raise InvalidInput(f"the web app needs {name}, which is not installed: pip install 'agentq-redis[web]'")
+    from agentq.web.building import build
+
     return build(
         over,
         authorize=authorize,

@@ -11,6 +11,8 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.browser import ask
 from tests.helpers import ROOT, wait_until_sync
 
@@ -61,6 +63,15 @@ def test_with_a_token_it_lets_in_who_has_it_and_never_says_it(redis_url: str, tm
         child.send_signal(signal.SIGINT)
         assert child.wait(timeout=20) == 130
     assert TOKEN not in log.read_text()
+
+
+@pytest.mark.parametrize("missing", ["starlette", "python_multipart", "jinja2", "uvicorn"])
+def test_without_the_extra_the_line_that_installs_it_is_said(redis_url: str, missing: str):
+    program = f"import sys; sys.modules[{missing!r}] = None; from agentq.cli import main; main()"
+    command = [sys.executable, "-c", program, "web", "--port", "0", "--redis", redis_url]
+    refused = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    assert refused.returncode == 2, refused.stderr
+    assert f"{missing}, which is not installed: pip install 'agentq-redis[web]'" in refused.stderr
 
 
 def test_a_port_that_is_taken_is_said_to_be(redis_url: str, tmp_path: Path):

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agentq import _json
-from agentq.runs import FOR_PEOPLE, Status
+from agentq.runs import FOR_PEOPLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from agentq.stores.redis import RedisStore
 
-# Of so many runs that wait it is looked at what they wait for.
+# Of so many runs that wait for people it is looked at what they want to know.
 LOOKED_AT = 1000
 
 
@@ -22,8 +22,8 @@ LOOKED_AT = 1000
 class Counters:
     """What has been counted since there are runs, by name and agent; and what waits for people now, by kind.
 
-    Of more than `LOOKED_AT` runs that wait, the newest are looked at. Agents beyond the first thousands that are named
-    count as one without a name.
+    Of more than `LOOKED_AT` runs that wait for them, the newest are looked at. Agents beyond the first thousands that
+    are named count as one without a name.
     """
 
     counts: Mapping[str, Mapping[str, int]]
@@ -31,11 +31,11 @@ class Counters:
 
 
 async def read_counters(store: RedisStore) -> Counters:
-    """Read them. Costs the same whatever is counted, but for the runs that wait."""
+    """Read them. Costs the same whatever is counted, but for the runs that wait for people."""
     keys, pipeline = store.keys, store.pipeline
     raw, waiting = await asyncio.gather(
         pipeline.execute("HGETALL", keys.counts),
-        pipeline.execute("ZREVRANGE", keys.listing("status", Status.WAITING), 0, LOOKED_AT - 1),
+        pipeline.execute("ZREVRANGE", keys.listing("asks", "people"), 0, LOOKED_AT - 1),
     )
     counts: dict[str, dict[str, int]] = {}
     for field, number in raw.items():

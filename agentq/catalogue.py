@@ -53,7 +53,10 @@ class Catalogue:
     async def spend(self, store: Store, agent: str) -> tuple[SpendLimit, ...]:
         """What runs of the agent may use together with others; empty where nobody has said."""
         manifests = await self._known(store, agent) or {}
-        return tuple(SpendLimit(**each) for each in manifests.get(agent, {}).get("spend", ()))
+        published = manifests.get(agent, {}).get("spend", ())
+        # A newer worker may say more of a limit than this version knows.
+        known = SpendLimit.__dataclass_fields__
+        return tuple(SpendLimit(**{name: each[name] for name in each if name in known}) for each in published)
 
     async def _known(self, store: Store, agent: str) -> Mapping[str, Any] | None:
         """All manifests, that of `agent` not older than a moment; None for a store where nobody publishes any."""

@@ -116,7 +116,10 @@ class Children:
             asked = await self._policy.before_tool(call)
             if isinstance(asked, CallOutcome):
                 return asked
-            await self.start(asked, tool.agent, tool.bind(asked.arguments))
+            fit = self.arguments_of(asked, tool)
+            if isinstance(fit, CallOutcome):
+                return fit
+            await self.start(asked, tool.agent, fit)
         except RunNotFound as error:
             logger.warning("%s", error, extra={"run_id": self._run.run_id, "call_id": call.call_id})
             return CallOutcome(unknown_result(call), raised=False, duration_ms=0)

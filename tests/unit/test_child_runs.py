@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +17,7 @@ from agentq.events.model import RunWaiting, ToolCalled
 from agentq.events.redis import RedisEventStream
 from agentq.loop import Loop
 from agentq.loop.children import MAX_DEPTH
+from agentq.loop.hooks import Hooks
 from agentq.messages import unanswered_calls
 from agentq.runs import RunState, Status
 from agentq.stores.memory import MemoryStore
@@ -275,6 +277,30 @@ async def test_a_crash_before_the_run_is_created_creates_it_once(store: Any):
     assert await family.results() == [("researcher", "ok", "42")]
     assert len(family.models["writer"].requests) == 1
     assert len(family.models["researcher"].requests) == 1
+
+
+async def test_a_hook_that_says_something_else_after_a_crash_starts_nothing(store: Any):
+    """The arguments that it gives now do not fit the tool; that must not take one worker after the other down."""
+    family = Family(store, ASK, "So be it.", lease_ms=400)
+    said: list[Any] = [None, {"prompt": 5}]
+    hooks = Hooks(before_tool=lambda context, call: said.pop(0))
+    family.loop.agents["writer"] = replace(family.loop.agents["writer"], hooks=hooks)
+    await family.start()
+    create = store.create
+
+    async def die(new: Any, **options: Any) -> Any:
+        raise asyncio.CancelledError
+
+    store.create = die
+    await asyncio.gather(family.advance(family.run_id), return_exceptions=True)
+    store.create = create
+    await family.let_the_lease_expire()
+    await family.advance(family.run_id)
+    ((name, outcome, content),) = await family.results()
+    assert (name, outcome) == ("researcher", "error")
+    assert content.startswith("The arguments do not fit researcher:")
+    with pytest.raises(RunNotFound):
+        await family.state(family.child_id)
 
 
 async def test_a_cancel_that_overtakes_what_a_dead_worker_left_undone_ends_the_run(store: Any):

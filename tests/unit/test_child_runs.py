@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -38,12 +37,22 @@ def results_of(messages: Any) -> list[tuple[str, str, str]]:
 class Family:
     """A writer that asks a researcher, on some store; the test carries the runs on by hand."""
 
-    def __init__(self, store: Any, *replies: Any, child: Any = ("42",), more: Any = (), lease_ms: int = 9_000) -> None:
+    def __init__(
+        self,
+        store: Any,
+        *replies: Any,
+        child: Any = ("42",),
+        more: Any = (),
+        hooks: Any = (),
+        lease_ms: int = 9_000,
+    ) -> None:
         self.store = store
         self.executor = NotedWakeups()
         self.models = {"writer": ScriptedModel(list(replies)), "researcher": ScriptedModel(list(child))}
         researcher = Agent("researcher", model="researcher", max_error_retries=0)
-        writer = Agent("writer", model="writer", tools=[researcher.as_tool(description="Find out."), *more])
+        writer = Agent(
+            "writer", model="writer", tools=[researcher.as_tool(description="Find out."), *more], hooks=hooks
+        )
         self.loop = Loop(
             {"writer": writer, "researcher": researcher},
             store,
@@ -281,10 +290,9 @@ async def test_a_crash_before_the_run_is_created_creates_it_once(store: Any):
 
 async def test_a_hook_that_says_something_else_after_a_crash_starts_nothing(store: Any):
     """The arguments that it gives now do not fit the tool; that must not take one worker after the other down."""
-    family = Family(store, ASK, "So be it.", lease_ms=400)
     said: list[Any] = [None, {"prompt": 5}]
     hooks = Hooks(before_tool=lambda context, call: said.pop(0))
-    family.loop.agents["writer"] = replace(family.loop.agents["writer"], hooks=hooks)
+    family = Family(store, ASK, "So be it.", hooks=hooks, lease_ms=400)
     await family.start()
     create = store.create
 

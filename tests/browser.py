@@ -74,7 +74,9 @@ class Browser:
                 fields[name] = value.removeprefix(" ")
             elif line != "\n":
                 self.beats += 1
-            elif fields:
+            elif "data" not in fields:  # how long to wait before it connects again, say
+                fields = {}
+            else:
                 yield Received(int(fields["id"]), fields["event"], json.loads(fields["data"]))
                 fields = {}
 

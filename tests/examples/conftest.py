@@ -19,7 +19,7 @@ from tests.browser import ask
 from tests.helpers import ROOT, wait_until_sync
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 NOWHERE = "01JD3ZK8W5Q0X9V7T2M4N6P8RA"
@@ -31,6 +31,13 @@ SERVERS = {
     "django, forked": (*GUNICORN, "-w", "2", "--preload", "tests.examples.preloaded:django_wsgi"),
     "django, threads": (*GUNICORN, "--threads", "8", "examples.django_app:app"),
     "fastapi": ("uvicorn", "--log-level", "warning", "--timeout-graceful-shutdown", "1", "examples.fastapi_app:app"),
+}
+# The same for the web app under a prefix of another one.
+UVICORN = ("uvicorn", "--log-level", "warning", "--timeout-graceful-shutdown", "1")
+MOUNTED = {
+    "fastapi": (*UVICORN, "examples.mounted_fastapi:app"),
+    "django": (*UVICORN, "examples.mounted_django:app"),
+    "flask": (*GUNICORN, "--threads", "8", "examples.mounted_flask:app"),
 }
 
 
@@ -74,9 +81,9 @@ def environment(redis_url: str) -> dict[str, str]:
 
 
 @contextmanager
-def serving(name: str, redis: RedisServer, log: Path) -> Iterator[Site]:
+def serving(name: str, redis: RedisServer, log: Path, servers: Mapping[str, Sequence[str]] = SERVERS) -> Iterator[Site]:
     """The example under its server, as soon as it answers, whatever it answers."""
-    program, *arguments = SERVERS[name]
+    program, *arguments = servers[name]
     port = free_port()
     where = ["-b", f"127.0.0.1:{port}"] if program == "gunicorn" else ["--port", str(port)]
     with log.open("wb") as output, Client(redis.url) as client:

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
 
+# Some searches send every script many times, which takes long where others keep the machine busy.
+pytestmark = pytest.mark.timeout(180)
+
+
 async def _lost_replies(redis_url: str) -> None:
     """Every script is sent twice, in a random life of a few runs."""
     for seed in range(3):

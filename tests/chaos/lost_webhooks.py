@@ -9,7 +9,7 @@ from agentq.webhooks import DeliveryState, Webhook
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from agentq.stores.redis import RedisStore
     from agentq.webhooks import Taken
@@ -26,13 +26,16 @@ class TellsWebhooks:
 
     store: RedisStore
     dice: random.Random
+    advance: Callable[[], Awaitable[None]]
 
     async def do_take_webhooks(self) -> None:
         await self._take()
 
     async def do_settle_webhook(self) -> None:
-        outbox = self.store.webhooks
-        for taken in await self._take():
+        outbox, messages = self.store.webhooks, await self._take()
+        if not messages:
+            await self.advance()  # a run that ends leaves some
+        for taken in messages:
             fate = self.dice.choice(("delivered", "failed", "dead", "lost"))
             if fate == "delivered":
                 await outbox.delivered(taken)

@@ -221,7 +221,8 @@ async def test_runs_of_a_paused_agent_are_set_aside_and_come_back(house: House):
     assert await house.in_line(*runs) == [False] * 4
     await house.store.resume_all("agent:calculator")
     await house.sweep()
-    assert await house.in_line(*runs) == [False, False, True, True]
+    # They came back at the same moment, so that any two of them stand in the queue.
+    assert sorted(await house.in_line(*runs)) == [False, False, True, True]
     assert sorted(await house.let_in()) == sorted(runs)
 
 

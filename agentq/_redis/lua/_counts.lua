@@ -12,6 +12,12 @@ local function count(prefix, name, agent, more)
   end
 end
 
+-- What is stored of a usage; nothing where it cannot be read: such a run is set aside, and must not fail at this.
+local function amounts(stored)
+  local is_read, used = pcall(cjson.decode, stored or '{}')
+  return is_read and type(used) == 'table' and used or {}
+end
+
 -- Counts a run that has ended: how, how long it took, and what it used since it was opened.
 local function count_end(prefix, run, agent, status, now)
   local key = prefix .. ':counts'
@@ -21,7 +27,7 @@ local function count_end(prefix, run, agent, status, now)
   end
   count(prefix, status, agent, 1)
   count(prefix, 'took_ms', agent, int(math.max(now - number(of[1]), 0)))
-  local used, before = cjson.decode(of[2] or '{}'), cjson.decode(of[3] or '{}')
+  local used, before = amounts(of[2]), amounts(of[3])
   for _, name in ipairs(TOKENS) do
     local more = (tonumber(used[name]) or 0) - (tonumber(before[name]) or 0)
     if more > 0 then

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import random
 from collections import Counter
 from contextlib import asynccontextmanager
 from functools import partial
@@ -12,7 +14,7 @@ from agentq import _json
 from agentq._ids import new_token
 from agentq._redis.connection import Connection
 from agentq.attachments import File
-from agentq.errors import ProviderError
+from agentq.errors import ProviderError, StoreUnavailable
 from agentq.events.model import AttemptReset, Event, RunRecovered, TextDelta
 from agentq.loop import Agent, Loop
 from agentq.messages import NoteKind, Role, unanswered_calls
@@ -219,6 +221,27 @@ class Killer:
         return await asyncio.Future()
 
 
+async def unharmed(name: str, carry_out: Callable[[], Awaitable[Any]]) -> Any:
+    """A call that comes through."""
+    return await carry_out()
+
+
+class Away:
+    """A Redis that is away at every call of so many, but for claims; with `carried_out` only its reply is lost."""
+
+    def __init__(self, *, carried_out: bool, every: int) -> None:
+        self._carried_out = carried_out
+        self._every = every
+        self._attempts = itertools.count()
+
+    async def __call__(self, name: str, carry_out: Callable[[], Awaitable[Any]]) -> Any:
+        if name == "claim" or next(self._attempts) % self._every:
+            return await carry_out()
+        if self._carried_out:
+            await carry_out()
+        raise StoreUnavailable
+
+
 class Play:
     """One run carried to its end by one worker after the other, and the viewer who watched it all."""
 
@@ -295,6 +318,32 @@ class Play:
             if self.run_id in swept.to_wake:
                 return
         raise AssertionError(f"no sweep found the run: {await self.read()}")
+
+    async def is_replaced_at(self, number: int, *, within_s: float, holds_all: bool = False) -> bool:
+        """Hold a worker up at its call `number`, with `holds_all` at all from there on; have another one take over, and
+        let the first go on somewhere in the middle of what that does. Says whether there was such a call.
+        """
+        frozen, thaw, calls = asyncio.Event(), asyncio.Event(), itertools.count(1)
+
+        async def freeze(name: str, carry_out: Callable[[], Awaitable[Any]]) -> Any:
+            this = next(calls)
+            if this == number or (holds_all and this > number):
+                frozen.set()
+                await thaw.wait()
+            return await carry_out()
+
+        zombie = asyncio.create_task(self.work(freeze))
+        freezing = asyncio.create_task(frozen.wait())
+        await asyncio.wait([zombie, freezing], return_when=asyncio.FIRST_COMPLETED)
+        if not frozen.is_set():
+            freezing.cancel()
+            return False
+        await self.wait_for_sweep()
+        survivor = asyncio.create_task(self.work(unharmed))
+        await asyncio.sleep(random.Random(number).random() * within_s)
+        thaw.set()
+        assert not any(await asyncio.gather(zombie, survivor))
+        return True
 
     async def until_final(self, arounds: Callable[[int], Any]) -> None:
         """Put worker after worker on the run; `arounds` says what befalls each, counted from 1."""

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from agentq.errors import LeaseError, StoreUnavailable
+from agentq.errors import LeaseError
 from agentq.runs import Status
-from tests.stores.crash_parts import Backend, Killer, Play, World, backend_of
+from tests.stores.crash_parts import Away, Backend, Killer, Play, World, backend_of, unharmed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -22,10 +22,6 @@ async def backend(request: pytest.FixtureRequest) -> AsyncIterator[Backend]:
     url = request.getfixturevalue("redis_url") if request.param == "real" else None
     async with backend_of(request.param, url) as made:
         yield made
-
-
-async def unharmed(name: str, carry_out: Callable[[], Awaitable[Any]]) -> Any:
-    return await carry_out()
 
 
 async def started(backend: Backend, **given: Any) -> Play:
@@ -74,28 +70,10 @@ async def test_a_worker_that_comes_back_from_the_dead_writes_nothing(backend: Ba
     """It was held up at a call, was replaced, and goes on when the run has long moved on."""
     for number in itertools.count(1):
         play = await started(backend)
-        frozen, thaw, calls = asyncio.Event(), asyncio.Event(), itertools.count(1)
-
-        async def freeze(name: str, carry_out: Callable[[], Awaitable[Any]]) -> Any:
-            if next(calls) == number:  # noqa: B023 - used within the round only
-                frozen.set()  # noqa: B023 - as above
-                await thaw.wait()  # noqa: B023 - as above
-            return await carry_out()
-
-        zombie = asyncio.create_task(play.work(freeze))
-        freezing = asyncio.create_task(frozen.wait())
-        await asyncio.wait([zombie, freezing], return_when=asyncio.FIRST_COMPLETED)
-        if not frozen.is_set():
-            freezing.cancel()
-            await play.check_answer()
-            break
-        await play.wait_for_sweep()
-        survivor = asyncio.create_task(play.work(unharmed))
-        # Somewhere in the middle of what the new worker does.
-        await asyncio.sleep(random.Random(number).random() * 0.01)
-        thaw.set()
-        assert not any(await asyncio.gather(zombie, survivor))
+        is_replaced = await play.is_replaced_at(number, within_s=0.01)
         await play.check_answer()
+        if not is_replaced:
+            break
         # Mostly one. On a machine that stands still for a lease the first worker takes the run over in its turn.
         play.check_work(crashes=play.takeovers)
     assert number > 15
@@ -148,15 +126,7 @@ async def test_old_copies_of_commands_change_nothing(backend: Backend):
 @pytest.mark.parametrize("carried_out", [True, False])
 async def test_a_redis_that_goes_away_at_every_call_costs_nothing(backend: Backend, carried_out: bool):
     """Each write fails once, with or without having been carried out, and is repeated."""
-    attempts = itertools.count()
-
-    async def away(name: str, carry_out: Callable[[], Awaitable[Any]]) -> Any:
-        if name == "claim" or next(attempts) % 2:
-            return await carry_out()
-        if carried_out:
-            await carry_out()
-        raise StoreUnavailable
-
+    away = Away(carried_out=carried_out, every=2)
     play = await started(backend)
     await play.until_final(lambda _: away)
     await play.check_answer()

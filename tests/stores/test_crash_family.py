@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from agentq.errors import StoreUnavailable
 from agentq.runs import Status
-from tests.stores.crash_parts import Backend, Killer, backend_of
+from tests.stores.crash_parts import Away, Backend, Killer, backend_of, unharmed
 from tests.stores.family_parts import FamilyPlay
 
 if TYPE_CHECKING:
@@ -29,10 +27,6 @@ async def backend(request: pytest.FixtureRequest) -> AsyncIterator[Backend]:
 def numbers(request: pytest.FixtureRequest) -> Iterator[int]:
     """Every call on the store that is quick, every third and every ninth on the others."""
     return itertools.count(1, {"memory": 1, "real": 3, "fake": 9}[request.node.callspec.params["backend"]])
-
-
-async def unharmed(name: str, carry_out: Callable[[], Awaitable[Any]]) -> Any:
-    return await carry_out()
 
 
 async def started(backend: Backend, **given: Any) -> FamilyPlay:
@@ -77,27 +71,10 @@ async def test_a_worker_that_comes_back_from_the_dead_writes_nothing(backend: Ba
     """It was held up at a call of the parent or of a child, was replaced, and goes on when all have long moved on."""
     for number in numbers:
         play = await started(backend)
-        frozen, thaw, calls = asyncio.Event(), asyncio.Event(), itertools.count(1)
-
-        async def freeze(name: str, carry_out: Callable[[], Awaitable[Any]]) -> Any:
-            if next(calls) >= number:  # noqa: B023 - used within the round only
-                frozen.set()  # noqa: B023 - as above
-                await thaw.wait()  # noqa: B023 - as above
-            return await carry_out()
-
-        zombie = asyncio.create_task(play.work(freeze))
-        freezing = asyncio.create_task(frozen.wait())
-        await asyncio.wait([zombie, freezing], return_when=asyncio.FIRST_COMPLETED)
-        if not frozen.is_set():
-            freezing.cancel()
-            await play.check_answer()
-            break
-        await play.wait_for_sweep()
-        survivor = asyncio.create_task(play.work(unharmed))
-        await asyncio.sleep(random.Random(number).random() * 0.02)
-        thaw.set()
-        assert not any(await asyncio.gather(zombie, survivor))
+        is_replaced = await play.is_replaced_at(number, within_s=0.02, holds_all=True)
         await play.check_answer()
+        if not is_replaced:
+            break
     assert number > 40
 
 
@@ -118,15 +95,7 @@ async def test_every_lost_reply_is_answered_as_before(backend: Backend):
 
 @pytest.mark.parametrize("carried_out", [True, False])
 async def test_a_redis_that_goes_away_at_every_call_costs_nothing(backend: Backend, carried_out: bool):
-    attempts = itertools.count()
-
-    async def away(name: str, carry_out: Callable[[], Awaitable[Any]]) -> Any:
-        if name == "claim" or next(attempts) % 6:
-            return await carry_out()
-        if carried_out:
-            await carry_out()
-        raise StoreUnavailable
-
+    away = Away(carried_out=carried_out, every=6)
     play = await started(backend)
     await play.until_final(lambda _: away)
     await play.check_answer()

@@ -90,9 +90,10 @@ def _measure(workload: Workload, options: argparse.Namespace) -> Result:
             stack.callback(server.stop)
             beds[peer.name] = Bed(server, folder / f"work-{number}")
         for case in workload.cases:
-            runs = options.runs or (case.runs_quick if options.quick else case.runs)
+            runs = case.runs_quick if options.quick else case.runs
             if not runs:
                 continue
+            runs = options.runs or runs
             result.runs[case.name] = runs
             for number in range(1, rounds + 1):
                 for peer in peers:

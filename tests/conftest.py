@@ -62,10 +62,15 @@ def _running(folder: Path, *, durable: bool) -> Iterator[RedisServer]:
 
 
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
+def _clean_environment() -> Iterator[None]:
+    """No test sees what would change its answer, nor what another one has left: guide pages set variables."""
+    before = dict(os.environ)
+    for name in before:
         if name.startswith(_OURS) or name.upper() in _OTHERS:
-            monkeypatch.delenv(name)
+            del os.environ[name]
+    yield
+    os.environ.clear()
+    os.environ.update(before)
 
 
 class NetworkAccess(RuntimeError):

@@ -145,6 +145,12 @@ class SteeredPlay(Play):
         await super().start()
         self._office = asyncio.create_task(self._work_in_office())
 
+    async def is_over(self) -> bool:
+        # Without people the run would wait for ever.
+        if self._office is not None and self._office.done():
+            self._office.result()
+        return await super().is_over()
+
     # --- people
 
     async def _work_in_office(self) -> None:
@@ -182,7 +188,10 @@ class SteeredPlay(Play):
             steps.pop(0)
 
     async def _until(self, kind: str, call_index: int, iteration: int = 0) -> bool:
-        """Wait until a call waits for this; False where it has come already, or the run is about to end."""
+        """Wait until a call waits for this; False where it has waited for that already, or the run is about to end.
+
+        Whoever replaces a person who died may come when a worker has long gone on with what was said last.
+        """
         while True:
             run, journal = await self.read(), await self.backend.store.journaled(self.run_id)
             if run.status.is_final or run.is_cancel_requested or run.iteration > iteration:
@@ -191,6 +200,8 @@ class SteeredPlay(Play):
             step = None if line is None else read_call_step(line)
             if step is not None and step.waits is not None and step.waits.kind == kind:
                 return True
+            if step is not None and (step.result is not None or (step.waits is not None and kind == SIGNAL)):
+                return False
             await asyncio.sleep(0.0005)
 
     async def _pause(self, client: AsyncClient, store: Store) -> None:

@@ -1,5 +1,7 @@
 """Lua scripts: loading, includes, arguments by name, and return codes turned into the exceptions that headers name.
 
+An include stands where its functions are needed: within a block, they are made only when that is entered.
+
 A header lists `KEYS[1] name`, `KEYS[2..] name` (all further keys), `ARGV[1] name`, `ARGV[2] name*` (a list: its length
 stands at that place, its items follow after all single arguments) and, under Returns, `-1 ErrorName`.
 """
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -18,7 +21,9 @@ from agentq import errors
 
 _ENTRY = re.compile(r"^(KEYS|ARGV)\[(\d+)(\.\.)?\]\s+(\w+)(\*)?\s", re.MULTILINE)
 _CODE = re.compile(r"^\s+(-\d+)\s+([A-Z]\w+)\s", re.MULTILINE)
-_INCLUDE = re.compile(r"^-- @include (\w+)$", re.MULTILINE)
+_INCLUDE = re.compile(r"^ *-- @include (\w+)$", re.MULTILINE)
+_FUNCTION = re.compile(r"^local function (\w+)\(.*?^end$", re.MULTILINE | re.DOTALL)
+_STRING_OR_COMMENT = re.compile(r"""'[^'\n]*'|"[^"\n]*"|--\[\[.*?\]\]|--[^\n]*""", re.DOTALL)
 
 Argument = str | bytes | int | Sequence[str | bytes]
 
@@ -83,9 +88,23 @@ def load(name: str, replaced: Mapping[str, str]) -> Script:
         else:
             keys.append(entry)
     codes = {int(code): getattr(errors, error) for code, error in _CODE.findall(header)}
-    body = _INCLUDE.sub(lambda match: replaced.get(match[1]) or _read(f"_{match[1]}"), source).encode()
+    whole = _INCLUDE.sub(lambda match: replaced.get(match[1]) or _read(f"_{match[1]}"), source)
+    body = _without_unused(whole).encode()
     sha = hashlib.sha1(body, usedforsecurity=False).hexdigest()
     return Script(name, body, sha, tuple(keys), more_keys, tuple(arguments), codes)
+
+
+def _without_unused(source: str) -> str:
+    """Drop the functions of includes that nothing calls: Lua would make each of them anew at every call of the script."""
+    while True:
+        code = _STRING_OR_COMMENT.sub("", source)
+        used = Counter(re.findall(r"\w+", code))
+        unused = {
+            found[1] for found in _FUNCTION.finditer(code) if used[found[1]] == len(re.findall(rf"\b{found[1]}\b", found[0]))
+        }
+        if not unused:
+            return source
+        source = _FUNCTION.sub(lambda found: "" if found[1] in unused else found[0], source)
 
 
 def _read(name: str) -> str:

@@ -14,7 +14,7 @@ from tests.helpers import LUA
 HEADER = re.compile(r"--\[\[\n(.*?)\n\]\]\n", re.DOTALL)
 ARGUMENT = re.compile(r"(KEYS|ARGV)\[(\d+)(\.\.)?\]  +([a-z][a-z0-9_]*)(\*)?(?:  +(\S.*))?")
 ERROR = re.compile(r"  (-\d+)  +([A-Z]\w+)(?:  +\S.*)?")
-INCLUDE = re.compile(r"^-- @include (\w+)$", re.MULTILINE)
+INCLUDE = re.compile(r"^ *-- @include (\w+)$", re.MULTILINE)
 FUNCTION = re.compile(r"^local function (\w+)\(.*?^end$", re.MULTILINE | re.DOTALL)
 STRING_OR_COMMENT = re.compile(r"""("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')|--\[\[.*?\]\]|--[^\n]*""", re.DOTALL)
 INCLUDES = {path.stem[1:]: path.read_text() for path in LUA.glob("_*.lua")}

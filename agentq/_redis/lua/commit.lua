@@ -50,10 +50,6 @@ empty}, or
 -- @include wake
 -- @include lease
 -- @include fence
--- @include session
--- @include webhooks
--- @include finish
--- @include cancel
 -- @include values
 -- @include spend
 -- @include counts
@@ -119,6 +115,11 @@ if status == 'paused' then
 elseif status == 'queued' then
   woken, next_id = schedule(prefix, ARGV[12], run, run_id, state.queue, now, delay), run_id
 elseif FINAL[status] then
+  -- @include session
+  -- @include webhooks
+  -- @include finish
+  -- @include cancel
+  -- @include ends
   if status == 'cancelled' then
     -- Perhaps no worker ever comes to take it. The wake-ups of a run that ended otherwise have been taken, or will be.
     withdraw(ARGV[12], run, run_id, state.queue)

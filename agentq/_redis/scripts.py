@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -23,6 +22,7 @@ _ENTRY = re.compile(r"^(KEYS|ARGV)\[(\d+)(\.\.)?\]\s+(\w+)(\*)?\s", re.MULTILINE
 _CODE = re.compile(r"^\s+(-\d+)\s+([A-Z]\w+)\s", re.MULTILINE)
 _INCLUDE = re.compile(r"^ *-- @include (\w+)$", re.MULTILINE)
 _FUNCTION = re.compile(r"^local function (\w+)\(.*?^end$", re.MULTILINE | re.DOTALL)
+_WORD = re.compile(r"\w+")
 _STRING_OR_COMMENT = re.compile(r"""'[^'\n]*'|"[^"\n]*"|--\[\[.*?\]\]|--[^\n]*""", re.DOTALL)
 
 Argument = str | bytes | int | Sequence[str | bytes]
@@ -95,16 +95,15 @@ def load(name: str, replaced: Mapping[str, str]) -> Script:
 
 
 def _without_unused(source: str) -> str:
-    """Drop the functions of includes that nothing calls: Lua would make each of them anew at every call of the script."""
-    while True:
-        code = _STRING_OR_COMMENT.sub("", source)
-        used = Counter(re.findall(r"\w+", code))
-        unused = {
-            found[1] for found in _FUNCTION.finditer(code) if used[found[1]] == len(re.findall(rf"\b{found[1]}\b", found[0]))
-        }
-        if not unused:
-            return source
-        source = _FUNCTION.sub(lambda found: "" if found[1] in unused else found[0], source)
+    """Drop the functions that nothing calls: Lua would make each of them anew, whenever the script is called."""
+    code = _STRING_OR_COMMENT.sub("", source)
+    functions = {found[1]: found[0] for found in _FUNCTION.finditer(code)}
+    used, waiting = set[str](), [_FUNCTION.sub("", code)]
+    while waiting:
+        called = functions.keys() & set(_WORD.findall(waiting.pop())) - used
+        used |= called
+        waiting += [functions[name] for name in called]
+    return _FUNCTION.sub(lambda found: found[0] if found[1] in used else "", source)
 
 
 def _read(name: str) -> str:

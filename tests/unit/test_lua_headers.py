@@ -9,6 +9,7 @@ from itertools import takewhile
 import pytest
 
 from agentq import errors
+from agentq._redis.scripts import script
 from tests.helpers import LUA
 
 HEADER = re.compile(r"--\[\[\n(.*?)\n\]\]\n", re.DOTALL)
@@ -134,6 +135,18 @@ def test_there_are_commands():
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_header_and_body_agree(name: str):
     assert problems_of(COMMANDS[name], INCLUDES) == []
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_a_command_carries_the_functions_that_it_calls_and_no_others(name: str):
+    """Lua makes each of them anew whenever the command is called."""
+    carried = code_of(script(name).source.decode())
+    functions = {found[1]: found[0] for found in FUNCTION.finditer(carried)}
+    for called, body in functions.items():
+        assert len(re.findall(rf"\b{called}\b", carried)) > len(re.findall(rf"\b{called}\b", body)), called
+    known = {found[1] for source in INCLUDES.values() for found in FUNCTION.finditer(code_of(source))}
+    own = set(re.findall(r"\blocal (\w+) =", carried))
+    assert known & set(re.findall(r"(?<![\w.])(\w+)\(", carried)) - own <= functions.keys()
 
 
 def test_every_include_is_used():

@@ -54,7 +54,11 @@ _DRAIN_S = 120.0
 
 @dataclass(frozen=True)
 class Plan:
-    """How much a slice does. `open_runs` are kept in flight; `pause_s` is the mean time between two faults."""
+    """How much a slice does. `open_runs` are kept in flight; `pause_s` is the mean time between two faults.
+
+    Where enough workers were killed and there were not enough runs yet, the machine is slow, and workers that live no
+    longer than they take to start would never get them done: from then on there are fewer faults.
+    """
 
     kills: int = 200
     workers: int = 4
@@ -152,7 +156,8 @@ class Slice:
         }  # fmt: skip
         try:
             while self._counts["kill"] < self.plan.kills or len(self.planned) < self.plan.least_runs:
-                await asyncio.sleep(self._dice.uniform(0.3, 1.7) * self.plan.pause_s)
+                pause_s = self.plan.pause_s * (1 if self._counts["kill"] < self.plan.kills else 5)
+                await asyncio.sleep(self._dice.uniform(0.3, 1.7) * pause_s)
                 if feeding.done():
                     feeding.result()
                 (name,) = self._dice.choices(names, weights)

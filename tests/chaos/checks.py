@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from tests.chaos.shapes import Shape
 
 _AT_ONCE = 50
+# A worker's heartbeat for RQ comes every 30 s, later on a busy machine.
+_HEARTBEATS_S = 60
 # Sets and lists of ours that are there as long as anything is; those of RQ that it never takes down.
 _LASTING = ("agentq:runs", "agentq:sessions", "agentq:expiring", "agentq:agents", "rq:queues", "rq:workers")
 
@@ -237,8 +239,9 @@ async def check_keys(redis: redis.asyncio.Redis) -> int:
         key = raw.decode()
         count += 1
         if key.startswith("rq:wip:"):
-            # What RQ was shown of iterations whose worker was killed runs out, and a worker takes it away then.
-            strays += [f"{key}: {entry!r}" for entry in await redis.zrangebyscore(key, 0, time.time() - 1)]
+            # What RQ was shown of iterations whose worker was killed runs out, and a worker takes it away with its next
+            # heartbeat: the last of them may have come before.
+            strays += [f"{key}: {entry!r}" for entry in await redis.zrangebyscore(key, 0, time.time() - _HEARTBEATS_S)]
         elif key.startswith("rq:job:"):
             strays += [key] if await redis.pttl(key) == -1 else []
         elif key.startswith(("rq:queue:", "rq:failed:", "rq:scheduled:")) or (

@@ -23,7 +23,7 @@ FIGURES = {
 }  # fmt: skip
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(300)
 async def test_killed_workers_lose_nothing_and_repeat_nothing(tmp_path: Path):
     """Four workers and two hundred runs of every shape, while workers, connections and Redis are killed."""
     seed = random.randrange(2**32)

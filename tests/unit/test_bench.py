@@ -23,7 +23,7 @@ BYTES = Figure("bytes", 0)
 
 def bench(*args: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "bench.run", *args]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=55)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=110)
 
 
 def cells(table: str) -> list[list[str]]:

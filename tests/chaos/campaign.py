@@ -22,7 +22,7 @@ from agentq import AsyncClient, Settings, StoreUnavailable
 from agentq.errors import RunAlreadyFinished
 from agentq.runs import PRIORITIES
 from tests._redis_server import RedisServer
-from tests.chaos.checks import Found, Ledger, Planned, check_all, check_keys, check_moves, until_final
+from tests.chaos.checks import Found, Ledger, Planned, check_all, check_keys, check_moves, check_registries, until_final
 from tests.chaos.forge import Forge, wait_gone
 from tests.chaos.office import Office
 from tests.chaos.shapes import CHAIN, ERRORS, FAMILY, PARALLEL, PEOPLE, SHAPES, SIGNALS, STEERED, STREAM
@@ -54,11 +54,7 @@ _DRAIN_S = 120.0
 
 @dataclass(frozen=True)
 class Plan:
-    """How much a slice does. `open_runs` are kept in flight; `pause_s` is the mean time between two faults.
-
-    Where enough workers were killed and there were not enough runs yet, the machine is slow, and workers that live no
-    longer than they take to start would never get them done: from then on there are fewer faults.
-    """
+    """How much a slice does. `open_runs` are kept in flight; `pause_s` is the mean time between two faults."""
 
     kills: int = 200
     workers: int = 4
@@ -156,8 +152,7 @@ class Slice:
         }  # fmt: skip
         try:
             while self._counts["kill"] < self.plan.kills or len(self.planned) < self.plan.least_runs:
-                pause_s = self.plan.pause_s * (1 if self._counts["kill"] < self.plan.kills else 5)
-                await asyncio.sleep(self._dice.uniform(0.3, 1.7) * pause_s)
+                await asyncio.sleep(self._dice.uniform(0.3, 1.7) * self.plan.pause_s)
                 if feeding.done():
                     feeding.result()
                 (name,) = self._dice.choices(names, weights)
@@ -292,11 +287,12 @@ class Slice:
         found = await check_all(client, self.planned, Ledger.read(self.folder / "ledger"))
         for each in seen:
             await self._check_view(each)
-        for pid in tuple(self._forge.alive):
-            self._forge.terminate(pid)
-            await asyncio.to_thread(wait_gone, pid)
         connection = redis.asyncio.Redis.from_url(self._server.url)
         try:
+            await check_registries(connection)
+            for pid in tuple(self._forge.alive):
+                self._forge.terminate(pid)
+                await asyncio.to_thread(wait_gone, pid)
             moves = await check_moves(connection, client, self.planned)
             await check_keys(connection)
         finally:

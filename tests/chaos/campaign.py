@@ -50,6 +50,8 @@ _WEIGHTS = {CHAIN: 3, PARALLEL: 3, FAMILY: 2, PEOPLE: 2}
 # Not in sessions: whoever waits there holds up those behind it, or they are so many that they take long.
 _ALONE = (STREAM, PEOPLE, SIGNALS, STEERED)
 _DRAIN_S = 120.0
+# Faults go on all the same.
+_NOTHING_ENDS_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,7 @@ class Slice:
         self._server = RedisServer(folder / "redis", durable=True)
         self.planned: list[Planned] = []
         self._open: set[str] = set()
+        self._one_ended = asyncio.Event()
         self._counts: Counter[str] = Counter()
         self._frozen: dict[int, asyncio.Task[None]] = {}
 
@@ -152,6 +155,7 @@ class Slice:
         }  # fmt: skip
         try:
             while self._counts["kill"] < self.plan.kills or len(self.planned) < self.plan.least_runs:
+                await self._let_one_end()
                 await asyncio.sleep(self._dice.uniform(0.3, 1.7) * self.plan.pause_s)
                 if feeding.done():
                     feeding.result()
@@ -161,6 +165,15 @@ class Slice:
         finally:
             feeding.cancel()
             await asyncio.gather(feeding, return_exceptions=True)
+
+    async def _let_one_end(self) -> None:
+        """Return once a run has ended since this returned last. On a slow machine workers would be killed before they
+        get anything done, again and again.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_NOTHING_ENDS_S):
+                await self._one_ended.wait()
+        self._one_ended.clear()
 
     async def _feed(self, viewers: subprocess.Popen[str]) -> None:
         """Keep so many runs open, and watch a fifth of them."""
@@ -180,7 +193,9 @@ class Slice:
             states = await self._insist(
                 lambda: asyncio.gather(*(self._client.read(run_id) for run_id in sorted(self._open)))
             )
-            self._open -= {state.run_id for state in states if state.status.is_final}
+            if ended := {state.run_id for state in states if state.status.is_final}:
+                self._open -= ended
+                self._one_ended.set()
             await asyncio.sleep(0.02)
 
     async def _enqueue(self, number: int) -> Planned:
